@@ -1,0 +1,57 @@
+# What a newcomer guesses: setup, demo, test, lint, bench. Each does all its own set-up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test unit contract integration lint types imports proto proto-check check wheel bench lock clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fps-bundle needs Python 3.11 or newer: make PYTHON=python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "python3 cannot make a venv; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "installing the locked dependencies into $(VENV) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python tools/demo.py
+
+test: $(STAMP)
+	@$(BIN)/pytest
+
+unit contract integration: $(STAMP)
+	@$(BIN)/pytest tests/$@
+
+lint: $(STAMP)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+imports: $(STAMP)
+	@$(BIN)/lint-imports --no-logo
+
+proto: $(STAMP)
+	@$(BIN)/python tools/proto.py
+
+proto-check: $(STAMP)
+	@$(BIN)/python tools/proto.py --check
+
+check: lint types imports proto-check
+
+wheel: $(STAMP)
+	@$(BIN)/python tools/wheelcheck.py
+
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/memory.py
+
+lock: $(STAMP)
+	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra dev --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+clean:
+	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,27 @@
+"""fps-bundle: move what a model has learned from one host to another."""
+
+from bundler.errors import (
+    AuthorizationError,
+    BaseMismatchError,
+    BundlerError,
+    EngineError,
+    IntegrityError,
+    ModelError,
+    NoSpaceError,
+    NotFoundError,
+    StoreError,
+    UsageError,
+)
+
+__all__ = [
+    "AuthorizationError",
+    "BaseMismatchError",
+    "BundlerError",
+    "EngineError",
+    "IntegrityError",
+    "ModelError",
+    "NoSpaceError",
+    "NotFoundError",
+    "StoreError",
+    "UsageError",
+]

@@ -1,0 +1,80 @@
+"""Which image is the clean base: of a container that is pushed, and for a bundle that is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bundler.errors import BaseMismatchError
+from bundler.format import compatibility, image
+from bundler.format.content import Digest
+from bundler.format.metadata import Base, Platform
+from bundler.ports import Container, Engine, Image, Progress
+
+
+def of_container(container: Container, source: Image, engine: Engine, progress: Progress) -> Base:
+    """The clean base of a container: the one that our labels on its image name, else that image itself."""
+    clean = image.clean_layers(source.labels, source.diff_ids)
+    if clean is None:
+        if any(label.startswith(image.LABEL_PREFIX) for label in source.labels):
+            progress.warn(
+                f"the image of {container.name} carries {image.LABEL_PREFIX}* labels that speak of other layers; "
+                "it was built on an applied image, and is taken as a clean base itself"
+            )
+        clean = len(source.diff_ids)
+    diff_ids = source.diff_ids[:clean]
+    found = source if clean == len(source.diff_ids) else image_with(engine, diff_ids, source.platform)
+    recorded = source.labels.get(image.LABEL_BASE_NAME)
+    return Base(
+        names=(found.names if found else ()) or ((recorded,) if recorded else ()),
+        repo_digests=found.repo_digests if found else (),
+        image_id=found.id if found else "",
+        platform=source.platform,
+        diff_ids=diff_ids,
+        chain_id=image.chain_id(diff_ids),
+        config=image.settings((found or source).config),
+    )
+
+
+def find(recorded: Base, engine: Engine, given: str | None) -> Image:
+    """The local image that a bundle belongs on: the given one, else the one with the recorded diff IDs.
+
+    Raises `BaseMismatchError` when the given image is another one, or no local image is the right one,
+    and `NotFoundError` when the given one is not there.
+    """
+    names = " or ".join(recorded.names) or f"the image {recorded.image_id}"
+    if given:
+        found = engine.image(given)
+        if mismatches := compatibility.check(recorded, found.platform, found.diff_ids):
+            hint = f"The bundle was made on {names}. Without --base the right image is looked for."
+            raise BaseMismatchError(f"{given} is not the base of this bundle", mismatches=mismatches, hint=hint)
+        return found
+    if fitting := image_with(engine, recorded.diff_ids, recorded.platform):
+        return fitting
+    nearest = _nearest(recorded, engine)
+    hint = f"Bring {names} here first (docker load or docker pull), then apply again."
+    if nearest:
+        hint += f" The nearest image here is {nearest.names[0] if nearest.names else nearest.id}."
+    raise BaseMismatchError(
+        f"no image here is the base of this bundle, {names}",
+        mismatches=compatibility.check(recorded, nearest.platform, nearest.diff_ids) if nearest else (),
+        hint=hint,
+    )
+
+
+def image_with(engine: Engine, diff_ids: Sequence[Digest], platform: Platform) -> Image | None:
+    """An image of the engine that consists of exactly these layers; rather a clean one than one that we made."""
+    found = [candidate for candidate in engine.images() if candidate.diff_ids == diff_ids and candidate.platform == platform]
+    return min(found, key=lambda candidate: (image.LABEL_DIGEST in candidate.labels, candidate.names), default=None)
+
+
+def _nearest(recorded: Base, engine: Engine) -> Image | None:
+    """The image that is most like a base: of a recorded name, or else with the most layers in common."""
+
+    def likeness(candidate: Image) -> tuple[bool, int]:
+        pairs = zip(recorded.diff_ids, candidate.diff_ids, strict=False)
+        differing = (number for number, (one, other) in enumerate(pairs) if one != other)
+        common = next(differing, min(len(recorded.diff_ids), len(candidate.diff_ids)))
+        return bool(set(candidate.names) & set(recorded.names)), common
+
+    nearest = max(engine.images(), key=likeness, default=None)
+    return nearest if nearest and any(likeness(nearest)) else None

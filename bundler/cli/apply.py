@@ -1,0 +1,71 @@
+"""``fps-bundle apply``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bundler.cli import options, parts
+
+
+def apply(
+    source: Annotated[str, typer.Argument(help="The bundle.")],
+    base: Annotated[str | None, typer.Option(metavar="IMAGE", help="The clean base image. Default: found by its layers.")] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:TAG", help="Name of the new image. Default: the base's name, version and the digest."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Verify all, find the base, say what would happen, change nothing.")
+    ] = False,
+    host: options.Host = None,
+    plain_http: options.PlainHttp = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Put a bundle onto its clean base image, as a new image.
+
+    All of the bundle is fetched and verified before the engine is touched. The base must be the very
+    image that the bundle was made on. Prints the digest of the new image's configuration, which is the
+    same on every host, and the engine's ID of the new image.
+    """
+    from bundler import apply as verb
+    from bundler import base as bases
+    from bundler import console
+    from bundler.format import reference
+    from bundler.stores.local import LocalSpool
+    from bundler.transfer import read_bundle
+
+    store = parts.open_store(reference.parse(source), plain_http=plain_http)
+    with console.Terminal(quiet=quiet) as terminal:
+        bundle = read_bundle(store)
+        engine = parts.connect(host)
+        found = bases.find(bundle.metadata.base, engine, base)
+        name = verb.choose_tag(tag, bundle, found, engine, force=force)
+        result = verb.apply(bundle, store, found, name, engine, LocalSpool(), terminal, dry_run=dry_run)
+    base_name = found.names[0] if found.names else found.id
+    if json:
+        console.result_json(
+            {
+                "bundle": str(bundle.digest),
+                "base": {"id": found.id, "names": list(found.names)},
+                "tag": result.tag,
+                "configDigest": str(result.config_digest),
+                "imageID": result.image_id or None,
+                "existed": result.existed,
+                "dryRun": dry_run,
+            }
+        )
+        return
+    if dry_run:
+        how = "is here already and would be named" if result.existed else "would be made and named"
+        terminal.say(f"the bundle is whole and fits {base_name}; the new image {how} {result.tag}")
+        console.result(f"config {result.config_digest}")
+        return
+    how = "was here already" if result.existed else f"is {base_name} with {console.size(bundle.metadata.size)} of state"
+    terminal.say(f"{result.tag} {how}; run it: docker run {result.tag}")
+    console.result(f"config {result.config_digest}")
+    console.result(f"image {result.image_id}")

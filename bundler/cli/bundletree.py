@@ -1,0 +1,46 @@
+"""A bundle as a tree for people."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from rich.tree import Tree
+
+from bundler.console import safe, size
+from bundler.transfer import Bundle
+
+
+def bundle_tree(where: str, bundle: Bundle) -> Tree:
+    """What a bundle is, from the outside in: model, source, base, exported paths, layers."""
+    metadata, manifest = bundle.metadata, bundle.manifest
+    model, base = metadata.model, metadata.base
+    tree = Tree(Text(safe(f"{where}  {size(manifest.size)}"), style="bold"))
+    _add(tree, f"digest   {bundle.digest}")
+    _add(tree, f"model    {model.title} {model.version}" + (f", {model.vendor}" if model.vendor else ""))
+    source = metadata.source
+    host = f" on {source.host_name}" if source.host_name else ""
+    _add(tree, f"source   container {source.container_name}{host}, {source.engine}")
+    _add(tree, f"made     {metadata.created} by {metadata.tool.name} {metadata.tool.version}")
+    _add(
+        tree,
+        f"base     {', '.join(base.names) or base.image_id}  {base.platform}, {len(base.diff_ids)} layers, chain {base.chain_id}",
+    )
+    exports = _add(tree, f"exports  {len(metadata.exports)} paths")
+    for export in metadata.exports:
+        where_really = f" -> {export.resolved}" if export.resolved != export.path else ""
+        on_volume = ", on a volume" if export.volume else ""
+        _add(exports, f"{export.path}{where_really}  {export.kind}, {export.entries} entries, {size(export.size)}{on_volume}")
+    layers = _add(tree, f"layers   {len(metadata.layers)}, {size(metadata.size)} uncompressed")
+    for descriptor, layer in zip(manifest.layers, metadata.layers, strict=True):
+        _add(layers, f"{descriptor.digest}  {size(descriptor.size)}, {layer.entries} entries, {size(layer.size)} uncompressed")
+    for name, values in (("removed", metadata.removed), ("privileged", metadata.privileged)):
+        if values:
+            branch = _add(tree, f"{name}  {len(values)} paths")
+            for value in values:
+                _add(branch, value)
+    for ancestor in metadata.lineage:
+        _add(tree, f"came from {ancestor.digest}, {ancestor.created}")
+    return tree
+
+
+def _add(tree: Tree, text: str) -> Tree:
+    return tree.add(Text(safe(text)))

@@ -1,0 +1,26 @@
+"""``fps-bundle doctor``"""
+
+from __future__ import annotations
+
+import typer
+
+from bundler.cli import options, parts
+
+
+def doctor(host: options.Host = None, json: options.Json = False, debug: options.Debug = False) -> None:
+    """Look at everything fps-bundle needs here, say what is wrong and how to mend it.
+
+    Ends with the exit code of the first thing that is wrong.
+    """
+    from bundler import console
+    from bundler.doctor import examine
+    from bundler.stores import credentials, local
+
+    findings = examine(lambda: parts.connect(host), local.directory(), credentials.describe)
+    if json:
+        console.result_json([{"what": item.what, "ok": item.ok, "found": item.found, "hint": item.hint} for item in findings])
+    else:
+        rows = [(item.what, "ok" if item.ok else "wrong", item.found + (f" {item.hint}" if item.hint else "")) for item in findings]
+        console.result_table(("what", "state", "found"), rows)
+    if wrong := [item for item in findings if not item.ok]:
+        raise typer.Exit(wrong[0].exit_code)

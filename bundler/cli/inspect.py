@@ -1,0 +1,38 @@
+"""``fps-bundle inspect``"""
+
+from __future__ import annotations
+
+import json as jsonlib
+from typing import Annotated
+
+import typer
+
+from bundler.cli import options, parts
+
+
+def inspect(
+    source: Annotated[str, typer.Argument(help="The bundle.")],
+    plain_http: options.PlainHttp = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show what a bundle is: whose state, from where, on which base, in which layers."""
+    from bundler import console
+    from bundler.cli.bundletree import bundle_tree
+    from bundler.format import reference
+    from bundler.transfer import read_bundle
+
+    store = parts.open_store(reference.parse(source), plain_http=plain_http)
+    bundle = read_bundle(store)
+    if json:
+        console.result_json(
+            {
+                "reference": store.where,
+                "digest": str(bundle.digest),
+                "size": bundle.manifest.size,
+                "manifest": jsonlib.loads(bundle.manifest.data),
+                "metadata": jsonlib.loads(bundle.metadata.to_bytes()),
+            }
+        )
+        return
+    console.result_tree(bundle_tree(store.where, bundle))

@@ -1,0 +1,48 @@
+"""``fps-bundle list``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bundler.cli import options, parts
+
+
+def list_bundles(
+    where: Annotated[
+        str | None, typer.Argument(help="A registry's repository, oci:DIR or FILE.tar. Default: the local store.")
+    ] = None,
+    plain_http: options.PlainHttp = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List the bundles of a store."""
+    from bundler import console, transfer
+    from bundler.format import reference
+
+    store = parts.open_store(reference.parse(where) if where else reference.LocalReference(""), plain_http=plain_http)
+    found = transfer.list_bundles(store)
+    if json:
+        console.result_json(
+            [
+                {
+                    "name": name,
+                    "digest": str(manifest.descriptor.digest),
+                    "size": manifest.size,
+                    "annotations": dict(manifest.annotations),
+                }
+                for name, manifest in found
+            ]
+        )
+        return
+    rows = [
+        (
+            name,
+            str(manifest.descriptor.digest),
+            console.size(manifest.size),
+            manifest.annotations.get("org.opencontainers.image.created", "-"),
+        )
+        for name, manifest in found
+    ]
+    console.result_table(("name", "digest", "size", "made"), rows)

@@ -1,0 +1,98 @@
+"""The program ``fps-bundle``: its commands, and what becomes of an error."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from importlib.metadata import version
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from bundler.cli.apply import apply
+from bundler.cli.copy import copy
+from bundler.cli.doctor import doctor
+from bundler.cli.inspect import inspect
+from bundler.cli.list import list_bundles
+from bundler.cli.options import DEBUG
+from bundler.cli.push import push
+from bundler.errors import INTERRUPTED, BundlerError
+
+
+class _Group(TyperGroup):
+    """Turns every error into a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, typer.Abort):
+            sys.stderr.write("interrupted\n")
+            raise typer.Exit(INTERRUPTED) from None
+        except BundlerError as failure:
+            from bundler import console
+
+            _show_traceback()
+            console.error(failure)
+            raise typer.Exit(failure.exit_code) from None
+        except BrokenPipeError:
+            raise typer.Exit(0) from None  # whoever read our output has seen enough
+        except Exception as failure:
+            if type(failure).__module__.startswith(("typer", "click")):
+                raise
+            from bundler import console
+
+            _show_traceback()
+            console.bug(failure)
+            raise typer.Exit(BundlerError.exit_code) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="fps-bundle",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Move what a model has learned from one host to another: exactly, provably, over any link or none.",
+    epilog=(
+        "A bundle is named REGISTRY/REPOSITORY:TAG, oci:DIR:TAG, oci-archive:FILE:TAG or FILE.tar, "
+        "or NAME:TAG for the local store. @sha256:… in place of :TAG names one exactly."
+    ),
+)
+app.command()(push)
+app.command()(apply)
+app.command()(copy)
+app.command()(inspect)
+app.command("list")(list_bundles)
+app.command()(doctor)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"fps-bundle {version('fps-bundle')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Run the program; SIGTERM ends it as cleanly as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    app()
+    raise SystemExit(0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _show_traceback() -> None:
+    if DEBUG["on"]:
+        traceback.print_exc()

@@ -1,0 +1,37 @@
+"""Makes the parts that a command needs. Imports happen on use, so that ``--help`` stays quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference
+
+if TYPE_CHECKING:
+    from bundler.engines.docker import DockerEngine
+    from bundler.ports import Store
+
+
+def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
+    """The store that a reference speaks of, opened for the bundle that it names."""
+    if isinstance(reference, LocalReference):
+        from bundler.stores.local import LocalStore
+
+        return LocalStore(reference)
+    if isinstance(reference, LayoutReference):
+        from bundler.stores.layout import LayoutStore
+
+        return LayoutStore(Path(reference.path), reference.tag, reference.digest)
+    if isinstance(reference, ArchiveReference):
+        from bundler.stores.archive import ArchiveStore
+
+        return ArchiveStore(Path(reference.path), reference.tag, reference.digest)
+    from bundler.stores.registry import RegistryStore
+
+    return RegistryStore(reference, plain_http=plain_http)
+
+
+def connect(host: str | None) -> DockerEngine:
+    from bundler.engines.docker import DockerEngine
+
+    return DockerEngine(host)

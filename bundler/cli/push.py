@@ -1,0 +1,70 @@
+"""``fps-bundle push``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bundler.cli import options, parts
+
+
+def push(
+    container: Annotated[str, typer.Argument(help="The running model: its container's name, ID, or the beginning of one.")],
+    dest: Annotated[
+        str | None, typer.Argument(help="Where the bundle goes. Default: the local store, under the image's title and version.")
+    ] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the model's Migrator listens.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Its port in the container. Default: the image's label, or the only exposed port."),
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until the Migrator answers.")] = 30,
+    export_timeout: Annotated[float, typer.Option(min=0, help="Seconds that the model may take to write its state.")] = 600,
+    pause: Annotated[bool, typer.Option(help="Hold the model still while its files are read.")] = True,
+    host_name: Annotated[bool, typer.Option(help="Record this host's name in the bundle.")] = True,
+    host: options.Host = None,
+    plain_http: options.PlainHttp = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Take a running model's state and make it a bundle.
+
+    The model is asked for its state by Export of its Migrator service, stands still while the files
+    leave the container, and goes on before the bundle travels. Prints the bundle's digest.
+    """
+    from bundler import console, locks
+    from bundler import endpoint as endpoints
+    from bundler import push as verb
+    from bundler.format import reference
+    from bundler.models.grpc import GrpcModel
+    from bundler.stores.local import LocalSpool
+
+    target = reference.parse(dest) if dest else None
+    engine = parts.connect(host)
+    found = engine.container(container)
+    verb.check_state(found)
+    source = engine.image(found.image_id)
+    target = target or verb.local_name(found, source)
+    store = target if isinstance(target, reference.LocalReference) else parts.open_store(target, plain_http=plain_http)
+    model = GrpcModel(endpoint or endpoints.find(found, source.labels, port), wait=wait, deadline=export_timeout)
+    with console.Terminal(quiet=quiet) as terminal, locks.hold("container", found.id):
+        result = verb.push(found, engine, model, LocalSpool(), store, terminal, verb.Options(pause=pause, host_name=host_name))
+    bundle = result.bundle
+    if json:
+        console.result_json(
+            {
+                "digest": str(bundle.digest),
+                "reference": result.where,
+                "size": bundle.manifest.size,
+                "uncompressedSize": bundle.metadata.size,
+                "entries": sum(layer.entries for layer in bundle.metadata.layers),
+                "sent": result.sent,
+                "pausedSeconds": round(result.paused, 3),
+            }
+        )
+        return
+    state = f"{console.size(bundle.metadata.size)} of state in {console.size(bundle.manifest.size)}"
+    terminal.say(f"pushed {result.where}: {state}; the model stood still for {result.paused:.1f} s")
+    console.result(str(bundle.digest))

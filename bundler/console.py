@@ -1,0 +1,136 @@
+"""What people see: progress, warnings, errors and tables. Results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from bundler.errors import BaseMismatchError, BundlerError
+
+_OUT = Console(highlight=False, soft_wrap=True)
+_ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def safe(text: str) -> str:
+    """A foreign string with everything escaped that could move the cursor, turn the text round or fake a line."""
+    return "".join(character if _harmless(character) else ascii(character)[1:-1] for character in text)
+
+
+def size(count: int) -> str:
+    """Bytes for people, in powers of 1000."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+class Terminal:
+    """Shows the progress of one command: a bar on a terminal, one line for each stage elsewhere, nothing when quiet."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        self._task: Any = None
+        if _ERR.is_terminal and not quiet:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeElapsedColumn(),
+                console=_ERR,
+                transient=True,
+            )
+
+    def __enter__(self) -> Terminal:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        if self._bar:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(safe(text), total=total)
+        elif not self._quiet:
+            _ERR.print(Text(safe(text) + (f" ({size(total)})" if total else "")))
+
+    def advance(self, count: int) -> None:
+        if self._bar and self._task is not None:
+            self._bar.advance(self._task, count)
+
+    def warn(self, text: str) -> None:
+        _ERR.print(Text.assemble(("warning: ", "bold yellow"), safe(text)))
+
+    def say(self, text: str) -> None:
+        """Something good to know that is no result."""
+        if not self._quiet:
+            _ERR.print(Text(safe(text)))
+
+
+def result(text: str) -> None:
+    """A result, for people and scripts alike."""
+    sys.stdout.write(safe(text) + "\n")
+
+
+def result_json(content: Any) -> None:
+    """A result for scripts; JSON escapes what is not printable by itself."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=True) + "\n")
+
+
+def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on a terminal, tab-separated lines without a head elsewhere."""
+    if not _OUT.is_terminal:
+        for row in rows:
+            sys.stdout.write("\t".join(safe(cell) for cell in row) + "\n")
+        return
+    _OUT.print(_table(columns, rows))
+
+
+def result_tree(tree: Tree) -> None:
+    _OUT.print(tree)
+
+
+def error(failure: BundlerError) -> None:
+    """How an error looks: what failed, what differs where that is known, what to do."""
+    _ERR.print(Text.assemble(("error: ", "bold red"), safe(failure.message)))
+    if isinstance(failure, BaseMismatchError) and failure.mismatches:
+        rows = [(item.what, item.recorded, item.found) for item in failure.mismatches]
+        _ERR.print(_table(("what", "recorded", "found here"), rows))
+    if failure.hint:
+        _ERR.print(Text(safe(failure.hint)))
+
+
+def bug(failure: Exception) -> None:
+    """How an error looks that should not be."""
+    _ERR.print(Text.assemble(("bug: ", "bold red"), safe(f"{type(failure).__name__}: {failure}")))
+    _ERR.print(Text("Please report this, with the output of the same command with --debug."))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(safe(cell)) for cell in row))
+    return table
+
+
+def _harmless(character: str) -> bool:
+    return not unicodedata.category(character).startswith(("C", "Zl", "Zp"))

@@ -1,0 +1,67 @@
+"""Doctor: is everything here that the verbs need?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.errors import BundlerError, NoSpaceError
+from bundler.ports import Engine
+
+LITTLE_SPACE = 1 << 30
+"""Free bytes below which a disk is reported."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; ``hint`` says how to mend it when it is not ``ok``."""
+
+    what: str
+    ok: bool
+    found: str
+    hint: str = ""
+    exit_code: int = 0
+
+
+def examine(connect: Callable[[], Engine], store: Path, credentials: Callable[[], str]) -> list[Finding]:
+    """Look at the engine, the disks, the local store and the registry credentials; never fails itself."""
+    findings = []
+    try:
+        info = connect().info()
+        findings.append(Finding("engine", True, f"{info.name} {info.version}, {info.image_store} image store"))
+        if Path(info.root).is_dir():
+            findings.append(_space("engine's disk", Path(info.root)))
+    except BundlerError as error:
+        findings.append(_wrong("engine", error))
+    findings.append(_writable(store))
+    findings.append(_space("local store's disk", store))
+    try:
+        findings.append(Finding("registry credentials", True, credentials()))
+    except BundlerError as error:
+        findings.append(_wrong("registry credentials", error))
+    return findings
+
+
+def _writable(store: Path) -> Finding:
+    existing = _existing(store)
+    if os.access(existing, os.W_OK | os.X_OK):
+        return Finding("local store", True, str(store) if store.exists() else f"{store}, made on first use")
+    return Finding("local store", False, f"{existing} cannot be written.", "Set FPS_BUNDLE_STORE to a directory of yours.", 5)
+
+
+def _space(what: str, path: Path) -> Finding:
+    free = shutil.disk_usage(_existing(path)).free
+    if free < LITTLE_SPACE:
+        return Finding(what, False, f"{free >> 20} MiB free at {path}.", "Free some space there.", NoSpaceError.exit_code)
+    return Finding(what, True, f"{free >> 30} GiB free at {path}")
+
+
+def _existing(path: Path) -> Path:
+    return next(parent for parent in (path, *path.parents) if parent.exists())
+
+
+def _wrong(what: str, error: BundlerError) -> Finding:
+    return Finding(what, False, f"{error.message}.", error.hint, error.exit_code)

@@ -1,0 +1,375 @@
+"""Docker, and Podman by its Docker-compatible API; the only importer of ``docker``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import docker
+import requests
+import urllib3
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, NotFound, TLSParameterError
+
+from bundler.errors import BundlerError, EngineError, IntegrityError, ModelError, NoSpaceError, NotFoundError
+from bundler.format import imagearchive, paths, tar
+from bundler.format.content import BLOCK, Digest, Readable
+from bundler.format.metadata import Platform
+from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress
+
+TIMEOUT = 120
+"""Seconds that a request may take; loading and saving an image may be silent for `LONG_TIMEOUT`."""
+
+LONG_TIMEOUT = 3600
+LOADING = "fps-bundle-loading"
+"""Repository under which an image stands between being loaded and being verified."""
+
+_ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+_PLAIN = {"Accept-Encoding": "identity"}  # the engine would spend its time on gzip
+_SYMLINK = 1 << 27  # os.ModeSymlink of Go's io/fs
+
+
+class DockerEngine:
+    """The engine at ``host``, else the one that ``DOCKER_HOST``, ``DOCKER_CONTEXT`` or Docker's configuration name."""
+
+    def __init__(self, host: str | None = None) -> None:
+        self._api = _connect(host)
+        self._held: dict[str, str] = {}
+
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @cached_property
+    def _info(self) -> EngineInfo:
+        with _errors("asking the engine what it is"):
+            version, info = self._api.version(), self._api.info()
+        components = [component.get("Name", "") for component in version.get("Components") or []]
+        if any("Podman" in name for name in components):
+            return EngineInfo("Podman", version["Version"], "podman", info.get("DockerRootDir", ""))
+        containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (info.get("DriverStatus") or [])
+        return EngineInfo("Docker", version["Version"], "containerd" if containerd else "classic", info.get("DockerRootDir", ""))
+
+    def container(self, name: str) -> Container:
+        with _errors(f"looking for the container {name!r}"):
+            try:
+                found = self._api.inspect_container(name)
+            except NotFound:
+                found = self._api.inspect_container(self._by_prefix(name))
+        settings, state, config = found["NetworkSettings"], found["State"], found["Config"]
+        networks = (settings.get("Networks") or {}).values()
+        addresses = tuple(address for network in networks if (address := network.get("IPAddress")))
+        on_host = found["HostConfig"].get("NetworkMode") == "host"
+        return Container(
+            id=found["Id"],
+            name=found["Name"].removeprefix("/"),
+            image_id=found["Image"],
+            image_name=config.get("Image") or "",
+            running=bool(state.get("Running")),
+            paused=bool(state.get("Paused")),
+            addresses=(self._host,) if on_host else addresses,
+            exposed=tuple(sorted(int(port[:-4]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))),
+            published=self._published(settings.get("Ports") or {}),
+            mounts=_mounts(found),
+        )
+
+    @contextmanager
+    def paused(self, container: Container) -> Iterator[None]:
+        try:
+            with _errors(f"pausing the container {container.name}"):
+                self._api.pause(container.id)
+        except EngineError as error:
+            if isinstance(error.__cause__, APIError):
+                raise  # the engine said no: it is not paused, or not by us
+            self._unpause(container)
+            raise
+        except BaseException:
+            self._unpause(container)
+            raise
+        try:
+            yield
+        finally:
+            self._unpause(container)
+
+    def _unpause(self, container: Container) -> None:
+        try:
+            with _errors(f"resuming the container {container.name}"):
+                self._api.unpause(container.id)
+        except EngineError as error:
+            with contextlib.suppress(BundlerError):
+                if not self.container(container.id).paused:
+                    return
+            error.hint = f"The container is still paused. Resume it with: docker unpause {container.name}"
+            raise
+
+    def stat(self, container: Container, path: str) -> PathInfo | None:
+        with _errors(f"looking at {path} in {container.name}"):
+            response = self._api.head(self._archive_url(container), params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
+            if response.status_code == 404:
+                return None
+            response.raise_for_status()
+            try:
+                found = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
+            except (KeyError, ValueError, binascii.Error) as error:
+                raise EngineError(f"the engine gave no readable answer about {path} in {container.name}") from error
+        return PathInfo(found.get("linkTarget") if found["mode"] & _SYMLINK else None)
+
+    def entry(self, container: Container, path: str) -> tar.Entry:
+        entries = self.entries(container, path)
+        try:
+            return next(entries)[0]
+        except StopIteration:
+            raise ModelError(f"{path} in {container.name} cannot be read") from None
+        finally:
+            entries.close()
+
+    def entries(self, container: Container, path: str) -> Generator[tuple[tar.Entry, Readable]]:
+        if self._info.image_store == "podman":
+            raise EngineError(
+                f"{self._info.name} {self._info.version} cannot give the state of a container unchanged",
+                hint="Its archive endpoint loses owners, times and volumes. Push from Docker; applying here works.",
+            )
+        named = "/" + path.rpartition("/")[2]
+        with _errors(f"reading {path} from {container.name}"):
+            response = self._api.get(
+                self._archive_url(container),
+                params={"path": paths.to_bytes(path)},
+                headers=_PLAIN,
+                stream=True,
+                timeout=(TIMEOUT, LONG_TIMEOUT),
+            )
+            try:
+                response.raise_for_status()
+                stream = io.BufferedReader(_RawBody(response.raw), BLOCK)
+                for entry, content in tar.read(stream):
+                    if not paths.is_within(entry.path, named):
+                        raise IntegrityError(f"the entry {entry.path!r} does not belong to {path}")
+                    yield tar.reroot(entry, named, path), content
+            except IntegrityError as error:
+                raise ModelError(
+                    f"what the engine sent of {path} in {container.name} is incomplete: {error.message}",
+                    hint="The model changed its files while they were read, or the container went away. Run the command again.",
+                ) from error
+            finally:
+                response.close()
+
+    def image(self, name: str) -> Image:
+        with _errors(f"looking for the image {name!r}"):
+            try:
+                found = self._api.inspect_image(name)  # type: ignore[no-untyped-call]
+            except NotFound:
+                raise NotFoundError(
+                    f"the engine has no image {name!r}", hint="`docker images` lists those it has; load or pull the one you need."
+                ) from None
+        return Image(
+            id=found["Id"],
+            names=tuple(sorted(tag for tag in found.get("RepoTags") or () if not tag.startswith(f"{LOADING}:"))),
+            repo_digests=tuple(sorted(found.get("RepoDigests") or ())),
+            platform=Platform(os=found["Os"], architecture=found["Architecture"], variant=found.get("Variant") or None),
+            diff_ids=tuple(Digest.parse(layer) for layer in found["RootFS"].get("Layers") or ()),
+            config=found.get("Config") or {},
+            size=found.get("Size") or 0,
+        )
+
+    def images(self) -> Iterator[Image]:
+        with _errors("listing the images"):
+            ids = [image["Id"] for image in self._api.images()]
+        for image_id in dict.fromkeys(ids):
+            with contextlib.suppress(NotFoundError):  # removed since the list was made
+                yield self.image(image_id)
+
+    def load(self, image: imagearchive.NewImage, base: Image, progress: Progress) -> Image:
+        name = f"{LOADING}:{uuid.uuid4().hex}"
+        ways = self._ways(image, base, name)
+        for number, way in enumerate(ways, start=1):
+            try:
+                self._load(way, progress)
+                break
+            except NoSpaceError:
+                raise
+            except EngineError as error:
+                if number == len(ways):
+                    raise
+                progress.warn(f"{error.message}; trying again with all layers of the base")
+        self._held[name] = name
+        loaded = self.image(name)
+        if loaded.diff_ids != image.diff_ids:
+            self._untag(name)
+            raise EngineError("the engine made an image with other layers than it was given", hint="Please report this.")
+        self._held[loaded.id] = self._held.pop(name)
+        return loaded
+
+    def tag(self, image: Image, name: str) -> None:
+        repository, _, tag = name.rpartition(":")
+        with _errors(f"naming the new image {name}"):
+            self._api.tag(image.id, repository, tag, force=True)
+
+    def release(self, image: Image) -> None:
+        if name := self._held.pop(image.id, None):
+            self._untag(name)
+
+    def _untag(self, name: str) -> None:
+        with _errors(f"removing the temporary name {name}"), contextlib.suppress(NotFound):
+            self._api.remove_image(name)
+
+    def _ways(self, image: imagearchive.NewImage, base: Image, name: str) -> list[Callable[[], Iterator[bytes]]]:
+        """How to hand over a new image, the cheapest first; the last works with every engine."""
+        full = partial(self._full_archive, image, base, name)
+        store = self.info().image_store
+        if store == "classic":
+            return [partial(imagearchive.partial_docker_archive, image, name), full]
+        if store == "containerd":
+            return [partial(self._partial_layout, image, base, name), full]
+        return [full]
+
+    def _full_archive(self, image: imagearchive.NewImage, base: Image, name: str) -> Iterator[bytes]:
+        with self._saved(base) as saved:
+            yield from imagearchive.full_docker_archive(image, name, saved)
+
+    def _partial_layout(self, image: imagearchive.NewImage, base: Image, name: str) -> Iterator[bytes]:
+        with self._saved(base) as saved:
+            layers = imagearchive.layers_of_saved_oci_layout(saved, base.diff_ids)
+        yield from imagearchive.partial_oci_layout(image, name, layers)
+
+    @contextmanager
+    def _saved(self, image: Image) -> Iterator[Readable]:
+        with _errors(f"saving the base image {image.id}"):
+            url = f"{self._api.base_url}/v{self._api.api_version}/images/{image.id}/get"
+            with self._api.get(url, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response:
+                response.raise_for_status()
+                yield io.BufferedReader(_RawBody(response.raw), BLOCK)
+
+    def _load(self, way: Callable[[], Iterator[bytes]], progress: Progress) -> None:
+        url = f"{self._api.base_url}/v{self._api.api_version}/images/load"
+        with _errors("loading the new image"):
+            body = _counted(way(), progress)
+            with self._api.post(url, data=body, params={"quiet": 1}, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response:
+                response.raise_for_status()
+                for line in response.iter_lines():
+                    if error := json.loads(line or b"{}").get("error"):
+                        raise _failure("loading the new image", str(error))
+
+    def _by_prefix(self, prefix: str) -> str:
+        found = self._api.containers(all=True)
+        matches = {
+            container["Id"]: name.removeprefix("/")
+            for container in found
+            for name in container.get("Names") or ()
+            if prefix and (name.removeprefix("/").startswith(prefix) or container["Id"].startswith(prefix))
+        }
+        if len(matches) == 1:
+            return str(next(iter(matches)))
+        if matches:
+            raise NotFoundError(
+                f"several containers begin with {prefix!r}", hint=f"Name one of: {', '.join(sorted(matches.values()))}"
+            )
+        names = sorted(name.removeprefix("/") for container in found for name in container.get("Names") or ())
+        raise NotFoundError(
+            f"there is no container {prefix!r}",
+            hint=f"There are: {', '.join(names[:20])}" if names else "The engine has no containers.",
+        )
+
+    def _archive_url(self, container: Container) -> str:
+        return f"{self._api.base_url}/v{self._api.api_version}/containers/{container.id}/archive"
+
+    @cached_property
+    def _host(self) -> str:
+        """Where the engine's published ports are reached."""
+        address = urlsplit(self._api.base_url)
+        return address.hostname or "127.0.0.1" if address.scheme in ("http", "https") and address.port else "127.0.0.1"
+
+    def _published(self, ports: Mapping[str, Any]) -> dict[int, str]:
+        published = {}
+        for port, bindings in ports.items():
+            if port.endswith("/tcp") and bindings:
+                address = bindings[0]["HostIp"]
+                host = self._host if address in _ANY_ADDRESS else address
+                published[int(port[:-4])] = f"{host}:{bindings[0]['HostPort']}"
+        return published
+
+
+class _RawBody(io.RawIOBase):
+    """The body of a response of the engine, for a buffer to read from."""
+
+    def __init__(self, raw: urllib3.BaseHTTPResponse) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._raw.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _connect(host: str | None) -> docker.APIClient:
+    context = os.environ.get("DOCKER_CONTEXT")
+    with _errors("connecting to the engine"):
+        if not host and not os.environ.get("DOCKER_HOST") and context and ContextAPI.get_context(context) is None:
+            raise EngineError(f"there is no Docker context {context!r}", hint="`docker context ls` lists them; see DOCKER_CONTEXT.")
+        if host:
+            return docker.APIClient(base_url=host, version="auto", timeout=TIMEOUT, use_ssh_client=True)
+        return docker.from_env(timeout=TIMEOUT, use_ssh_client=True).api
+
+
+def _mounts(found: Mapping[str, Any]) -> dict[str, str]:
+    mounts = {mount["Destination"]: mount["Type"] for mount in found.get("Mounts") or ()}
+    return mounts | dict.fromkeys(found["HostConfig"].get("Tmpfs") or {}, "tmpfs")
+
+
+def _counted(body: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
+    for block in body:
+        progress.advance(len(block))
+        yield block
+
+
+@contextmanager
+def _errors(doing: str) -> Iterator[None]:
+    """Turn what docker and requests raise into our errors, saying what was being done."""
+    try:
+        yield
+    except APIError as error:
+        raise _failure(doing, str(error.explanation or error)) from error
+    except requests.exceptions.HTTPError as error:
+        raise _failure(doing, _message(error.response)) from error
+    except (
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        DockerException,
+        TLSParameterError,
+        OSError,
+    ) as error:
+        raise EngineError(
+            f"the engine cannot be reached while {doing}: {_root(error)}",
+            hint="Is it running, and may you use its socket? DOCKER_HOST or --host name another one.",
+        ) from error
+
+
+def _failure(doing: str, message: str) -> BundlerError:
+    if "no space left on device" in message:
+        return NoSpaceError(
+            f"the engine's disk is full while {doing}", hint="Free some space there, for example with `docker image prune`."
+        )
+    return EngineError(f"the engine failed while {doing}: {message.strip()[:500]}")
+
+
+def _message(response: requests.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, LookupError, TypeError, requests.exceptions.RequestException):
+        return f"{response.status_code} {response.reason}"
+
+
+def _root(error: BaseException) -> str:
+    reason = error.args[-1] if error.args else None
+    return _root(reason) if isinstance(reason, BaseException) else str(reason or error)

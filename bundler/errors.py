@@ -1,0 +1,115 @@
+"""Every way in which fps-bundle can fail, with the exit code that scripts rely on.
+
+BundlerError                 1   a bug of ours, when raised bare
+├── UsageError               2   the command line makes no sense
+├── ModelError               3   the model, or state that cannot be exported
+├── EngineError              4   Docker or Podman
+├── StoreError               5   a registry, layout or archive, or the network to it
+├── NotFoundError            6   a container, bundle or image that was named
+├── AuthorizationError       7   a registry said no
+├── IntegrityError           8   damaged or hostile content
+├── BaseMismatchError       10   the base image is another one
+└── NoSpaceError            11   a disk is full, ours or the engine's
+
+Interrupted runs exit with 130, as shells do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC
+
+INTERRUPTED = 130
+
+
+class BundlerError(Exception):
+    """What failed and where, in one sentence; ``hint`` says what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(BundlerError):
+    """The command line or a reference cannot be understood."""
+
+    exit_code = 2
+
+
+class ModelError(BundlerError):
+    """The model cannot be reached, its call failed, or its state cannot be exported."""
+
+    exit_code = 3
+
+
+class EngineError(BundlerError):
+    """The container engine cannot be reached or refused a request."""
+
+    exit_code = 4
+
+
+class StoreError(BundlerError):
+    """A store, or the network to it, failed."""
+
+    exit_code = 5
+
+
+class NotFoundError(BundlerError):
+    """A container, bundle or image that was named is not there."""
+
+    exit_code = 6
+
+
+class AuthorizationError(BundlerError):
+    """A registry wants credentials, or refused those it got."""
+
+    exit_code = 7
+
+
+class IntegrityError(BundlerError):
+    """Content is damaged, or is not what it says it is."""
+
+    exit_code = 8
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One property in which a local image differs from the recorded base."""
+
+    what: str
+    recorded: str
+    found: str
+
+
+class BaseMismatchError(BundlerError):
+    """The base image differs from the one the bundle was made on."""
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, mismatches: Sequence[Mismatch] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.mismatches = tuple(mismatches)
+
+
+class NoSpaceError(BundlerError):
+    """A disk is full."""
+
+    exit_code = 11
+
+
+@contextmanager
+def disk_errors(where: object) -> Iterator[None]:
+    """Turn an ``OSError`` of the body into a `NoSpaceError` or a `StoreError` about ``where``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT):
+            raise NoSpaceError(
+                f"no space left while writing {where}", hint="Free some space there and run the same command again."
+            ) from error
+        raise StoreError(f"{where}: {error.strerror or error}", hint="Check the path, its medium and its permissions.") from error

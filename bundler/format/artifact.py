@@ -1,0 +1,104 @@
+"""The manifest of a bundle (OCI image spec 1.1, manifest.md) and the media types in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bundler.errors import IntegrityError
+from bundler.format import document
+from bundler.format.content import Descriptor
+from bundler.format.metadata import Metadata
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
+BUNDLE = "application/vnd.fps.bundle.v1"
+CONFIG = "application/vnd.fps.bundle.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
+LAYER_PLAIN = "application/vnd.oci.image.layer.v1.tar"
+
+REF_NAME = "org.opencontainers.image.ref.name"
+TITLE = "org.opencontainers.image.title"
+VERSION = "org.opencontainers.image.version"
+VENDOR = "org.opencontainers.image.vendor"
+CREATED = "org.opencontainers.image.created"
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest as it stands in its store: the exact bytes, and what they say."""
+
+    descriptor: Descriptor
+    data: bytes
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str]
+    artifact_type: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole bundle as it is stored and carried."""
+        return len(self.data) + self.config.size + sum(layer.size for layer in self.layers)
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """All blobs in the order in which they are carried."""
+        return (*self.layers, self.config)
+
+
+def build(metadata: Metadata, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+    """The manifest of a bundle; its annotations repeat what tools like to show without reading the config."""
+    base = metadata.base
+    digests = sorted(name.partition("@")[2] for name in base.repo_digests)
+    annotations = {
+        CREATED: metadata.created,
+        TITLE: metadata.model.title,
+        VERSION: metadata.model.version,
+        VENDOR: metadata.model.vendor,
+        BASE_NAME: base.names[0] if base.names else None,
+        BASE_DIGEST: digests[0] if digests else None,
+    }
+    content = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": BUNDLE,
+        "config": config.to_json(),
+        "layers": [layer.to_json() for layer in layers],
+        "annotations": {key: value for key, value in annotations.items() if value},
+    }
+    return read(json.dumps(content, separators=(",", ":"), sort_keys=True).encode(), "the new bundle")
+
+
+def read(data: bytes, where: str) -> Manifest:
+    """Read a bundle's manifest; raises `IntegrityError` for anything that is no bundle, or could be taken for two things."""
+    content = document.load(data, f"{where}: the manifest")
+    if content.get("schemaVersion") != 2 or content.get("mediaType") != MANIFEST:
+        raise IntegrityError(f"{where}: this is no OCI image manifest but {str(content.get('mediaType'))[:100]!r}")
+    if {"manifests", "fsLayers", "signatures"} & content.keys():
+        raise IntegrityError(f"{where}: the manifest claims to be an index as well")
+    artifact_type = content.get("artifactType")
+    if artifact_type != BUNDLE:
+        raise IntegrityError(
+            f"{where}: this is no bundle: its artifact type is {str(artifact_type)[:100]!r}, not {BUNDLE!r}",
+            hint="Name a bundle that `fps-bundle push` made.",
+        )
+    layers = content.get("layers")
+    if not isinstance(layers, list):
+        raise IntegrityError(f"{where}: the manifest has no layers")
+    config = Descriptor.from_json(content.get("config"))
+    descriptors = tuple(Descriptor.from_json(layer) for layer in layers)
+    if config.media_type != CONFIG or any(layer.media_type != LAYER for layer in descriptors):
+        raise IntegrityError(f"{where}: the manifest names blobs of a media type that a bundle does not have")
+    annotations = content.get("annotations") or {}
+    if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
+        raise IntegrityError(f"{where}: the manifest's annotations are not strings")
+    return Manifest(Descriptor.of(MANIFEST, data), data, config, descriptors, annotations, artifact_type)
+
+
+def is_bundle(data: bytes) -> bool:
+    """Whether a manifest says that it is one of a bundle; it may still turn out to be a bad one."""
+    return document.load(data, "a manifest").get("artifactType") == BUNDLE

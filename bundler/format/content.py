@@ -1,0 +1,194 @@
+"""Content-addressed bytes: digests, descriptors, and readers that let no wrong byte pass."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from bundler.errors import IntegrityError, StoreError
+
+BLOCK = 1 << 20
+"""Bytes moved at a time, wherever content streams."""
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class Readable(Protocol):
+    """Anything that gives up to ``size`` bytes, and ``b""`` at its end."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class Stream(Readable, Protocol):
+    """A `Readable` that is closed when the block that uses it ends."""
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Writable(Protocol):
+    """Anything that takes bytes."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass(frozen=True, order=True)
+class Digest:
+    """A sha256 digest, written ``sha256:<64 lower-case hex digits>`` (OCI image spec, descriptor.md)."""
+
+    hex: str
+
+    @classmethod
+    def parse(cls, text: object) -> Digest:
+        """Read the one spelling that is allowed; raises `IntegrityError` for any other."""
+        if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+            raise IntegrityError(f"not a sha256 digest: {str(text)[:80]!r}")
+        return cls(text.removeprefix("sha256:"))
+
+    @classmethod
+    def of(cls, data: bytes) -> Digest:
+        return cls(hashlib.sha256(data).hexdigest())
+
+    @property
+    def short(self) -> str:
+        """The first twelve hex digits, for people."""
+        return self.hex[:12]
+
+    def __str__(self) -> str:
+        return f"sha256:{self.hex}"
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What a blob is, how long it is (bytes) and what it hashes to (OCI image spec, descriptor.md)."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    artifact_type: str = ""
+
+    @classmethod
+    def of(cls, media_type: str, data: bytes) -> Descriptor:
+        return cls(media_type, Digest.of(data), len(data))
+
+    def to_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        return document
+
+    @classmethod
+    def from_json(cls, document: object) -> Descriptor:
+        """Read a descriptor; raises `IntegrityError` when a field is missing or of the wrong type."""
+        if not isinstance(document, dict):
+            raise IntegrityError("a descriptor is not a JSON object")
+        media_type, size = document.get("mediaType"), document.get("size")
+        annotations, artifact_type = document.get("annotations") or {}, document.get("artifactType") or ""
+        if not isinstance(media_type, str) or not isinstance(artifact_type, str):
+            raise IntegrityError("a descriptor has no media type")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise IntegrityError(f"a descriptor has no valid size: {str(size)[:40]}")
+        if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
+            raise IntegrityError("a descriptor's annotations are not strings")
+        return cls(media_type, Digest.parse(document.get("digest")), size, annotations, artifact_type)
+
+
+class VerifyingReader(io.RawIOBase):
+    """A stream that must turn out to be exactly the blob of its descriptor.
+
+    Too long, too short or another digest raises `IntegrityError`; the last bytes are handed out
+    only together with the certainty that they complete the blob. Closing it closes the source.
+    """
+
+    def __init__(self, source: Stream, expected: Descriptor, where: str) -> None:
+        self._source = source
+        self._expected = expected
+        self._where = where
+        self._hash = hashlib.sha256()
+        self._count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes; raises `IntegrityError` as soon as the blob cannot be the expected one."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
+        remaining = self._expected.size - self._count
+        if size == 0 or (remaining == 0 and self._count):
+            return b""
+        data = self._from_source(min(size, remaining)) if remaining else b""
+        self._hash.update(data)
+        self._count += len(data)
+        if not data and remaining:
+            raise IntegrityError(
+                f"{self._where}: blob {self._expected.digest} ends after {self._count} of {self._expected.size} bytes",
+                hint="The copy is damaged or incomplete; fetch it again from where it came from.",
+            )
+        if self._count == self._expected.size:
+            self._check_end()
+        return data
+
+    def _check_end(self) -> None:
+        if self._from_source(1):
+            raise IntegrityError(f"{self._where}: blob {self._expected.digest} is longer than {self._expected.size} bytes")
+        if self._hash.hexdigest() != self._expected.digest.hex:
+            raise IntegrityError(
+                f"{self._where}: blob {self._expected.digest} is damaged, its content hashes to sha256:{self._hash.hexdigest()}",
+                hint="Make the copy again, or fetch the bundle from another place.",
+            )
+
+    def _from_source(self, size: int) -> bytes:
+        try:
+            return self._source.read(size)
+        except OSError as error:
+            raise StoreError(
+                f"{self._where}: blob {self._expected.digest} cannot be read: {error.strerror or error}",
+                hint="Check the medium; another copy may be whole.",
+            ) from error
+
+    def close(self) -> None:
+        if not self.closed:
+            self._source.close()
+        super().close()
+
+
+class HashingWriter:
+    """Passes bytes on to ``target`` and keeps their sha256 and count."""
+
+    def __init__(self, target: Writable) -> None:
+        self._target = target
+        self._hash = hashlib.sha256()
+        self.count = 0
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self.count += len(data)
+        self._target.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    @property
+    def digest(self) -> Digest:
+        return Digest(self._hash.hexdigest())

@@ -1,0 +1,38 @@
+"""JSON that a stranger wrote: one strict way in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from bundler.errors import IntegrityError
+
+MAX_SIZE = 4 << 20
+"""Longest document in bytes: what registries and containers/image take for a manifest or config."""
+
+
+def load(data: bytes, what: str) -> dict[str, Any]:
+    """Parse a JSON object; raises `IntegrityError` where two parsers could read it differently, or one could choke."""
+    if len(data) > MAX_SIZE:
+        raise IntegrityError(f"{what} is longer than {MAX_SIZE} bytes")
+    try:
+        content = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{what} is no valid JSON: {str(error)[:200] or 'nested too deep'}") from error
+    if not isinstance(content, dict):
+        raise IntegrityError(f"{what} is no JSON object")
+    # Parsers in Go match keys without regard to case, so a twin of `layers` would be read instead of it.
+    if len({key.casefold() for key in content}) != len(content):
+        raise IntegrityError(f"{what} has two keys that differ in letter case alone")
+    return content
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return content
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")

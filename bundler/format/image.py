@@ -1,0 +1,98 @@
+"""From the base's configuration and a bundle to the configuration of the new image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bundler.format.content import Digest
+from bundler.format.metadata import Metadata, Platform
+
+SETTINGS = (
+    "Cmd",
+    "Entrypoint",
+    "Env",
+    "ExposedPorts",
+    "Healthcheck",
+    "Labels",
+    "StopSignal",
+    "User",
+    "Volumes",
+    "WorkingDir",
+)
+"""The settings of an image that a bundle restores (OCI image spec, config.md; Healthcheck is Docker's)."""
+
+_KEPT = (*SETTINGS, "ArgsEscaped", "OnBuild", "Shell", "StopTimeout")
+
+LABEL_PREFIX = "fps.bundle."
+LABEL_DIGEST = LABEL_PREFIX + "digest"
+LABEL_CHAIN_ID = LABEL_PREFIX + "base.chain-id"
+LABEL_BASE_NAME = LABEL_PREFIX + "base.name"
+LABEL_BASE_LAYERS = LABEL_PREFIX + "base.layers"
+LABEL_IMAGE_LAYERS = LABEL_PREFIX + "image.layers"
+
+
+def chain_id(diff_ids: Sequence[Digest]) -> Digest:
+    """The identity of a stack of layers (OCI image spec, config.md, "Layer ChainID"); of none, that of nothing."""
+    chain = diff_ids[0] if diff_ids else Digest.of(b"")
+    for diff_id in diff_ids[1:]:
+        chain = Digest.of(f"{chain} {diff_id}".encode())
+    return chain
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What an engine says of an image's ``config``, without its empty fields and without our own labels."""
+    kept = {key: config[key] for key in _KEPT if config.get(key)}
+    if labels := {key: value for key, value in kept.pop("Labels", {}).items() if not key.startswith(LABEL_PREFIX)}:
+        kept["Labels"] = labels
+    return kept
+
+
+def clean_layers(labels: Mapping[str, str], diff_ids: Sequence[Digest]) -> int | None:
+    """How many leading layers of an image that we made are its clean base.
+
+    None for an image without our labels, and for one whose labels speak of other layers: somebody
+    has built ``FROM`` ours.
+    """
+    if labels.get(LABEL_IMAGE_LAYERS) != str(len(diff_ids)):
+        return None
+    count = labels.get(LABEL_BASE_LAYERS, "")
+    if not count.isascii() or not count.isdigit() or int(count) > len(diff_ids):
+        return None
+    return int(count) if labels.get(LABEL_CHAIN_ID) == str(chain_id(diff_ids[: int(count)])) else None
+
+
+def build_config(metadata: Metadata, bundle: Digest) -> bytes:
+    """The configuration of the new image: a function of the bundle alone, so every host gives the same digest."""
+    base = metadata.base
+    diff_ids = [*base.diff_ids, *(layer.diff_id for layer in metadata.layers)]
+    config = {key: value for key, value in base.config.items() if key not in SETTINGS}
+    config |= {key: metadata.image[key] for key in SETTINGS if key in metadata.image}
+    config["Labels"] = config.get("Labels", {}) | {
+        LABEL_DIGEST: str(bundle),
+        LABEL_CHAIN_ID: str(base.chain_id),
+        LABEL_BASE_NAME: base.names[0] if base.names else "",
+        LABEL_BASE_LAYERS: str(len(base.diff_ids)),
+        LABEL_IMAGE_LAYERS: str(len(diff_ids)),
+    }
+    history = [{"created_by": "base image"} for _ in base.diff_ids]
+    history += [{"created": metadata.created, "created_by": f"fps-bundle apply {bundle}"} for _ in metadata.layers]
+    return _canonical(
+        {
+            **_platform(base.platform),
+            "created": metadata.created,
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [str(diff_id) for diff_id in diff_ids]},
+            "history": history,
+        }
+    )
+
+
+def _platform(platform: Platform) -> dict[str, str]:
+    known = {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant}
+    return {key: value for key, value in known.items() if value}
+
+
+def _canonical(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()

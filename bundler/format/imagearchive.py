@@ -1,0 +1,152 @@
+"""What an engine's image load understands: three dialects of an archive with a new image in it.
+
+Each is a stream of bytes in which the layers of the bundle pass through; nothing is held.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bundler.errors import EngineError, IntegrityError
+from bundler.format import artifact, document, metadata, tar
+from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream
+from bundler.format.layer import decompressed
+
+_INDEX_FILES = frozenset({"/manifest.json", "/repositories", "/index.json", "/oci-layout"})
+
+
+@dataclass(frozen=True)
+class NewLayer:
+    """A layer to put on the base: ``open`` gives its compressed bytes, verified while they are read."""
+
+    descriptor: Descriptor
+    description: metadata.Layer
+    open: Callable[[], Stream]
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """An image as an engine shall have it: its configuration, the layers of its base, and those above."""
+
+    config: bytes
+    base_diff_ids: tuple[Digest, ...]
+    layers: tuple[NewLayer, ...]
+
+    @property
+    def config_digest(self) -> Digest:
+        return Digest.of(self.config)
+
+    @property
+    def diff_ids(self) -> tuple[Digest, ...]:
+        return (*self.base_diff_ids, *(layer.description.diff_id for layer in self.layers))
+
+
+def partial_docker_archive(image: NewImage, name: str) -> Iterator[bytes]:
+    """A ``docker save`` archive without the base's layers, for engines that find those by chain ID."""
+    yield from _docker_archive(image, name, [f"{diff_id.hex}.tar" for diff_id in image.base_diff_ids])
+
+
+def full_docker_archive(image: NewImage, name: str, saved_base: Readable) -> Iterator[bytes]:
+    """A whole ``docker save`` archive: that of the base as it streams by, with the new layers behind it.
+
+    Raises `EngineError` when what was saved has not the layers that the base has.
+    """
+    manifest = b""
+    for entry, content in tar.read(saved_base):
+        if entry.path == "/manifest.json":
+            manifest = content.read()
+        if entry.path not in _INDEX_FILES:
+            yield from _member(entry, content)
+    try:
+        base_layers = json.loads(manifest)[0]["Layers"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise EngineError("the engine saved the base image without a manifest.json") from error
+    if len(base_layers) != len(image.base_diff_ids):
+        raise EngineError(f"the engine saved {len(base_layers)} layers of a base that has {len(image.base_diff_ids)}")
+    yield from _docker_archive(image, name, base_layers)
+
+
+def partial_oci_layout(image: NewImage, name: str, base_layers: Sequence[Descriptor]) -> Iterator[bytes]:
+    """An OCI layout whose manifest names the base's layers, which the engine holds, but does not contain them."""
+    layers = [*base_layers, *(layer.descriptor for layer in image.layers)]
+    config = Descriptor.of(artifact.IMAGE_CONFIG, image.config)
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": artifact.MANIFEST,
+            "config": config.to_json(),
+            "layers": [layer.to_json() for layer in layers],
+        }
+    )
+    described = Descriptor.of(artifact.MANIFEST, manifest)
+    annotations = {"io.containerd.image.name": name, artifact.REF_NAME: name.rpartition(":")[2]}
+    entry = {**described.to_json(), "annotations": annotations}
+    yield from _file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+    for layer in image.layers:
+        with layer.open() as blob:
+            yield from _member(_entry(_blob(layer.descriptor), layer.descriptor.size), blob)
+    yield from _file(_blob(config), image.config)
+    yield from _file(_blob(described), manifest)
+    yield from _file("index.json", _json({"schemaVersion": 2, "mediaType": artifact.INDEX, "manifests": [entry]}))
+    named = {"Config": _blob(config), "RepoTags": [name], "Layers": [_blob(layer) for layer in layers]}
+    yield from _file("manifest.json", _json([named]))
+    yield tar.TRAILER
+
+
+def layers_of_saved_oci_layout(saved: Readable, diff_ids: Sequence[Digest]) -> list[Descriptor]:
+    """The layer descriptors of a saved image; raises `EngineError` when it was not saved as an OCI layout.
+
+    The index may come last, so every small blob is kept until it is known which of them is the manifest.
+    """
+    small: dict[str, bytes] = {}
+    for entry, content in tar.read(saved):
+        if entry.path.startswith("/blobs/sha256/") and entry.size <= document.MAX_SIZE:
+            small[entry.path.rpartition("/")[2]] = content.read()
+    wanted = [str(diff_id) for diff_id in diff_ids]
+    for data in small.values():
+        try:
+            manifest = document.load(data, "a saved manifest")
+            config = document.load(small[Descriptor.from_json(manifest.get("config")).digest.hex], "a saved config")
+            if config["rootfs"]["diff_ids"] == wanted:
+                return [Descriptor.from_json(layer) for layer in manifest["layers"]]
+        except (IntegrityError, LookupError, TypeError):
+            continue  # not the manifest, but a config or a small layer
+    raise EngineError("the engine did not save the base image as an OCI layout")
+
+
+def _docker_archive(image: NewImage, name: str, base_layers: Sequence[str]) -> Iterator[bytes]:
+    config = f"{image.config_digest.hex}.json"
+    yield from _file(config, image.config)
+    layers = []
+    for layer in image.layers:
+        layers.append(f"{layer.description.diff_id.hex}.tar")
+        with layer.open() as blob, decompressed(blob, layer.description, "the bundle") as stream:
+            yield from _member(_entry(layers[-1], layer.description.size), stream)
+    yield from _file("manifest.json", _json([{"Config": config, "RepoTags": [name], "Layers": [*base_layers, *layers]}]))
+    yield tar.TRAILER
+
+
+def _file(name: str, data: bytes) -> Iterator[bytes]:
+    yield tar.encode(_entry(name, len(data))) + data + tar.padding(len(data))
+
+
+def _member(entry: tar.Entry, content: Readable) -> Iterator[bytes]:
+    yield tar.encode(entry)
+    while block := content.read(BLOCK):
+        yield block
+    yield tar.padding(entry.size)
+
+
+def _entry(name: str, size: int) -> tar.Entry:
+    return tar.Entry(path=f"/{name}", kind=tar.Kind.FILE, mode=0o644, uid=0, gid=0, mtime=0, size=size)
+
+
+def _blob(descriptor: Descriptor) -> str:
+    return f"blobs/sha256/{descriptor.digest.hex}"
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

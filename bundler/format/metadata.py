@@ -1,0 +1,187 @@
+"""The metadata manifest of a bundle: typed values here, their JSON Schema in ``schemas/``.
+
+Every model keeps fields it does not know, so that metadata of a later minor version survives a read
+and a write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any
+
+import jsonschema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic.alias_generators import to_camel
+
+from bundler.errors import BundlerError, IntegrityError, ModelError
+from bundler.format import document
+from bundler.format.content import Digest
+
+SCHEMA_VERSION = 1
+
+Sha256 = Annotated[
+    Digest, BeforeValidator(lambda value: value if isinstance(value, Digest) else Digest.parse(value)), PlainSerializer(str)
+]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True, arbitrary_types_allowed=True
+    )
+
+
+class Tool(_Value):
+    """The program that wrote the bundle."""
+
+    name: str
+    version: str
+
+
+class Source(_Value):
+    """Where the state was taken from; for people, never compared."""
+
+    engine: str
+    container_name: str
+    container_id: str
+    host_name: str | None = None
+
+
+class Model(_Value):
+    """Who the model is, where the labels of its image say so."""
+
+    title: str
+    version: str
+    vendor: str | None = None
+    data_set_uuid: str | None = Field(default=None, alias="dataSetUUID")
+
+
+class Platform(_Value):
+    """What a base image runs on (OCI image spec, image-index.md, ``platform``)."""
+
+    os: str
+    architecture: str
+    variant: str | None = None
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+class Base(_Value):
+    """The clean image that the state belongs on; its diff IDs are its identity, the rest is for people."""
+
+    names: tuple[str, ...]
+    repo_digests: tuple[str, ...]
+    image_id: str = Field(alias="imageID")
+    platform: Platform
+    diff_ids: tuple[Sha256, ...] = Field(alias="diffIDs")
+    chain_id: Sha256 = Field(alias="chainID")
+    config: dict[str, Any]
+
+
+class Export(_Value):
+    """One exported path: as the model gave it, where it really lies, and how much it holds (``size`` in bytes)."""
+
+    path: str
+    resolved: str
+    kind: str
+    entries: int
+    size: int
+    volume: bool
+
+
+class Layer(_Value):
+    """One layer of the bundle: ``size`` bytes of uncompressed tar with so many entries."""
+
+    diff_id: Sha256 = Field(alias="diffID")
+    size: int
+    entries: int
+    exports: tuple[str, ...]
+
+
+class Parent(_Value):
+    """A directory above the exports, as it is on the source."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+
+
+class Ancestor(_Value):
+    """A bundle that this model came from."""
+
+    digest: Sha256
+    created: str
+
+
+class Metadata(_Value):
+    """All that is known of a bundle beside its layers. Paths are percent-encoded (`paths.encode`)."""
+
+    schema_version: int = SCHEMA_VERSION
+    created: str
+    tool: Tool
+    source: Source
+    model: Model
+    base: Base
+    image: dict[str, Any]
+    exports: tuple[Export, ...]
+    layers: tuple[Layer, ...]
+    parents: tuple[Parent, ...]
+    removed: tuple[str, ...] = ()
+    privileged: tuple[str, ...] = ()
+    lineage: tuple[Ancestor, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers, uncompressed."""
+        return sum(layer.size for layer in self.layers)
+
+    def to_bytes(self) -> bytes:
+        """The canonical JSON; raises `ModelError` when it is larger than stores can carry."""
+        content = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        try:
+            _validator().validate(content)
+        except jsonschema.ValidationError as error:
+            raise BundlerError(f"the metadata we made breaks its own schema at {error.json_path}: {error.message[:200]}") from error
+        data = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
+        if len(data) > document.MAX_SIZE:
+            raise ModelError(
+                f"the metadata would be {len(data)} bytes, more than the {document.MAX_SIZE} that registries take",
+                hint="Have the model's Export name directories in place of single files.",
+            )
+        return data
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Metadata:
+        """Read metadata; raises `IntegrityError` when it is no valid metadata of a version we know."""
+        content = document.load(data, f"{where}: the metadata")
+        version = content.get("schemaVersion")
+        if version != SCHEMA_VERSION:
+            raise IntegrityError(
+                f"{where}: the metadata has schema version {str(version)[:20]!r}, this program knows {SCHEMA_VERSION}",
+                hint="Use a newer fps-bundle.",
+            )
+        try:
+            _validator().validate(content)
+            return cls.model_validate(content)
+        except jsonschema.ValidationError as error:
+            raise IntegrityError(f"{where}: the metadata breaks its schema at {error.json_path}: {error.message[:200]}") from error
+        except ValidationError as error:
+            raise IntegrityError(f"{where}: the metadata cannot be read: {error.errors()[0]['msg']}") from error
+
+
+def now() -> str:
+    """The current time in RFC 3339, or that of ``SOURCE_DATE_EPOCH`` (reproducible-builds.org)."""
+    seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    schema = resources.files("bundler").joinpath("schemas", f"metadata.v{SCHEMA_VERSION}.json").read_bytes()
+    return jsonschema.Draft202012Validator(json.loads(schema))

@@ -1,0 +1,130 @@
+"""Which entry goes into which layer, so that a small change of the state is a small change of the bundle.
+
+Files of `BIG` bytes or more are layers of their own; all else, directories included, is the last
+layer (docs/format.md, "Layers").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from bundler.errors import ModelError
+from bundler.format import metadata, paths
+from bundler.format.content import Descriptor, Readable
+from bundler.format.layer import Blob, LayerWriter
+from bundler.format.tar import STATE_KINDS, Entry, Kind
+
+BIG = 64 << 20
+MAX_BIG_LAYERS = 64
+MAX_IMAGE_LAYERS = 120
+"""Layers that an image may have; overlay2 takes 128 lower directories, and somebody may build on ours."""
+
+
+class ExportCount:
+    """How much one export holds."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.size = 0
+        self.kind = ""
+        self.left_out: list[str] = []
+
+    def add(self, entry: Entry) -> None:
+        self.kind = self.kind or entry.kind.name.lower()
+        self.entries += 1
+        self.size += entry.size
+
+
+class Packer:
+    """Takes the entries of one export after the other, in walking order, and makes the layers of a bundle."""
+
+    def __init__(self, new_blob: Callable[[], Blob], parents: Mapping[str, Entry], base_layers: int) -> None:
+        self._new_blob = new_blob
+        self._parents = parents
+        self._room = max(0, min(MAX_BIG_LAYERS, MAX_IMAGE_LAYERS - base_layers))
+        self._big: list[LayerWriter] = []
+        self._last: LayerWriter | None = None
+        self._open_directories: list[Entry] = []
+        self._layer_of: dict[str, LayerWriter] = {}
+        self._left_out: set[str] = set()
+        self._export = ""
+        self._count = ExportCount()
+        self._previous: tuple[bytes, ...] = ()
+        self.privileged: list[str] = []
+
+    def start_export(self, resolved: str) -> ExportCount:
+        """Begin with the next export; gives what will count its entries."""
+        self._export = resolved
+        self._open_directories = []
+        self._layer_of = {}
+        self._left_out = set()
+        self._count = ExportCount()
+        return self._count
+
+    def add(self, entry: Entry, content: Readable) -> None:
+        """Put one entry where it belongs; raises `ModelError` for one that no layer can hold."""
+        self._check(entry)
+        if entry.kind not in STATE_KINDS or (entry.kind is Kind.HARD_LINK and entry.target in self._left_out):
+            self._left_out.add(entry.path)
+            self._count.left_out.append(entry.path)
+            return
+        self._count.add(entry)
+        while self._open_directories and not paths.is_within(entry.path, self._open_directories[-1].path):
+            self._open_directories.pop()
+        if entry.kind is Kind.FILE and (entry.mode & 0o6000 or entry.capability):
+            self.privileged.append(entry.path)
+        layer = self._layer_for(entry)
+        self._add_ancestors(layer, entry)
+        layer.add(entry, content)
+        if self._export not in layer.exports:
+            layer.exports.append(self._export)
+        if layer is not self._last:
+            layer.suspend()
+        if entry.kind is Kind.DIRECTORY:
+            self._open_directories.append(entry)
+
+    def finish(self) -> tuple[list[Descriptor], list[metadata.Layer]]:
+        """End all layers; gives their descriptors and descriptions in the order in which they are applied."""
+        layers = [*self._big, *([self._last] if self._last else [])]
+        finished = [layer.finish() for layer in layers]
+        return [descriptor for descriptor, _ in finished], [layer for _, layer in finished]
+
+    def discard(self) -> None:
+        for layer in [*self._big, *([self._last] if self._last else [])]:
+            layer.discard()
+
+    def _check(self, entry: Entry) -> None:
+        key = paths.sort_key(entry.path)
+        if key <= self._previous:
+            raise ModelError(
+                f"the engine gave {paths.encode(entry.path)!r} out of order",
+                hint="This is a fault of the engine or of fps-bundle; please report it.",
+            )
+        self._previous = key
+        if key[-1].startswith(b".wh."):
+            raise ModelError(
+                f"{paths.encode(entry.path)!r} cannot be part of an image layer: names that begin with .wh. mean deletions there",
+                hint="Have the model rename that file.",
+            )
+
+    def _layer_for(self, entry: Entry) -> LayerWriter:
+        if entry.kind is Kind.HARD_LINK and entry.target in self._layer_of:
+            return self._layer_of[entry.target]
+        if entry.kind is Kind.FILE and entry.size >= BIG and len(self._big) < self._room:
+            layer = LayerWriter(self._new_blob())
+            self._big.append(layer)
+            self._layer_of[entry.path] = layer
+            return layer
+        if self._last is None:
+            self._last = LayerWriter(self._new_blob())
+        return self._last
+
+    def _add_ancestors(self, layer: LayerWriter, entry: Entry) -> None:
+        """Without their own entries, engines would reset the directories above an entry to 0755 root."""
+        inside = {directory.path: directory for directory in self._open_directories}
+        for path in paths.ancestors(entry.path):
+            if layer.lacks(path):
+                # Time 0, so that a new file beside a big one does not change the big one's layer;
+                # the true time of a directory of the state stands in the last layer, which wins.
+                layer.add(replace(inside.get(path) or self._parents[path], mtime=0))

@@ -1,0 +1,124 @@
+"""Paths inside a container: which may be exported, where they really lie, and how they are written.
+
+A path is a ``str`` whose bytes that are not UTF-8 stand as surrogates (PEP 383), absolute, without a
+slash at its end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from urllib.parse import unquote_to_bytes
+
+from bundler.errors import IntegrityError, ModelError
+
+FORBIDDEN = ("/proc", "/sys", "/dev")
+"""Trees that the engine makes for every container anew."""
+
+MAX_PATHS = 100_000
+MAX_LENGTH = 4096
+_MAX_LINKS = 40  # as Linux, path_resolution(7)
+_HINT = "Correct the paths that the model's Export returns."
+
+
+def to_bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def from_bytes(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def encode(path: str) -> str:
+    """Percent-encode ``%`` and every byte outside printable ASCII, so that any path fits into JSON."""
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != 0x25 else f"%{byte:02X}" for byte in to_bytes(path))
+
+
+def decode(text: str) -> str:
+    """Undo `encode`; raises `IntegrityError` for a spelling that `encode` would not have chosen."""
+    path = from_bytes(unquote_to_bytes(text)) if re.fullmatch(r"[ -~]*", text) else ""
+    if encode(path) != text:
+        raise IntegrityError(f"a path is not in its canonical spelling: {text[:200]!r}")
+    return path
+
+
+def sort_key(path: str) -> tuple[bytes, ...]:
+    """Orders paths as a walk meets them: parents first, siblings by their bytes."""
+    return tuple(to_bytes(path).split(b"/"))
+
+
+def is_within(path: str, top: str) -> bool:
+    """Whether ``path`` is ``top`` or lies below it."""
+    return path == top or path.startswith(top.rstrip("/") + "/")
+
+
+def ancestors(path: str) -> list[str]:
+    """The directories above ``path``, outermost first, without the root."""
+    parts = path.split("/")[1:-1]
+    return ["/" + "/".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+def join(directory: str, name: str) -> str:
+    return f"{directory.rstrip('/')}/{name}"
+
+
+def check_exports(given: Iterable[str]) -> list[str]:
+    """The exported paths without a slash at their ends; raises `ModelError` naming every one that cannot be exported."""
+    exports = list(given)
+    if not exports:
+        raise ModelError("the model's Export named no paths, so there is nothing to move", hint=_HINT)
+    if len(exports) > MAX_PATHS:
+        raise ModelError(f"the model's Export named {len(exports)} paths, more than {MAX_PATHS}", hint="Name directories.")
+    faults = [f"{encode(path)[:200]!r} {fault}" for path in exports if (fault := _fault(path))]
+    if faults:
+        raise ModelError(f"the model's Export named paths that cannot be exported: {'; '.join(faults[:20])}", hint=_HINT)
+    return [path.removesuffix("/") for path in exports]
+
+
+def _fault(path: str) -> str:
+    if not path.startswith("/"):
+        return "is not absolute"
+    if len(to_bytes(path)) > MAX_LENGTH:
+        return f"is longer than {MAX_LENGTH} bytes"
+    parts = path.removesuffix("/").split("/")[1:]
+    if not parts:
+        return "is the root of the file system"
+    if "\0" in path or any(part in ("", ".", "..") for part in parts):
+        return "is not a clean path"
+    if "/" + parts[0] in FORBIDDEN:
+        return f"lies in /{parts[0]}, which the engine makes anew for every container"
+    return ""
+
+
+def resolve(path: str, read_link: Callable[[str], str | None]) -> str:
+    """Where ``path`` really lies: every symlink among its parents is followed, its last part is not.
+
+    ``read_link`` gives the target of a path that is a symlink, else None. Raises `ModelError` for a loop.
+    """
+    done, todo, links = "", path.split("/")[1:], 0
+    while todo:
+        part = todo.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            done = done.rpartition("/")[0]
+            continue
+        target = read_link(f"{done}/{part}") if todo else None
+        if target is None:
+            done = f"{done}/{part}"
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise ModelError(f"{encode(path)!r} goes through a loop of symbolic links", hint=_HINT)
+        todo = target.split("/") + todo
+        done = "" if target.startswith("/") else done
+    return done or "/"
+
+
+def merge(paths: Iterable[str]) -> list[str]:
+    """The topmost of ``paths``, each once, in walking order."""
+    merged: list[str] = []
+    for path in sorted(set(paths), key=sort_key):
+        if not merged or not is_within(path, merged[-1]):
+            merged.append(path)
+    return merged

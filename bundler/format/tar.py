@@ -1,0 +1,308 @@
+"""The tar entries of a layer: one canonical way to write them, and a reader that trusts nothing.
+
+The written form is ustar with PAX records (POSIX.1-2001, pax "ustar Interchange Format") only where
+ustar cannot say it. `read` takes what engines send; a layer of a bundle is read with
+``canonical=True`` and must consist of exactly the bytes that `encode` gives for its entries, so that
+two parsers cannot see two contents in it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from bundler.errors import IntegrityError
+from bundler.format import paths
+from bundler.format.content import BLOCK, Readable
+
+RECORD = 512
+TRAILER = bytes(2 * RECORD)
+MAX_HEADER = 1 << 20
+"""Longest PAX header that is read, in bytes."""
+
+_CAPABILITY = "SCHILY.xattr.security.capability"
+_MAGIC = b"ustar\x0000"
+_SHORT, _LONG = 8**7, 8**11  # first number that a field of 8 or 12 bytes cannot hold
+
+
+class Kind(Enum):
+    """What an entry is; the values are the type flags of the header."""
+
+    FILE = b"0"
+    HARD_LINK = b"1"
+    SYMLINK = b"2"
+    CHARACTER_DEVICE = b"3"
+    BLOCK_DEVICE = b"4"
+    DIRECTORY = b"5"
+    FIFO = b"6"
+    SOCKET = b"s"  # never in a tar; only a reader of the file system sees one
+
+
+STATE_KINDS = frozenset({Kind.FILE, Kind.HARD_LINK, Kind.SYMLINK, Kind.DIRECTORY})
+"""The kinds that can be state; devices, FIFOs and sockets are made by whoever uses them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file system object: ``mode`` holds 12 permission bits, ``size`` bytes of content follow.
+
+    ``mtime`` is in whole seconds since 1970; ``target`` is the text of a symlink, or the path of
+    the entry that a hard link shares its content with.
+    """
+
+    path: str
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    size: int = 0
+    target: str = ""
+    capability: bytes = b""
+
+
+def encode(entry: Entry) -> bytes:
+    """The canonical header blocks of an entry."""
+    name = paths.to_bytes(entry.path[1:] + ("/" if entry.kind is Kind.DIRECTORY else ""))
+    target = paths.to_bytes(entry.target[1:] if entry.kind is Kind.HARD_LINK else entry.target)
+    records: dict[str, bytes] = {}
+    if len(name) > 100 or not name.isascii():
+        records["path"] = name
+    if len(target) > 100 or not target.isascii():
+        records["linkpath"] = target
+    for key, number, limit in (
+        ("uid", entry.uid, _SHORT),
+        ("gid", entry.gid, _SHORT),
+        ("size", entry.size, _LONG),
+        ("mtime", entry.mtime, _LONG),
+    ):
+        if not 0 <= number < limit:
+            records[key] = b"%d" % number
+    if entry.capability:
+        records[_CAPABILITY] = entry.capability
+    if any(not _is_utf8(records[key]) for key in ("path", "linkpath") if key in records):
+        records = {"hdrcharset": b"BINARY", **records}
+    header = _ustar(
+        name if "path" not in records else _ascii(name),
+        entry.mode,
+        0 if "uid" in records else entry.uid,
+        0 if "gid" in records else entry.gid,
+        0 if "size" in records else entry.size,
+        0 if "mtime" in records else entry.mtime,
+        entry.kind.value,
+        target if "linkpath" not in records else _ascii(target),
+    )
+    if not records:
+        return header
+    body = b"".join(_pax_record(key.encode(), value) for key, value in records.items())
+    return _ustar(b"././@PaxHeader", 0, 0, 0, len(body), 0, b"x", b"") + body + padding(len(body)) + header
+
+
+def padding(size: int) -> bytes:
+    """The zeros that fill content of ``size`` bytes up to whole records."""
+    return bytes(-size % RECORD)
+
+
+def read(stream: Readable, *, canonical: bool = False) -> Iterator[tuple[Entry, Content]]:
+    """Walk a tar stream to its very end; each entry's content must be read before the next is asked for, or is skipped.
+
+    Raises `IntegrityError` when the archive breaks off, has a header that cannot be trusted, or,
+    with ``canonical``, is not byte for byte what `encode` writes.
+    """
+    reader = _Reader(stream)
+    while True:
+        raw, entry = reader.next_entry()
+        if entry is None:
+            break
+        if canonical and encode(entry) != raw:
+            raise IntegrityError(f"the layer's entry {paths.encode(entry.path)!r} is not in canonical form")
+        content = Content(stream, entry)
+        yield entry, content
+        content.skip()
+    reader.finish(canonical=canonical)
+
+
+class Content(io.RawIOBase):
+    """The content of one entry while a tar is walked: exactly ``entry.size`` bytes."""
+
+    def __init__(self, stream: Readable, entry: Entry) -> None:
+        self._stream = stream
+        self._entry = entry
+        self._left = entry.size
+        self._padded = False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes; raises `IntegrityError` when the archive ends inside the content."""
+        if size < 0:
+            size = self._left
+        data = self._stream.read(min(size, self._left)) if self._left and size else b""
+        if not data and self._left and size:
+            raise IntegrityError(f"the archive breaks off inside {paths.encode(self._entry.path)!r}")
+        self._left -= len(data)
+        if not self._left and not self._padded:
+            self._padded = True
+            if any(_exactly(self._stream, -self._entry.size % RECORD)):
+                raise IntegrityError(f"what pads {paths.encode(self._entry.path)!r} is not zero")
+        return data
+
+    def skip(self) -> None:
+        """Read on to the end of the content and its padding."""
+        while self._left or not self._padded:
+            self.read(BLOCK)
+
+
+class _Reader:
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+
+    def next_entry(self) -> tuple[bytes, Entry | None]:
+        """The bytes of the next header with its entry, or with None where the archive ends."""
+        block = _exactly(self._stream, RECORD)
+        if not any(block):
+            return block, None
+        if block[156:157] != b"x":
+            return block, _entry(block, {})
+        size = _octal(block, 124, 12)
+        if size > MAX_HEADER:
+            raise IntegrityError(f"a PAX header is longer than {MAX_HEADER} bytes")
+        _check(block)
+        body = _exactly(self._stream, size + -size % RECORD)
+        header = _exactly(self._stream, RECORD)
+        return block + body + header, _entry(header, _pax_records(body[:size]))
+
+    def finish(self, *, canonical: bool) -> None:
+        if any(_exactly(self._stream, RECORD)):
+            raise IntegrityError("the archive has a single zero block where it should end with two")
+        while rest := self._stream.read(BLOCK):
+            if canonical or any(rest):
+                raise IntegrityError("the archive goes on after its end")
+
+
+def _entry(block: bytes, records: dict[str, bytes]) -> Entry:
+    _check(block)
+    flag = block[156:157].replace(b"\0", b"0").replace(b"7", b"0")
+    try:
+        kind = Kind(flag)
+    except ValueError:
+        raise IntegrityError(f"an entry is of the type {flag!r}, which is not allowed") from None
+    if any(key.startswith("GNU.sparse") for key in records):
+        raise IntegrityError("an entry is a sparse file in GNU's encoding, which is not allowed")
+    prefix = _text(block, 345, 155)
+    name = records.get("path") or (prefix + b"/" if prefix else b"") + _text(block, 0, 100)
+    target = records.get("linkpath") or _text(block, 157, 100)
+    size = _number(records, "size", _octal(block, 124, 12))
+    if size < 0 or (size and kind is not Kind.FILE):
+        raise IntegrityError(f"the entry {paths.encode(paths.from_bytes(name))!r} has an impossible size")
+    return Entry(
+        path="/" + paths.from_bytes(name[:-1] if name.endswith(b"/") else name),
+        kind=kind,
+        mode=_octal(block, 100, 8) & 0o7777,
+        uid=_number(records, "uid", _octal(block, 108, 8)),
+        gid=_number(records, "gid", _octal(block, 116, 8)),
+        mtime=_number(records, "mtime", _octal(block, 136, 12)),
+        size=size,
+        target=("/" if kind is Kind.HARD_LINK else "") + paths.from_bytes(target) if kind in (Kind.HARD_LINK, Kind.SYMLINK) else "",
+        capability=records.get(_CAPABILITY, b""),
+    )
+
+
+def reroot(entry: Entry, old: str, new: str) -> Entry:
+    """Move an entry, and what a hard link points to, from below ``old`` to below ``new``."""
+    moved = replace(entry, path=new + entry.path[len(old) :])
+    return replace(moved, target=new + entry.target[len(old) :]) if entry.kind is Kind.HARD_LINK else moved
+
+
+def _ustar(name: bytes, mode: int, uid: int, gid: int, size: int, mtime: int, flag: bytes, target: bytes) -> bytes:
+    block = bytearray(
+        name.ljust(100, b"\0")
+        + b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
+        + b" " * 8  # the checksum counts itself as spaces
+        + flag
+        + target.ljust(100, b"\0")
+        + _MAGIC
+        + bytes(64)  # no names of user and group: they belong to whoever packs
+        + b"%07o\0%07o\0" % (0, 0)
+        + bytes(167)
+    )
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def _pax_record(key: bytes, value: bytes) -> bytes:
+    """``LENGTH KEY=VALUE\\n`` where LENGTH counts itself."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    if len(str(length)) > len(str(rest)):
+        length += 1
+    return b"%d %b=%b\n" % (length, key, value)
+
+
+def _pax_records(body: bytes) -> dict[str, bytes]:
+    records: dict[str, bytes] = {}
+    while body:
+        digits, _, _ = body[:8].partition(b" ")
+        length = int(digits) if digits.isdigit() else 0
+        key, equals, value = body[len(digits) + 1 : length].partition(b"=")
+        if not equals or not value.endswith(b"\n") or length > len(body):
+            raise IntegrityError("a PAX header is malformed")
+        if key.decode("ascii", "replace") in records:
+            raise IntegrityError(f"a PAX header says {key[:40]!r} twice")
+        records[key.decode("ascii", "replace")] = value[:-1]
+        body = body[length:]
+    return records
+
+
+def _number(records: dict[str, bytes], key: str, default: int) -> int:
+    """A PAX number, rounded down: engines send fractions of seconds."""
+    value = records.get(key)
+    if value is None:
+        return default
+    whole, _, fraction = value.partition(b".")
+    try:
+        return int(whole) - (1 if value.startswith(b"-") and fraction.strip(b"0") else 0)
+    except ValueError:
+        raise IntegrityError(f"a PAX header has no number for {key}") from None
+
+
+def _check(block: bytes) -> None:
+    if block[257:265] != _MAGIC or _octal(block, 148, 8) != sum(block) - sum(block[148:156]) + 8 * 0x20:
+        raise IntegrityError("the archive is damaged: a header's checksum is wrong")
+
+
+def _octal(block: bytes, start: int, length: int) -> int:
+    text = block[start : start + length].strip(b"\0 ")
+    if text and (len(text) > length or text.strip(b"01234567")):
+        raise IntegrityError("the archive is damaged: a header has no octal number where one belongs")
+    return int(text or b"0", 8)
+
+
+def _text(block: bytes, start: int, length: int) -> bytes:
+    return block[start : start + length].partition(b"\0")[0]
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _ascii(name: bytes) -> bytes:
+    """What tools without PAX see of a name that ustar cannot hold; never ends in a slash, which would mean a directory."""
+    return bytes(byte if byte < 0x80 else 0x3F for byte in name[:100]).rstrip(b"/")
+
+
+def _exactly(stream: Readable, size: int) -> bytes:
+    data = stream.read(size) if size else b""
+    while len(data) < size:
+        more = stream.read(size - len(data))
+        if not more:
+            raise IntegrityError("the archive breaks off before its end")
+        data += more
+    return data

@@ -1,0 +1,36 @@
+"""One process of ours at a time where two would disturb each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from bundler.errors import StoreError, disk_errors
+
+
+def state_directory() -> Path:
+    """Where locks and journals lie, below the user's state directory."""
+    return platformdirs.user_state_path("fps-bundle")
+
+
+@contextmanager
+def hold(kind: str, name: str) -> Iterator[None]:
+    """Hold the lock of one thing; raises `StoreError` at once when another process holds it."""
+    path = state_directory() / "locks" / f"{kind}-{name}.lock"
+    with disk_errors(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise StoreError(
+            f"another fps-bundle is at work on the {kind} {name[:12]}", hint="Wait until it is done, then run the command again."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

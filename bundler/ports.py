@@ -1,0 +1,221 @@
+"""What the verbs need from the world: an engine, a model, a store, and somebody who watches."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bundler.format.artifact import Manifest
+from bundler.format.content import Descriptor, Digest, Readable, Stream
+from bundler.format.imagearchive import NewImage
+from bundler.format.layer import Blob
+from bundler.format.metadata import Platform
+from bundler.format.reference import LocalReference
+from bundler.format.tar import Entry
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What an engine says it is; ``image_store`` is ``classic``, ``containerd`` or ``podman``."""
+
+    name: str
+    version: str
+    image_store: str
+    root: str
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as it was when it was looked up; ``addresses`` are its IPs, ``published`` its host endpoints by TCP port."""
+
+    id: str
+    name: str
+    image_id: str
+    image_name: str
+    running: bool
+    paused: bool
+    addresses: tuple[str, ...]
+    exposed: tuple[int, ...]
+    published: Mapping[int, str]
+    mounts: Mapping[str, str]
+    """Destination of every mount, and its kind: ``volume``, ``bind`` or ``tmpfs``."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of the engine; ``config`` is what the engine says of its OCI ``config`` object."""
+
+    id: str
+    names: tuple[str, ...]
+    repo_digests: tuple[str, ...]
+    platform: Platform
+    diff_ids: tuple[Digest, ...]
+    config: Mapping[str, Any]
+    size: int
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.config.get("Labels") or {}
+
+
+@dataclass(frozen=True)
+class PathInfo:
+    """What stands at a path: a symlink has its ``link_target``, everything else None."""
+
+    link_target: str | None
+
+
+class Engine(Protocol):
+    """Runs containers and holds images. Every method raises `EngineError` when the engine fails."""
+
+    def info(self) -> EngineInfo: ...
+
+    def container(self, name: str) -> Container:
+        """Look a container up by name, ID or unique prefix of one; raises `NotFoundError`."""
+        ...
+
+    def paused(self, container: Container) -> AbstractContextManager[None]:
+        """Hold all processes of a container still for the length of the block, however it ends."""
+        ...
+
+    def stat(self, container: Container, path: str) -> PathInfo | None:
+        """What stands at a path of a container, or None; symlinks among its parents are followed."""
+        ...
+
+    def entry(self, container: Container, path: str) -> Entry:
+        """The entry of a directory of a container, without what is in it."""
+        ...
+
+    def entries(self, container: Container, path: str) -> Generator[tuple[Entry, Readable]]:
+        """Everything at and below a path, in walking order, each with its content.
+
+        No other method may be called for this container before the iterator is used up: the engine
+        locks a container that is being read.
+        """
+        ...
+
+    def image(self, name: str) -> Image:
+        """Look an image up by name or ID; raises `NotFoundError`."""
+        ...
+
+    def images(self) -> Iterator[Image]:
+        """All images that the engine holds."""
+        ...
+
+    def load(self, image: NewImage, base: Image, progress: Progress) -> Image:
+        """Make a new image from a base that the engine holds and new layers, without a name yet.
+
+        The image that comes back was read back from the engine and has the layers that were asked for.
+        """
+        ...
+
+    def tag(self, image: Image, name: str) -> None:
+        """Give an image a name, taking it from the image that had it."""
+        ...
+
+    def release(self, image: Image) -> None:
+        """Give up what `load` holds an image by: one that nobody named goes away."""
+        ...
+
+
+class Model(Protocol):
+    """The Migrator of a model. Every method raises `ModelError`."""
+
+    def export(self) -> Sequence[str]:
+        """Ask the model to write its state to disk and name the paths; waits for the model to come up first."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Named:
+    """A bundle in a store, and the name that it has there."""
+
+    name: str
+    manifest: Descriptor
+
+
+class Upload(Protocol):
+    """A bundle on its way into a store; nobody sees it there before `commit`."""
+
+    def has(self, blob: Descriptor) -> bool: ...
+
+    def put(self, blob: Descriptor, content: Stream) -> None:
+        """Take in a blob; ``content`` verifies itself. Blobs come in the order layers, config."""
+        ...
+
+    def commit(self, manifest: Descriptor, data: bytes) -> None:
+        """Take in the manifest and give it the name, as the last act."""
+        ...
+
+
+class Store(Protocol):
+    """A place for bundles, opened for one name in it. Every method raises `StoreError` or `NotFoundError`."""
+
+    where: str
+    """How to say it to people: the reference as it was written."""
+
+    rereadable: bool
+    """Whether opening a blob a second time costs no network."""
+
+    def resolve(self) -> Descriptor:
+        """The manifest that the name stands for; raises `NotFoundError`."""
+        ...
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        """The bytes of a manifest, verified."""
+        ...
+
+    def open(self, blob: Descriptor) -> Stream:
+        """The content of a blob, verified while it is read."""
+        ...
+
+    def names(self) -> Sequence[Named]:
+        """All names in the store."""
+        ...
+
+    def upload(self, name: str) -> AbstractContextManager[Upload]:
+        """Begin to bring a bundle in; leaving the block without a commit leaves no name behind.
+
+        ``name`` is used where the store was opened without one.
+        """
+        ...
+
+
+class Spool(Protocol):
+    """The local store, where captured state is packed before it travels."""
+
+    def new_blob(self) -> Blob:
+        """A blob that is not there before it is finished."""
+        ...
+
+    def open(self, reference: LocalReference) -> Store:
+        """The local store, opened for one bundle."""
+        ...
+
+    def add(self, reference: LocalReference, manifest: Manifest) -> Store:
+        """Name a bundle whose blobs were all made here; gives the store opened for it."""
+        ...
+
+    def forget(self, reference: LocalReference) -> None:
+        """Drop a name, and the blobs that no other bundle here needs."""
+        ...
+
+
+class Progress(Protocol):
+    """Somebody who watches long work."""
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        """A new piece of work begins; ``total`` is in bytes."""
+        ...
+
+    def advance(self, count: int) -> None:
+        """So many more bytes are done."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Something that the user should know, though the work goes on."""
+        ...

@@ -1,0 +1,1 @@
+"""Where bundles live: registries, OCI layouts, OCI archives, the local store."""

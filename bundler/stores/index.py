@@ -1,0 +1,63 @@
+"""The ``index.json`` of layouts and archives (OCI image spec, image-layout.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from bundler.errors import IntegrityError, NotFoundError, StoreError
+from bundler.format import document
+from bundler.format.artifact import BUNDLE, INDEX, MANIFEST, REF_NAME
+from bundler.format.content import Descriptor, Digest
+from bundler.ports import Named
+
+LAYOUT_FILE = "oci-layout"
+LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
+INDEX_FILE = "index.json"
+
+
+def blob_path(digest: Digest) -> str:
+    return f"blobs/sha256/{digest.hex}"
+
+
+def read(data: bytes, where: str) -> list[Named]:
+    """The named and unnamed manifests of an index; raises `IntegrityError`."""
+    content = document.load(data, f"{where}: index.json")
+    # skopeo leaves the index's mediaType and a descriptor's artifactType out; a wrong one is no slip.
+    if content.get("schemaVersion") != 2 or content.get("mediaType", INDEX) != INDEX or "layers" in content:
+        raise IntegrityError(f"{where}: index.json is no OCI image index")
+    manifests = content.get("manifests")
+    if not isinstance(manifests, list):
+        raise IntegrityError(f"{where}: index.json has no list of manifests")
+    descriptors = [Descriptor.from_json(manifest) for manifest in manifests]
+    return [Named(item.annotations.get(REF_NAME, ""), item) for item in descriptors if item.media_type == MANIFEST]
+
+
+def write(named: Iterable[Named]) -> bytes:
+    manifests = [
+        replace(item.manifest, artifact_type=BUNDLE, annotations={**item.manifest.annotations, REF_NAME: item.name}).to_json()
+        for item in named
+    ]
+    content = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
+    return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def find(named: Sequence[Named], name: str, digest: Digest | None, where: str) -> Descriptor:
+    """The one manifest that is meant: by digest, by name, or the only one; raises `NotFoundError`."""
+    if digest:
+        found = {item.manifest.digest: item.manifest for item in named if item.manifest.digest == digest}
+    else:
+        found = {item.manifest.digest: item.manifest for item in named if not name or item.name == name}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    names = ", ".join(sorted({item.name for item in named if item.name})[:20])
+    if found:
+        raise NotFoundError(f"{where} holds several bundles and none was named", hint=f"Name one of: {names}")
+    raise NotFoundError(f"{where}: no such bundle", hint=f"It holds: {names}" if names else "It holds no bundle.")
+
+
+def check_digest(manifest: Descriptor, wanted: Digest | None, where: str) -> None:
+    """Raises `StoreError` when what is written is not what the reference names by its digest."""
+    if wanted and manifest.digest != wanted:
+        raise StoreError(f"{where} can only become that very bundle, not {manifest.digest}", hint="Write to a tag.")

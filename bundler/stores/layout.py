@@ -1,0 +1,173 @@
+"""Bundles in an OCI image-layout directory (OCI image spec, image-layout.md)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
+from bundler.format import artifact
+from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
+from bundler.ports import Named
+from bundler.stores import index
+from bundler.stores.partfile import PartFile, sweep, sync_directory, write_file
+
+
+class LayoutStore:
+    """One name in a layout directory, which is made when the first bundle comes."""
+
+    rereadable = True
+
+    def __init__(self, path: Path, name: str = "", digest: Digest | None = None, where: str = "") -> None:
+        self.where = where or f"oci:{path}"
+        self._path = path
+        self._name = name
+        self._digest = digest
+
+    def resolve(self) -> Descriptor:
+        return index.find(self.names(), self._name, self._digest, self.where)
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        with self.open(descriptor) as stream:
+            return stream.read()
+
+    def open(self, blob: Descriptor) -> Stream:
+        path = self._blob(blob.digest)
+        try:
+            # Without following links, and without waiting for the other end of a FIFO.
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise IntegrityError(f"{self.where}: the blob {blob.digest} cannot be read: {error.strerror}") from error
+        return VerifyingReader(os.fdopen(file, "rb"), blob, self.where)
+
+    def names(self) -> Sequence[Named]:
+        if not self._path.is_dir():
+            raise NotFoundError(f"{self.where}: there is no directory {self._path}")
+        try:
+            return index.read((self._path / index.INDEX_FILE).read_bytes(), self.where)
+        except FileNotFoundError:
+            raise NotFoundError(f"{self.where}: {self._path} is no OCI layout, it has no index.json") from None
+        except OSError as error:
+            raise StoreError(f"{self.where}: index.json cannot be read: {error.strerror}") from error
+
+    @contextmanager
+    def upload(self, name: str) -> Iterator[LayoutUpload]:
+        self.prepare()
+        yield LayoutUpload(self, self._name or name)
+
+    def check_digest(self, manifest: Descriptor) -> None:
+        """Raises `StoreError` when the store was opened for another digest."""
+        index.check_digest(manifest, self._digest, self.where)
+
+    def new_blob(self) -> LayoutBlob:
+        self.prepare()
+        return LayoutBlob(self)
+
+    def adopt(self, part: PartFile, digest: Digest) -> None:
+        """Take a finished and verified blob in."""
+        part.publish(self._blob(digest))
+
+    def has(self, blob: Descriptor) -> bool:
+        path = self._blob(blob.digest)
+        return path.is_file() and path.stat().st_size == blob.size
+
+    def set_name(self, name: str, manifest: Descriptor) -> None:
+        """Let a name stand for a manifest whose blobs are all here."""
+        with self._locked():
+            named = [item for item in self.names() if item.name != name]
+            write_file(self._path / index.INDEX_FILE, index.write([*named, Named(name, manifest)]))
+
+    def remove(self, manifest: Descriptor) -> None:
+        """Drop this name, and the blobs of its bundle that no other bundle here needs."""
+        with self._locked():
+            kept = [item for item in self.names() if item.name != self._name]
+            write_file(self._path / index.INDEX_FILE, index.write(kept))
+            needed = {digest for item in kept for digest in self._digests(item.manifest)}
+            for digest in self._digests(manifest) - needed:
+                self._blob(digest).unlink(missing_ok=True)
+
+    @property
+    def blobs(self) -> Path:
+        return self._path / "blobs" / "sha256"
+
+    def _digests(self, descriptor: Descriptor) -> set[Digest]:
+        manifest = artifact.read(self.manifest(descriptor), self.where)
+        return {descriptor.digest, *(blob.digest for blob in manifest.blobs)}
+
+    def _blob(self, digest: Digest) -> Path:
+        return self._path / index.blob_path(digest)
+
+    def prepare(self) -> None:
+        """Make the layout where there is none, and sweep away what killed processes left."""
+        with disk_errors(self._path):
+            if self._path.is_dir() and not (self._path / index.LAYOUT_FILE).exists() and any(self._path.iterdir()):
+                raise StoreError(
+                    f"{self.where}: {self._path} is a directory with other things in it",
+                    hint="Name a new directory, or one that holds an OCI layout.",
+                )
+            self.blobs.mkdir(parents=True, exist_ok=True)
+        sweep(self.blobs)
+        if not (self._path / index.LAYOUT_FILE).exists():
+            write_file(self._path / index.LAYOUT_FILE, index.LAYOUT_CONTENT)
+        with self._locked():
+            if not (self._path / index.INDEX_FILE).exists():
+                write_file(self._path / index.INDEX_FILE, index.write([]))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from changing the index; readers need no lock, as it is replaced at once."""
+        with disk_errors(self._path):
+            descriptor = os.open(self._path / index.LAYOUT_FILE, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+            sync_directory(self._path)
+        finally:
+            os.close(descriptor)
+
+
+class LayoutUpload:
+    """A bundle on its way into a layout."""
+
+    def __init__(self, store: LayoutStore, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def has(self, blob: Descriptor) -> bool:
+        return self._store.has(blob)
+
+    def put(self, blob: Descriptor, content: Stream) -> None:
+        with PartFile(self._store.blobs) as part:
+            while block := content.read(BLOCK):
+                part.write(block)
+            self._store.adopt(part, blob.digest)
+
+    def commit(self, manifest: Descriptor, data: bytes) -> None:
+        self._store.check_digest(manifest)
+        with PartFile(self._store.blobs) as part:
+            part.write(data)
+            self._store.adopt(part, manifest.digest)
+        self._store.set_name(self._name or f"bundle@{manifest.digest}", manifest)
+
+
+class LayoutBlob:
+    """A blob whose digest is known only when all of it has been written."""
+
+    def __init__(self, store: LayoutStore) -> None:
+        self._store = store
+        self._part = PartFile(store.blobs)
+        self._writer = HashingWriter(self._part)
+
+    def write(self, data: bytes) -> int:
+        return self._writer.write(data)
+
+    def finish(self, media_type: str) -> Descriptor:
+        descriptor = Descriptor(media_type, self._writer.digest, self._writer.count)
+        self._store.adopt(self._part, descriptor.digest)
+        return descriptor
+
+    def discard(self) -> None:
+        self._part.discard()
