@@ -169,12 +169,6 @@ def _resolve(container: Container, engine: Engine, exports: list[str]) -> dict[s
 
     resolved = {path: paths.resolve(path, read_link) for path in exports}
     paths.check_exports(resolved.values())
-    missing = [path for path, where in resolved.items() if engine.stat(container, where) is None]
-    if missing:
-        raise ModelError(
-            f"the model exported paths that do not exist: {', '.join(paths.encode(path) for path in missing[:20])}",
-            hint="The model's Export must have written them before it returns.",
-        )
     volatile = [
         path
         for path, where in resolved.items()
@@ -185,6 +179,12 @@ def _resolve(container: Container, engine: Engine, exports: list[str]) -> dict[s
             f"the model exported paths on a tmpfs, which the engine cannot read: "
             f"{', '.join(paths.encode(path) for path in volatile[:20])}",
             hint="Have the model keep its state on a disk.",
+        )
+    missing = [path for path, where in resolved.items() if engine.stat(container, where) is None]
+    if missing:
+        raise ModelError(
+            f"the model exported paths that do not exist: {', '.join(paths.encode(path) for path in missing[:20])}",
+            hint="The model's Export must have written them before it returns.",
         )
     return resolved
 

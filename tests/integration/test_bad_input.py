@@ -1,0 +1,177 @@
+"""What bad input gets: one sentence, the right exit code, and nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from world import MODEL, Host, wait_until
+
+
+@pytest.fixture(scope="module")
+def archive(_hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound bundle of the example model."""
+    here = _hosts[0]
+    path = tmp_path_factory.mktemp("sound") / "sound.tar"
+    here.run(MODEL, "sound")
+    here.must("push", "sound", str(path))
+    here.clean()
+    return path
+
+
+def refused(host: Host, code: int, *arguments: str, saying: str) -> None:
+    images, before = host.images(), host.must("list").out
+    outcome = host.bundle(*arguments)
+    assert outcome.code == code, outcome.err
+    assert saying in outcome.err
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
+    assert host.images() == images
+    assert host.must("list").out == before
+    assert host.leftovers() == []
+    assert not any(host.paused(container["Id"]) for container in host.api.containers())
+
+
+def test_a_container_that_is_not_there(here: Host) -> None:
+    here.run(MODEL, "present")
+    refused(here, 6, "push", "absent", saying="There are: present")
+
+
+def test_a_prefix_of_two_containers(here: Host) -> None:
+    here.run(MODEL, "twin-1")
+    here.run(MODEL, "twin-2")
+    refused(here, 6, "push", "twin", saying="twin-1, twin-2")
+
+
+def test_a_container_that_is_stopped(here: Host) -> None:
+    container = here.run(MODEL, "stopped")
+    here.api.stop(container)
+    refused(here, 3, "push", "stopped", saying="docker start stopped")
+
+
+def test_a_container_that_somebody_paused_stays_paused(here: Host) -> None:
+    container = here.run(MODEL, "held")
+    here.api.pause(container)
+    assert here.bundle("push", "held").code == 3
+    assert here.paused(container)
+
+
+def test_a_port_where_no_migrator_listens(here: Host) -> None:
+    here.run(MODEL, "first")
+    refused(here, 3, "push", "first", "--port", "9", "--wait", "1", saying="no Migrator answered")
+
+
+@pytest.mark.parametrize(
+    ("paths", "saying"),
+    [
+        ([], "named no paths"),
+        (["relative/path"], "'relative/path' is not absolute"),
+        (["/"], "is the root"),
+        (["/proc/self", "/opt/../etc"], "'/opt/../etc' is not a clean path"),
+        (["/nowhere/a", "/etc/passwd", "/nowhere/b"], "/nowhere/a, /nowhere/b"),
+    ],
+)
+def test_paths_that_cannot_be_exported(here: Host, paths: list[str], saying: str) -> None:
+    here.run_script("first", paths)
+    refused(here, 3, "push", "first", saying=saying)
+
+
+def test_a_tmpfs_is_refused(here: Host) -> None:
+    here.run_script("first", ["/scratch/state"], "open('/scratch/state','w')", host_config={"Tmpfs": {"/scratch": ""}})
+    refused(here, 3, "push", "first", saying="tmpfs")
+
+
+def test_a_model_whose_export_fails(here: Host) -> None:
+    here.run_script("first", ["/etc/passwd"], mood="failing")
+    refused(here, 3, "push", "first", saying="the disk of the model is on fire")
+
+
+def test_a_model_that_never_answers(here: Host) -> None:
+    here.run_script("first", ["/etc/passwd"], mood="silent")
+    refused(here, 3, "push", "first", "--export-timeout", "1", saying="did not finish Export in time")
+
+
+def test_a_name_that_a_layer_cannot_hold(here: Host) -> None:
+    here.run_script("first", ["/srv"], "import os; os.makedirs('/srv/a'); open('/srv/a/.wh.x', 'w')")
+    refused(here, 3, "push", "first", saying="/srv/a/.wh.x")
+
+
+def test_a_reference_that_is_none(here: Host) -> None:
+    here.run(MODEL, "first")
+    refused(here, 2, "push", "first", "Not A Reference", saying="cannot read the reference")
+
+
+def test_a_registry_that_is_not_there(here: Host) -> None:
+    here.run(MODEL, "first")
+    refused(here, 5, "push", "first", "127.0.0.1:9/team/x:1", saying="127.0.0.1:9")
+
+
+def test_a_file_that_is_somebodys_work(here: Host, tmp_path: Path) -> None:
+    here.run(MODEL, "first")
+    (tmp_path / "work.tar").write_bytes(b"precious")
+    here.bundle("push", "first", str(tmp_path / "work.tar"))
+    assert (tmp_path / "work.tar").read_bytes() == b"precious"
+
+
+def test_an_engine_that_is_not_there(here: Host) -> None:
+    outcome = here.bundle("push", "first", "--host", "unix:///nowhere.sock")
+    assert outcome.code == 4
+    assert "cannot be reached" in outcome.err
+
+
+def test_a_bundle_that_is_not_there(there: Host, registry: str, tmp_path: Path) -> None:
+    refused(there, 6, "apply", str(tmp_path / "none.tar"), saying="no such file")
+    refused(there, 6, "apply", "nothing:1", saying="no such bundle")
+    refused(there, 6, "apply", f"{registry}/team/nothing:1", saying="not there")
+
+
+def test_another_base_is_refused_with_what_differs(there: Host, archive: Path) -> None:
+    container = there.run_script("changed", [])
+    there.api.commit(container, "other", "1")
+    there.api.remove_container(container, force=True)
+    refused(there, 10, "apply", str(archive), "--base", "other:1", saying="number of layers")
+
+
+def test_a_missing_base_is_named(there: Host, here: Host, archive: Path) -> None:
+    there.api.remove_image(MODEL, force=True)
+    try:
+        refused(there, 10, "apply", str(archive), saying="example-model:1.0")
+    finally:
+        there.take_image(here, MODEL)
+
+
+def test_a_damaged_archive_is_refused_before_the_engine_is_touched(there: Host, archive: Path, tmp_path: Path) -> None:
+    data = bytearray(archive.read_bytes())
+    data[2048 + 100] ^= 1
+    (tmp_path / "damaged.tar").write_bytes(data)
+    refused(there, 8, "apply", str(tmp_path / "damaged.tar"), saying="damaged")
+
+
+def test_the_clean_bases_own_tag_is_not_taken(there: Host, archive: Path) -> None:
+    refused(there, 2, "apply", str(archive), "--tag", MODEL, saying="--force")
+
+
+def test_a_dry_run_changes_nothing(there: Host, archive: Path) -> None:
+    images = there.images()
+    outcome = there.must("apply", str(archive), "--dry-run", "--json")
+    assert outcome.json["imageID"] is None
+    assert there.images() == images
+
+
+BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big','wb') as f:\n for _ in range(400): f.write(os.urandom(1 << 20))"
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_push_resumes_the_model_and_leaves_nothing(here: Host, sign: signal.Signals) -> None:
+    container = here.run_script("first", ["/srv"], BIG)
+    wait_until(lambda: here.listens(container))
+    before = here.must("list").out
+    push = here.start("push", "first", "big:1")
+    wait_until(lambda: here.paused(container))
+    push.send_signal(sign)
+    _, err = push.communicate(timeout=60)
+    assert push.returncode == 130, err
+    assert not here.paused(container)
+    assert here.must("list").out == before
+    assert here.leftovers() == []

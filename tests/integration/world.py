@@ -1,0 +1,184 @@
+"""Hosts for the integration tests: a real engine each, with our program run on them as a user would."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+MODEL = "example-model:1.0"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the program gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Host:
+    """One host: its engine, its local store, and the program on it."""
+
+    def __init__(self, address: str, home: Path) -> None:
+        self.address = address
+        self.home = home
+        self.api = docker.APIClient(base_url=address, version="auto", timeout=300)
+        self.environment = {
+            **os.environ,
+            "DOCKER_HOST": address,
+            "DOCKER_CONFIG": str(home / "docker"),
+            "FPS_BUNDLE_STORE": str(home / "store"),
+            "XDG_STATE_HOME": str(home / "state"),
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "bundler", *arguments]
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.home
+        )
+
+    def bundle(self, *arguments: str) -> Outcome:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        return Outcome(process.returncode, out, err)
+
+    def must(self, *arguments: str) -> Outcome:
+        outcome = self.bundle(*arguments)
+        assert outcome.code == 0, outcome.err
+        return outcome
+
+    def build_model(self, version: str = "1.0") -> None:
+        build = ROOT / "examples" / "model" / "build.py"
+        name = f"example-model:{version}"
+        subprocess.run([sys.executable, str(build), "--host", self.address, "--version", version, "--name", name], check=True)
+
+    def take_image(self, other: Host, name: str) -> None:
+        """Get an image from another host, as ``docker save`` and ``docker load`` would."""
+        for line in self.api.load_image(other.api.get_image(name)):
+            assert "error" not in line, line
+
+    def run(self, image: str, name: str, **options: Any) -> str:
+        """Start a container; gives its ID."""
+        container: str = self.api.create_container(image, name=name, **options)["Id"]
+        self.api.start(container)
+        return container
+
+    def run_script(self, name: str, paths: Sequence[str], setup: str = "", mood: str = "", **options: Any) -> str:
+        """Start a model that exports ``paths``, after Python code in ``setup`` has made its state."""
+        python = self.api.inspect_image(MODEL)["Config"]["Cmd"][0]
+        code = f"{setup}\nexec(open('/script/model.py').read())"
+        container: str = self.api.create_container(
+            MODEL, [python, "-c", code], name=name, environment={"PYTHONPATH": "/app"}, **options
+        )["Id"]
+        files = {"model.py": (HERE / "scripted_model.py").read_text(), "paths": "\n".join(paths), "mood": mood}
+        self.api.put_archive(container, "/", _archive({f"script/{key}": value for key, value in files.items()}))
+        self.api.start(container)
+        return container
+
+    def address_of(self, container: str) -> str:
+        networks = self.api.inspect_container(container)["NetworkSettings"]["Networks"]
+        return str(next(iter(networks.values()))["IPAddress"])
+
+    def ask(self, container: str, what: str, **content: str) -> Any:
+        """Ask the example model over HTTP, as soon as it answers."""
+        request = urllib.request.Request(f"http://{self.address_of(container)}:8080/{what}", json.dumps(content).encode())
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with opener.open(request, timeout=10) as response:
+                    return json.load(response)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def tree(self, container: str, path: str) -> dict[str, tuple[Any, ...]]:
+        """Every entry at and below a path, by name, with all that a bundle must keep of it."""
+        chunks, _ = self.api.get_archive(container, path)
+        found = {}
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            for member in archive:
+                content = archive.extractfile(member).read() if member.isreg() else b""  # type: ignore[union-attr]
+                digest = hashlib.sha256(content).hexdigest()
+                capability = member.pax_headers.get("SCHILY.xattr.security.capability")
+                found[member.name] = (
+                    member.type,
+                    oct(member.mode),
+                    member.uid,
+                    member.gid,
+                    member.size,
+                    int(member.mtime),
+                    member.linkname,
+                    digest,
+                    capability,
+                )
+        return found
+
+    def images(self) -> set[str]:
+        return {image["Id"] for image in self.api.images()}
+
+    def listens(self, container: str) -> bool:
+        """Whether a scripted model has made its state and serves its Migrator."""
+        probe = "import socket; socket.create_connection(('127.0.0.1', 50051), 1)"
+        python = self.api.inspect_image(MODEL)["Config"]["Cmd"][0]
+        execution = self.api.exec_create(container, [python, "-c", probe])["Id"]
+        self.api.exec_start(execution)
+        return bool(self.api.exec_inspect(execution)["ExitCode"] == 0)
+
+    def paused(self, container: str) -> bool:
+        return bool(self.api.inspect_container(container)["State"]["Paused"])
+
+    def clean(self) -> None:
+        """Remove all containers, and every image but the base."""
+        for container in self.api.containers(all=True):
+            with contextlib.suppress(docker.errors.APIError):
+                self.api.unpause(container["Id"])
+            self.api.remove_container(container["Id"], force=True, v=True)
+        for image in self.api.images():
+            if not any(tag.startswith("example-model:") and "-" not in tag[14:] for tag in image["RepoTags"] or ()):
+                self.api.remove_image(image["Id"], force=True)
+
+    def leftovers(self) -> list[str]:
+        """Half files below the home of this host."""
+        return [str(path) for path in self.home.rglob(".fps-bundle-part-*")]
+
+
+def _archive(files: dict[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text.encode())
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def wait_until(condition: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
