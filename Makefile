@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test unit contract integration lint types imports proto proto-check check wheel bench lock clean
+.PHONY: setup demo test unit contract integration lint types imports proto proto-check docs docs-check check wheel bench lock clean
 
 setup: $(STAMP)
 
@@ -39,10 +39,16 @@ imports: $(STAMP)
 proto: $(STAMP)
 	@$(BIN)/python tools/proto.py
 
+docs: $(STAMP)
+	@$(BIN)/python tools/clidocs.py
+
+docs-check: $(STAMP)
+	@$(BIN)/python tools/clidocs.py --check
+
 proto-check: $(STAMP)
 	@$(BIN)/python tools/proto.py --check
 
-check: lint types imports proto-check
+check: lint types imports proto-check docs-check
 
 wheel: $(STAMP)
 	@$(BIN)/python tools/wheelcheck.py

@@ -26,6 +26,8 @@ class ApplyResult:
     config_digest: Digest
     image_id: str
     existed: bool
+    previous: str = ""
+    """The name under which the image that had the tag before can be found."""
 
 
 def apply(
@@ -56,15 +58,44 @@ def _apply(
     if dry_run:
         return ApplyResult(bundle, base, tag, new.config_digest, "", existing is not None)
     if existing:
-        engine.tag(existing, tag)
-        return ApplyResult(bundle, base, tag, new.config_digest, existing.id, True)
+        previous = _name(engine, existing, tag)
+        return ApplyResult(bundle, base, tag, new.config_digest, existing.id, True, previous)
     progress.stage(f"loading the new layers into {engine.info().name}", bundle.metadata.size)
     loaded = engine.load(new, base, progress)
     try:
-        engine.tag(loaded, tag)
+        previous = _name(engine, loaded, tag)
     finally:
         engine.release(loaded)
-    return ApplyResult(bundle, base, tag, new.config_digest, loaded.id, False)
+    return ApplyResult(bundle, base, tag, new.config_digest, loaded.id, False, previous)
+
+
+def undo(tag: str, engine: Engine) -> Image:
+    """Swap a tag with the image that it named before the last apply; gives the image that it names now.
+
+    Raises `NotFoundError` when there is none.
+    """
+    current, previous = engine.image(tag), engine.image(_previous(tag))
+    engine.tag(previous, tag)
+    engine.tag(current, _previous(tag))
+    return previous
+
+
+def _name(engine: Engine, new: Image, tag: str) -> str:
+    """Give the new image its name; what had it stays reachable under the name that is returned."""
+    kept = ""
+    try:
+        holder = engine.image(tag)
+        if holder.id != new.id:
+            kept = _previous(tag)
+            engine.tag(holder, kept)
+    except NotFoundError:
+        pass  # the name is free
+    engine.tag(new, tag)
+    return kept
+
+
+def _previous(tag: str) -> str:
+    return f"{tag}-previous"
 
 
 def verify(bundle: Bundle, source: Store, progress: Progress) -> None:

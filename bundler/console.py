@@ -76,12 +76,17 @@ class Terminal:
             self._bar.advance(self._task, count)
 
     def warn(self, text: str) -> None:
-        _ERR.print(Text.assemble(("warning: ", "bold yellow"), safe(text)))
+        warn(text)
 
     def say(self, text: str) -> None:
         """Something good to know that is no result."""
         if not self._quiet:
             _ERR.print(Text(safe(text)))
+
+
+def warn(text: str) -> None:
+    """Something that the user should know, though the work goes on."""
+    _ERR.print(Text.assemble(("warning: ", "bold yellow"), safe(text)))
 
 
 def result(text: str) -> None:

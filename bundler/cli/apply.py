@@ -56,6 +56,7 @@ def apply(
                 "configDigest": str(result.config_digest),
                 "imageID": result.image_id or None,
                 "existed": result.existed,
+                "previous": result.previous or None,
                 "dryRun": dry_run,
             }
         )
@@ -67,5 +68,7 @@ def apply(
         return
     how = "was here already" if result.existed else f"is {base_name} with {console.size(bundle.metadata.size)} of state"
     terminal.say(f"{result.tag} {how}; run it: docker run {result.tag}")
+    if result.previous:
+        terminal.say(f"the image that was {result.tag} is {result.previous} now; swap them: fps-bundle undo {result.tag}")
     console.result(f"config {result.config_digest}")
     console.result(f"image {result.image_id}")

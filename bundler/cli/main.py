@@ -19,6 +19,7 @@ from bundler.cli.inspect import inspect
 from bundler.cli.list import list_bundles
 from bundler.cli.options import DEBUG
 from bundler.cli.push import push
+from bundler.cli.undo import undo
 from bundler.errors import INTERRUPTED, BundlerError
 
 
@@ -63,6 +64,7 @@ app = typer.Typer(
 )
 app.command()(push)
 app.command()(apply)
+app.command()(undo)
 app.command()(copy)
 app.command()(inspect)
 app.command("list")(list_bundles)

@@ -21,6 +21,8 @@ import urllib3
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, NotFound, TLSParameterError
 
+from bundler import locks
+from bundler.engines import pause
 from bundler.errors import BundlerError, EngineError, IntegrityError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import imagearchive, paths, tar
 from bundler.format.content import BLOCK, Digest, Readable
@@ -44,6 +46,7 @@ class DockerEngine:
 
     def __init__(self, host: str | None = None) -> None:
         self._api = _connect(host)
+        self._address = host or os.environ.get("DOCKER_HOST", "")
         self._held: dict[str, str] = {}
 
     def info(self) -> EngineInfo:
@@ -84,32 +87,48 @@ class DockerEngine:
 
     @contextmanager
     def paused(self, container: Container) -> Iterator[None]:
-        try:
-            with _errors(f"pausing the container {container.name}"):
-                self._api.pause(container.id)
-        except EngineError as error:
-            if isinstance(error.__cause__, APIError):
-                raise  # the engine said no: it is not paused, or not by us
-            self._unpause(container)
-            raise
-        except BaseException:
-            self._unpause(container)
-            raise
-        try:
-            yield
-        finally:
-            self._unpause(container)
+        with pause.guarded(locks.state_directory(), self._address, container.id) as guard:
+            try:
+                with _errors(f"pausing the container {container.name}"):
+                    self._api.pause(container.id)
+            except EngineError as error:
+                if isinstance(error.__cause__, APIError):
+                    guard.all_is_well()  # the engine said no: it is not paused, or not by us
+                raise
+            try:
+                yield
+            finally:
+                self.resume(container.id)
+                guard.all_is_well()
 
-    def _unpause(self, container: Container) -> None:
+    def is_paused(self, container_id: str) -> bool:
+        """Whether a container is paused; one that is gone is not."""
+        with _errors("looking at a container"):
+            try:
+                return bool(self._api.inspect_container(container_id)["State"]["Paused"])
+            except NotFound:
+                return False
+
+    def resume(self, container_id: str) -> None:
+        """Unpause a container; raises `EngineError` when it is still paused afterwards."""
         try:
-            with _errors(f"resuming the container {container.name}"):
-                self._api.unpause(container.id)
+            with _errors("resuming the container"):
+                self._api.unpause(container_id)
         except EngineError as error:
-            with contextlib.suppress(BundlerError):
-                if not self.container(container.id).paused:
-                    return
-            error.hint = f"The container is still paused. Resume it with: docker unpause {container.name}"
-            raise
+            if self.is_paused(container_id):
+                error.hint = f"The container is still paused. Resume it with: docker unpause {container_id[:12]}"
+                raise
+
+    def mend(self) -> list[str]:
+        """Resume what a dead process of ours left paused on this engine; gives the containers' IDs."""
+        mended = []
+        for left in pause.abandoned(locks.state_directory()):
+            if left.host == self._address:
+                if self.is_paused(left.container):
+                    self.resume(left.container)
+                    mended.append(left.container)
+                left.journal.unlink(missing_ok=True)
+        return mended
 
     def stat(self, container: Container, path: str) -> PathInfo | None:
         with _errors(f"looking at {path} in {container.name}"):

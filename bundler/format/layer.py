@@ -46,7 +46,7 @@ class LayerWriter:
     def write(self, data: bytes) -> int:
         """Compress bytes of the tar; for `HashingWriter`, not for callers."""
         if self._frame is None:
-            compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, threads=-1)
+            compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
             self._frame = compressor.stream_writer(cast(IO[bytes], self._blob), write_size=BLOCK, closefd=False)
         return self._frame.write(data)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
-from world import MODEL, Host, wait_until
+from world import MODEL, Host
 
 
 @pytest.fixture(scope="module")
@@ -157,21 +156,3 @@ def test_a_dry_run_changes_nothing(there: Host, archive: Path) -> None:
     outcome = there.must("apply", str(archive), "--dry-run", "--json")
     assert outcome.json["imageID"] is None
     assert there.images() == images
-
-
-BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big','wb') as f:\n for _ in range(400): f.write(os.urandom(1 << 20))"
-
-
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_push_resumes_the_model_and_leaves_nothing(here: Host, sign: signal.Signals) -> None:
-    container = here.run_script("first", ["/srv"], BIG)
-    wait_until(lambda: here.listens(container))
-    before = here.must("list").out
-    push = here.start("push", "first", "big:1")
-    wait_until(lambda: here.paused(container))
-    push.send_signal(sign)
-    _, err = push.communicate(timeout=60)
-    assert push.returncode == 130, err
-    assert not here.paused(container)
-    assert here.must("list").out == before
-    assert here.leftovers() == []

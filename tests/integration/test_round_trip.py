@@ -26,9 +26,7 @@ def trees(host: Host, container: str, *paths: str) -> list[object]:
 
 
 @pytest.mark.parametrize("way", ["registry", "file", "layout"])
-def test_a_model_that_learned_here_answers_the_same_there(
-    here: Host, there: Host, registry: str, tmp_path: Path, way: str
-) -> None:
+def test_a_model_that_learned_here_answers_the_same_there(here: Host, there: Host, registry: str, tmp_path: Path, way: str) -> None:
     first = here.run(MODEL, "first")
     teach(here, first)
     reference = {
@@ -130,3 +128,17 @@ def test_applying_twice_makes_one_image(there: Host, here: Host, tmp_path: Path)
     assert first["imageID"] == second["imageID"]
     assert first["tag"] == f"example-model:1.0-{first['bundle'][7:19]}"
     assert not [name for image in there.api.images() for name in image["RepoTags"] if "loading" in name]
+
+
+def test_undo_gives_the_tag_back(here: Host, there: Host, tmp_path: Path) -> None:
+    first = here.run(MODEL, "first")
+    for number in ("1", "2"):
+        here.ask(first, "learn", text=f"smoke {number}", label="fire")
+        here.must("push", "first", str(tmp_path / f"{number}.tar"))
+    one = there.must("apply", str(tmp_path / "1.tar"), "--tag", "detector:7", "--json").json
+    two = there.must("apply", str(tmp_path / "2.tar"), "--tag", "detector:7", "--json").json
+    assert (one["previous"], two["previous"]) == (None, "detector:7-previous")
+    assert there.must("undo", "detector:7").out == f"image {one['imageID']}\n"
+    assert there.api.inspect_image("detector:7")["Id"] == one["imageID"]
+    assert there.api.inspect_image("detector:7-previous")["Id"] == two["imageID"]
+    assert there.bundle("undo", "nothing:1").code == 6

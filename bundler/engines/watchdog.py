@@ -1,0 +1,22 @@
+"""The watchdog's process: ``python -m bundler.engines.watchdog HOST CONTAINER``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from bundler.engines import pause
+from bundler.engines.docker import DockerEngine
+
+
+def main() -> None:
+    # What ends the command, a Ctrl-C or a hang-up of the terminal, must not end its watchdog.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    host, container = sys.argv[1:]
+    engine = DockerEngine(host or None)
+    pause.watch(lambda: engine.is_paused(container), lambda: engine.resume(container))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The model is never left paused, however the program ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from world import Host, wait_until
+
+BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big','wb') as f:\n for _ in range(400): f.write(os.urandom(1 << 20))"
+
+
+@pytest.fixture
+def model(here: Host) -> str:
+    """A running model whose state takes a while to read."""
+    container = here.run_script("first", ["/srv"], BIG)
+    wait_until(lambda: here.listens(container))
+    return container
+
+
+def push(host: Host, container: str) -> subprocess.Popen[str]:
+    """A push that has just paused the model."""
+    process = host.start("push", "first", "big:1")
+    wait_until(lambda: host.paused(container))
+    return process
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid:
+                found.append(int(status.parent.name))
+    return found
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_push_resumes_the_model_and_leaves_nothing(here: Host, model: str, sign: signal.Signals) -> None:
+    before = here.must("list").out
+    process = push(here, model)
+    process.send_signal(sign)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert not here.paused(model)
+    assert here.must("list").out == before
+    assert here.leftovers() == []
+
+
+def test_a_killed_push_leaves_a_running_model_within_a_second_or_two(here: Host, model: str) -> None:
+    process = push(here, model)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not here.paused(model), seconds=2)
+    here.must("push", "first", "big:1", "--quiet")
+
+
+def test_the_next_command_mends_what_a_killed_watchdog_could_not(here: Host, model: str) -> None:
+    process = push(here, model)
+    (watchdog,) = children(process.pid)
+    os.kill(watchdog, signal.SIGKILL)
+    process.kill()
+    process.communicate()
+    assert here.paused(model)
+    assert "it was resumed" in here.must("doctor").err
+    assert not here.paused(model)
+    assert "it was resumed" not in here.must("doctor").err
+
+
+def test_a_model_that_somebody_pauses_after_us_is_left_alone(here: Host, model: str) -> None:
+    here.must("push", "first", "big:1")
+    here.api.pause(model)
+    here.must("doctor")
+    assert here.paused(model)
