@@ -9,7 +9,7 @@ from functools import partial
 
 from bundler import transfer
 from bundler.errors import NotFoundError, UsageError
-from bundler.format import image, layer, reference
+from bundler.format import image, layer, paths, reference
 from bundler.format.content import Digest
 from bundler.format.imagearchive import NewImage, NewLayer
 from bundler.ports import Engine, Image, Progress, Spool, Store
@@ -101,9 +101,12 @@ def _previous(tag: str) -> str:
 def verify(bundle: Bundle, source: Store, progress: Progress) -> None:
     """Read every layer of a bundle to its end; raises `IntegrityError` for the first that is not what it should be."""
     progress.stage("verifying the bundle", sum(descriptor.size for descriptor in bundle.manifest.layers))
-    for descriptor, described in zip(bundle.manifest.layers, bundle.metadata.layers, strict=True):
+    removed = frozenset(paths.decode(path) for path in bundle.metadata.removed)
+    last = len(bundle.manifest.layers) - 1
+    for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
         with source.open(descriptor) as blob:
-            layer.verify(transfer.watched(blob, progress), described, source.where)
+            whiteouts = removed if number == last else frozenset[str]()
+            layer.verify(transfer.watched(blob, progress), described, whiteouts, source.where)
 
 
 @contextmanager

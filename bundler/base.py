@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from bundler.errors import BaseMismatchError
 from bundler.format import compatibility, image
 from bundler.format.content import Digest
+from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Base, Platform
 from bundler.ports import Container, Engine, Image, Progress
 
@@ -33,6 +35,21 @@ def of_container(container: Container, source: Image, engine: Engine, progress: 
         chain_id=image.chain_id(diff_ids),
         config=image.settings((found or source).config),
     )
+
+
+@contextmanager
+def at_hand(clean: Base, source: Image, engine: Engine, progress: Progress) -> Iterator[Image]:
+    """The clean base as an image of the engine; where it is gone, made again out of the leading layers of ``source``."""
+    found = image_with(engine, clean.diff_ids, clean.platform)
+    if found:
+        yield found
+        return
+    progress.stage("making the clean base again out of the image's leading layers")
+    rebuilt = engine.load(NewImage(image.clean_config(clean), tuple(clean.diff_ids), ()), source, progress)
+    try:
+        yield rebuilt
+    finally:
+        engine.release(rebuilt)
 
 
 def find(recorded: Base, engine: Engine, given: str | None) -> Image:
@@ -63,7 +80,7 @@ def find(recorded: Base, engine: Engine, given: str | None) -> Image:
 
 def image_with(engine: Engine, diff_ids: Sequence[Digest], platform: Platform) -> Image | None:
     """An image of the engine that consists of exactly these layers; rather a clean one than one that we made."""
-    found = [candidate for candidate in engine.images() if candidate.diff_ids == diff_ids and candidate.platform == platform]
+    found = [candidate for candidate in engine.images() if candidate.diff_ids == tuple(diff_ids) and candidate.platform == platform]
     return min(found, key=lambda candidate: (image.LABEL_DIGEST in candidate.labels, candidate.names), default=None)
 
 

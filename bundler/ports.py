@@ -13,6 +13,7 @@ from bundler.format.imagearchive import NewImage
 from bundler.format.layer import Blob
 from bundler.format.metadata import Platform
 from bundler.format.reference import LocalReference
+from bundler.format.removals import Listed
 from bundler.format.tar import Entry
 
 
@@ -80,19 +81,17 @@ class Engine(Protocol):
         """Hold all processes of a container still for the length of the block, however it ends."""
         ...
 
-    def stat(self, container: Container, path: str) -> PathInfo | None:
-        """What stands at a path of a container, or None; symlinks among its parents are followed."""
+    def reader(self, container: Container, exports: Sequence[str], wanted: str) -> Reader:
+        """How to read a container for a capture: ``auto``, ``api`` or ``direct``.
+
+        Raises `ModelError` when the exports cannot be read in the way that is wanted.
+        """
         ...
 
-    def entry(self, container: Container, path: str) -> Entry:
-        """The entry of a directory of a container, without what is in it."""
-        ...
+    def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
+        """Everything at and below these paths in a clean image, in walking order.
 
-    def entries(self, container: Container, path: str) -> Generator[tuple[Entry, Readable]]:
-        """Everything at and below a path, in walking order, each with its content.
-
-        No other method may be called for this container before the iterator is used up: the engine
-        locks a container that is being read.
+        A path that the image has not, or has behind a symlink, has nothing.
         """
         ...
 
@@ -117,6 +116,22 @@ class Engine(Protocol):
 
     def release(self, image: Image) -> None:
         """Give up what `load` holds an image by: one that nobody named goes away."""
+        ...
+
+
+class Reader(Protocol):
+    """The file system of one container, as a capture reads it; all readers give the same entries."""
+
+    def stat(self, path: str) -> PathInfo | None:
+        """What stands at a path, or None; symlinks among its parents are followed."""
+        ...
+
+    def entries(self, exports: Sequence[str]) -> Generator[tuple[Entry, Readable]]:
+        """Everything at and below these topmost resolved paths, and the directories above them, in walking order.
+
+        A content must be read before the next entry is asked for. Nobody may ask the engine about this
+        container before the generator is used up or closed: an engine locks what it reads.
+        """
         ...
 
 
@@ -198,6 +213,10 @@ class Spool(Protocol):
 
     def add(self, reference: LocalReference, manifest: Manifest) -> Store:
         """Name a bundle whose blobs were all made here; gives the store opened for it."""
+        ...
+
+    def drop(self, blobs: Sequence[Descriptor]) -> None:
+        """Drop blobs that were made here, as far as no bundle here needs them."""
         ...
 
     def forget(self, reference: LocalReference) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from bundler import base, transfer
-from bundler.errors import BundlerError, ModelError
+from bundler.capture import capture
+from bundler.errors import BundlerError, IntegrityError, ModelError, NotFoundError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor
-from bundler.format.pack import ExportCount, Packer
 from bundler.format.reference import LocalReference, image_name, image_tag
 from bundler.ports import Container, Engine, Image, Model, Progress, Spool, Store
 
@@ -23,19 +22,24 @@ DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
 
 @dataclass(frozen=True)
 class PushResult:
-    """The bundle that was made, where it is, and for how many seconds the model stood still."""
+    """The bundle that was made, where it is, and for how many seconds the model stood still.
+
+    ``unchanged`` says that it was there already, because the model has learned nothing since.
+    """
 
     bundle: transfer.Bundle
     where: str
     sent: int
     paused: float
+    unchanged: bool = False
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to push: ``pause`` while reading, and name this host in the metadata."""
+    """How to push: ``pause`` while reading, by which ``reader``, and whether to name this host in the metadata."""
 
     pause: bool = True
+    reader: str = "auto"
     host_name: bool = True
 
 
@@ -64,7 +68,9 @@ def push(
     clean = base.of_container(container, source, engine, progress)
     progress.stage("asking the model to export its state")
     exports = paths.check_exports(model.export())
-    packed, paused = _capture(container, engine, spool, exports, len(clean.diff_ids), progress, options)
+    reader = engine.reader(container, exports, options.reader)
+    with base.at_hand(clean, source, engine, progress) as base_image:
+        captured = capture(container, exports, base_image, engine, reader, spool, progress, pause=options.pause)
     info = engine.info()
     metadata = meta.Metadata(
         created=meta.now(),
@@ -78,32 +84,43 @@ def push(
         model=_model(container, source),
         base=clean,
         image={key: value for key, value in image.settings(source.config).items() if key in image.SETTINGS},
-        exports=packed.exports,
-        layers=tuple(packed.layers),
-        parents=packed.parents,
-        privileged=tuple(packed.privileged),
+        exports=captured.exports,
+        layers=captured.layers,
+        parents=captured.parents,
+        removed=captured.removed,
+        privileged=captured.privileged,
+        lineage=image.lineage(source.labels, source.diff_ids),
     )
-    bundle = _describe_bundle(metadata, packed.descriptors, spool)
+    present = _already_there(metadata, target, spool)
+    if present:
+        spool.drop(captured.descriptors)
+        return PushResult(present, _where(target), 0, captured.paused, unchanged=True)
+    bundle = _describe_bundle(metadata, captured.descriptors, spool)
     if isinstance(target, LocalReference):
-        return PushResult(bundle, spool.add(target, bundle.manifest).where, 0, paused)
-    captured = LocalReference(local_name(container, source).name, digest=bundle.digest)
-    local = spool.add(captured, bundle.manifest)
+        return PushResult(bundle, spool.add(target, bundle.manifest).where, 0, captured.paused)
+    kept = LocalReference(local_name(container, source).name, digest=bundle.digest)
+    local = spool.add(kept, bundle.manifest)
     try:
         result = transfer.copy(local, target, progress, bundle)
     except BundlerError as error:
-        error.hint = f"The captured state is kept. To go on without the model: fps-bundle copy {captured} {target.where}"
+        error.hint = f"The captured state is kept. To go on without the model: fps-bundle copy {kept} {target.where}"
         raise
-    spool.forget(captured)
-    return PushResult(bundle, target.where, result.sent, paused)
+    spool.forget(kept)
+    return PushResult(bundle, target.where, result.sent, captured.paused)
 
 
-@dataclass(frozen=True)
-class _Packed:
-    descriptors: list[Descriptor]
-    layers: list[meta.Layer]
-    exports: tuple[meta.Export, ...]
-    parents: tuple[meta.Parent, ...]
-    privileged: list[str]
+def _already_there(metadata: meta.Metadata, target: Store | LocalReference, spool: Spool) -> transfer.Bundle | None:
+    """The bundle that the target names, when it holds this very state already."""
+    store = spool.open(target) if isinstance(target, LocalReference) else target
+    try:
+        present = transfer.read_bundle(store)
+    except (NotFoundError, IntegrityError):
+        return None  # nothing there, or nothing sound: it will be replaced
+    return present if metadata.same_state(present.metadata, present.digest) else None
+
+
+def _where(target: Store | LocalReference) -> str:
+    return str(target) if isinstance(target, LocalReference) else target.where
 
 
 def check_state(container: Container) -> None:
@@ -114,103 +131,6 @@ def check_state(container: Container) -> None:
         raise ModelError(
             f"the container {container.name} is paused by somebody else", hint=f"Resume it first: docker unpause {container.name}"
         )
-
-
-def _capture(
-    container: Container, engine: Engine, spool: Spool, exports: list[str], base_layers: int, progress: Progress, options: Options
-) -> tuple[_Packed, float]:
-    if not options.pause:
-        return _pack(container, engine, spool, exports, base_layers, progress), 0.0
-    with engine.paused(container):
-        started = time.monotonic()
-        packed = _pack(container, engine, spool, exports, base_layers, progress)
-        paused = time.monotonic() - started
-    return packed, paused
-
-
-def _pack(container: Container, engine: Engine, spool: Spool, exports: list[str], base_layers: int, progress: Progress) -> _Packed:
-    resolved = _resolve(container, engine, exports)
-    topmost = paths.merge(resolved.values())
-    above = {path: engine.entry(container, path) for path in sorted({p for top in topmost for p in paths.ancestors(top)})}
-    packer = Packer(spool.new_blob, above, base_layers)
-    counts: dict[str, ExportCount] = {}
-    try:
-        for top in topmost:
-            progress.stage(f"reading {paths.encode(top)}")
-            counts[top] = packer.start_export(top)
-            for entry, content in engine.entries(container, top):
-                packer.add(entry, content)
-                progress.advance(entry.size)
-        descriptors, layers = packer.finish()
-    except BaseException:
-        packer.discard()
-        raise
-    _tell_what_stays(counts, container, progress)
-    parents = tuple(
-        meta.Parent(path=paths.encode(path), mode=entry.mode, uid=entry.uid, gid=entry.gid)
-        for path, entry in sorted(above.items(), key=lambda item: paths.sort_key(item[0]))
-    )
-    described = tuple(
-        _describe(given, where, counts[next(top for top in topmost if paths.is_within(where, top))], container)
-        for given, where in resolved.items()
-    )
-    return _Packed(descriptors, layers, described, parents, [paths.encode(path) for path in packer.privileged])
-
-
-def _resolve(container: Container, engine: Engine, exports: list[str]) -> dict[str, str]:
-    """Where every exported path really lies; raises `ModelError` naming all that are missing or not to be had."""
-    known: dict[str, str | None] = {}
-
-    def read_link(path: str) -> str | None:
-        if path not in known:
-            info = engine.stat(container, path)
-            known[path] = info.link_target if info else None
-        return known[path]
-
-    resolved = {path: paths.resolve(path, read_link) for path in exports}
-    paths.check_exports(resolved.values())
-    volatile = [
-        path
-        for path, where in resolved.items()
-        if any(kind == "tmpfs" and paths.is_within(where, mount) for mount, kind in container.mounts.items())
-    ]
-    if volatile:
-        raise ModelError(
-            f"the model exported paths on a tmpfs, which the engine cannot read: "
-            f"{', '.join(paths.encode(path) for path in volatile[:20])}",
-            hint="Have the model keep its state on a disk.",
-        )
-    missing = [path for path, where in resolved.items() if engine.stat(container, where) is None]
-    if missing:
-        raise ModelError(
-            f"the model exported paths that do not exist: {', '.join(paths.encode(path) for path in missing[:20])}",
-            hint="The model's Export must have written them before it returns.",
-        )
-    return resolved
-
-
-def _describe(given: str, resolved: str, count: ExportCount, container: Container) -> meta.Export:
-    volume = any(kind != "tmpfs" and paths.is_within(resolved, mount) for mount, kind in container.mounts.items())
-    return meta.Export(
-        path=paths.encode(given),
-        resolved=paths.encode(resolved),
-        kind=count.kind,
-        entries=count.entries,
-        size=count.size,
-        volume=volume,
-    )
-
-
-def _tell_what_stays(counts: Mapping[str, ExportCount], container: Container, progress: Progress) -> None:
-    left_out = [path for count in counts.values() for path in count.left_out]
-    if left_out:
-        shown = ", ".join(paths.encode(path) for path in left_out[:5])
-        progress.warn(f"{len(left_out)} FIFOs or devices are not state and stay behind: {shown}")
-    for mount, kind in container.mounts.items():
-        if kind != "tmpfs" and any(paths.is_within(mount, top) or paths.is_within(top, mount) for top in counts):
-            progress.warn(
-                f"{mount} is a {kind}: its content is in the bundle, but a mount there hides it when the new image is run"
-            )
 
 
 def _model(container: Container, source: Image) -> meta.Model:
@@ -225,7 +145,7 @@ def _model(container: Container, source: Image) -> meta.Model:
     )
 
 
-def _describe_bundle(metadata: meta.Metadata, layers: list[Descriptor], spool: Spool) -> transfer.Bundle:
+def _describe_bundle(metadata: meta.Metadata, layers: Sequence[Descriptor], spool: Spool) -> transfer.Bundle:
     """Write the metadata beside the layers that were packed, and the manifest that holds all together."""
     data = metadata.to_bytes()
     blob = spool.new_blob()

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from bundler.cli.apply import apply
 from bundler.cli.copy import copy
 from bundler.cli.doctor import doctor
+from bundler.cli.history import history
 from bundler.cli.inspect import inspect
 from bundler.cli.list import list_bundles
 from bundler.cli.options import DEBUG
@@ -67,6 +68,7 @@ app.command()(apply)
 app.command()(undo)
 app.command()(copy)
 app.command()(inspect)
+app.command()(history)
 app.command("list")(list_bundles)
 app.command()(doctor)
 

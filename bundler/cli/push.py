@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import typer
 
 from bundler.cli import options, parts
+
+
+class Reader(Enum):
+    """The ways in which a container can be read."""
+
+    auto = "auto"
+    api = "api"
+    direct = "direct"
 
 
 def push(
@@ -22,6 +31,7 @@ def push(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until the Migrator answers.")] = 30,
     export_timeout: Annotated[float, typer.Option(min=0, help="Seconds that the model may take to write its state.")] = 600,
     pause: Annotated[bool, typer.Option(help="Hold the model still while its files are read.")] = True,
+    reader: Annotated[Reader, typer.Option(help="How to read the files; auto takes the direct way where it can.")] = Reader.auto,
     host_name: Annotated[bool, typer.Option(help="Record this host's name in the bundle.")] = True,
     host: options.Host = None,
     plain_http: options.PlainHttp = False,
@@ -34,7 +44,7 @@ def push(
     The model is asked for its state by Export of its Migrator service, stands still while the files
     leave the container, and goes on before the bundle travels. Prints the bundle's digest.
     """
-    from bundler import console, locks
+    from bundler import console, statefiles
     from bundler import endpoint as endpoints
     from bundler import push as verb
     from bundler.format import reference
@@ -49,8 +59,10 @@ def push(
     target = target or verb.local_name(found, source)
     store = target if isinstance(target, reference.LocalReference) else parts.open_store(target, plain_http=plain_http)
     model = GrpcModel(endpoint or endpoints.find(found, source.labels, port), wait=wait, deadline=export_timeout)
-    with console.Terminal(quiet=quiet) as terminal, locks.hold("container", found.id):
-        result = verb.push(found, engine, model, LocalSpool(), store, terminal, verb.Options(pause=pause, host_name=host_name))
+    with console.Terminal(quiet=quiet) as terminal, statefiles.hold("container", found.id):
+        result = verb.push(
+            found, engine, model, LocalSpool(), store, terminal, verb.Options(pause=pause, reader=reader.value, host_name=host_name)
+        )
     bundle = result.bundle
     if json:
         console.result_json(
@@ -61,10 +73,12 @@ def push(
                 "uncompressedSize": bundle.metadata.size,
                 "entries": sum(layer.entries for layer in bundle.metadata.layers),
                 "sent": result.sent,
+                "unchanged": result.unchanged,
                 "pausedSeconds": round(result.paused, 3),
             }
         )
         return
     state = f"{console.size(bundle.metadata.size)} of state in {console.size(bundle.manifest.size)}"
-    terminal.say(f"pushed {result.where}: {state}; the model stood still for {result.paused:.1f} s")
+    done = "unchanged since it was pushed to" if result.unchanged else "pushed"
+    terminal.say(f"{done} {result.where}: {state}; the model stood still for {result.paused:.1f} s")
     console.result(str(bundle.digest))

@@ -9,8 +9,8 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,13 +21,16 @@ import urllib3
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, NotFound, TLSParameterError
 
-from bundler import locks
+from bundler import statefiles
 from bundler.engines import pause
-from bundler.errors import BundlerError, EngineError, IntegrityError, ModelError, NoSpaceError, NotFoundError
-from bundler.format import imagearchive, paths, tar
+from bundler.engines.direct import DirectReader, Process
+from bundler.engines.readers import ArchiveReader, ExportReader
+from bundler.errors import BundlerError, EngineError, ModelError, NoSpaceError, NotFoundError
+from bundler.format import imagearchive, paths
 from bundler.format.content import BLOCK, Digest, Readable
 from bundler.format.metadata import Platform
-from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress
+from bundler.format.removals import Listed
+from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader
 
 TIMEOUT = 120
 """Seconds that a request may take; loading and saving an image may be silent for `LONG_TIMEOUT`."""
@@ -35,6 +38,9 @@ TIMEOUT = 120
 LONG_TIMEOUT = 3600
 LOADING = "fps-bundle-loading"
 """Repository under which an image stands between being loaded and being verified."""
+
+TEMPORARY = "fps.bundle.temporary"
+"""Label of containers that we make and remove again."""
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 _PLAIN = {"Accept-Encoding": "identity"}  # the engine would spend its time on gzip
@@ -87,7 +93,7 @@ class DockerEngine:
 
     @contextmanager
     def paused(self, container: Container) -> Iterator[None]:
-        with pause.guarded(locks.state_directory(), self._address, container.id) as guard:
+        with pause.guarded(statefiles.directory(), self._address, container.id) as guard:
             try:
                 with _errors(f"pausing the container {container.name}"):
                     self._api.pause(container.id)
@@ -122,7 +128,7 @@ class DockerEngine:
     def mend(self) -> list[str]:
         """Resume what a dead process of ours left paused on this engine; gives the containers' IDs."""
         mended = []
-        for left in pause.abandoned(locks.state_directory()):
+        for left in pause.abandoned(statefiles.directory()):
             if left.host == self._address:
                 if self.is_paused(left.container):
                     self.resume(left.container)
@@ -130,56 +136,83 @@ class DockerEngine:
                 left.journal.unlink(missing_ok=True)
         return mended
 
-    def stat(self, container: Container, path: str) -> PathInfo | None:
-        with _errors(f"looking at {path} in {container.name}"):
-            response = self._api.head(self._archive_url(container), params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
+    def reader(self, container: Container, exports: Sequence[str], wanted: str) -> Reader:
+        mounted = any(
+            paths.is_within(mount, export) or paths.is_within(export, mount) for export in exports for mount in container.mounts
+        )
+        direct = DirectReader.of(container.id, partial(self._process, container.id)) if self._is_local else None
+        if direct and wanted in ("auto", "direct"):
+            return direct
+        if wanted == "direct":
+            raise ModelError(
+                f"the files of {container.name} cannot be read directly",
+                hint="That takes root on the engine's own host, and a container that runs there without a user namespace.",
+            )
+        if not self._is_podman:
+            return ArchiveReader(partial(self._stat, container.id), partial(self._open_archive, container.id))
+        if mounted:
+            raise ModelError(
+                f"{self._info.name} cannot give the mounts of {container.name} unchanged",
+                hint="Run this as root on the engine's own host, where they can be read directly.",
+            )
+        return ExportReader(partial(self._stat, container.id), partial(self._open_export, container.id))
+
+    def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
+        with self._created(base) as container_id:
+            stat = partial(self._stat, container_id)
+            there = [export for export in exports if _stands_plainly(export, stat)]
+            if self._is_podman:
+                reader: Reader = ExportReader(stat, partial(self._open_export, container_id))
+            else:
+                reader = ArchiveReader(stat, partial(self._open_archive, container_id))
+            for entry, _ in reader.entries(there) if there else ():
+                if any(paths.is_within(entry.path, export) for export in there):
+                    yield Listed(entry.path, entry.kind)
+
+    @contextmanager
+    def _created(self, image: Image) -> Iterator[str]:
+        """A container of an image that is never started."""
+        with _errors(f"creating a container of {image.id}"):
+            created = self._api.create_container(image.id, ["never-started"], labels={TEMPORARY: "1"}, network_disabled=True)
+        try:
+            yield created["Id"]
+        finally:
+            with _errors("removing a temporary container"):
+                self._api.remove_container(created["Id"], v=True, force=True)
+
+    def _process(self, container_id: str) -> Process | None:
+        with _errors("looking at a container"):
+            state = self._api.inspect_container(container_id)["State"]
+        return Process(int(state["Pid"]), state["StartedAt"]) if state.get("Running") else None
+
+    def _stat(self, container_id: str, path: str) -> PathInfo | None:
+        with _errors(f"looking at {path}"):
+            response = self._api.head(self._archive_url(container_id), params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
             if response.status_code == 404:
                 return None
             response.raise_for_status()
             try:
                 found = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
             except (KeyError, ValueError, binascii.Error) as error:
-                raise EngineError(f"the engine gave no readable answer about {path} in {container.name}") from error
+                raise EngineError(f"the engine gave no readable answer about {path}") from error
         return PathInfo(found.get("linkTarget") if found["mode"] & _SYMLINK else None)
 
-    def entry(self, container: Container, path: str) -> tar.Entry:
-        entries = self.entries(container, path)
-        try:
-            return next(entries)[0]
-        except StopIteration:
-            raise ModelError(f"{path} in {container.name} cannot be read") from None
-        finally:
-            entries.close()
+    def _open_archive(self, container_id: str, path: str) -> AbstractContextManager[Readable]:
+        return self._stream(f"reading {path}", self._archive_url(container_id), path=paths.to_bytes(path))
 
-    def entries(self, container: Container, path: str) -> Generator[tuple[tar.Entry, Readable]]:
-        if self._info.image_store == "podman":
-            raise EngineError(
-                f"{self._info.name} {self._info.version} cannot give the state of a container unchanged",
-                hint="Its archive endpoint loses owners, times and volumes. Push from Docker; applying here works.",
-            )
-        named = "/" + path.rpartition("/")[2]
-        with _errors(f"reading {path} from {container.name}"):
-            response = self._api.get(
-                self._archive_url(container),
-                params={"path": paths.to_bytes(path)},
-                headers=_PLAIN,
-                stream=True,
-                timeout=(TIMEOUT, LONG_TIMEOUT),
-            )
-            try:
-                response.raise_for_status()
-                stream = io.BufferedReader(_RawBody(response.raw), BLOCK)
-                for entry, content in tar.read(stream):
-                    if not paths.is_within(entry.path, named):
-                        raise IntegrityError(f"the entry {entry.path!r} does not belong to {path}")
-                    yield tar.reroot(entry, named, path), content
-            except IntegrityError as error:
-                raise ModelError(
-                    f"what the engine sent of {path} in {container.name} is incomplete: {error.message}",
-                    hint="The model changed its files while they were read, or the container went away. Run the command again.",
-                ) from error
-            finally:
-                response.close()
+    def _open_export(self, container_id: str, path: str) -> AbstractContextManager[Readable]:
+        del path  # it is always all of the container
+        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{container_id}/export"
+        return self._stream("reading the container", url)
+
+    @contextmanager
+    def _stream(self, doing: str, url: str, **parameters: bytes) -> Iterator[Readable]:
+        with (
+            _errors(doing),
+            self._api.get(url, params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response,
+        ):
+            response.raise_for_status()
+            yield io.BufferedReader(_RawBody(response.raw), BLOCK)
 
     def image(self, name: str) -> Image:
         with _errors(f"looking for the image {name!r}"):
@@ -259,13 +292,9 @@ class DockerEngine:
             layers = imagearchive.layers_of_saved_oci_layout(saved, base.diff_ids)
         yield from imagearchive.partial_oci_layout(image, name, layers)
 
-    @contextmanager
-    def _saved(self, image: Image) -> Iterator[Readable]:
-        with _errors(f"saving the base image {image.id}"):
-            url = f"{self._api.base_url}/v{self._api.api_version}/images/{image.id}/get"
-            with self._api.get(url, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response:
-                response.raise_for_status()
-                yield io.BufferedReader(_RawBody(response.raw), BLOCK)
+    def _saved(self, image: Image) -> AbstractContextManager[Readable]:
+        url = f"{self._api.base_url}/v{self._api.api_version}/images/{image.id}/get"
+        return self._stream(f"saving the base image {image.id}", url)
 
     def _load(self, way: Callable[[], Iterator[bytes]], progress: Progress) -> None:
         url = f"{self._api.base_url}/v{self._api.api_version}/images/load"
@@ -297,8 +326,17 @@ class DockerEngine:
             hint=f"There are: {', '.join(names[:20])}" if names else "The engine has no containers.",
         )
 
-    def _archive_url(self, container: Container) -> str:
-        return f"{self._api.base_url}/v{self._api.api_version}/containers/{container.id}/archive"
+    def _archive_url(self, container_id: str) -> str:
+        return f"{self._api.base_url}/v{self._api.api_version}/containers/{container_id}/archive"
+
+    @property
+    def _is_podman(self) -> bool:
+        return self._info.image_store == "podman"
+
+    @cached_property
+    def _is_local(self) -> bool:
+        """Whether the engine's processes are processes of this host, as far as its address tells."""
+        return self._api.base_url.startswith("http+docker://localhost")
 
     @cached_property
     def _host(self) -> str:
@@ -314,6 +352,12 @@ class DockerEngine:
                 host = self._host if address in _ANY_ADDRESS else address
                 published[int(port[:-4])] = f"{host}:{bindings[0]['HostPort']}"
         return published
+
+
+def _stands_plainly(path: str, stat: Callable[[str], PathInfo | None]) -> bool:
+    """Whether a path is there, with no symlink among its parents."""
+    above = [stat(directory) for directory in paths.ancestors(path)]
+    return all(info and info.link_target is None for info in above) and stat(path) is not None
 
 
 class _RawBody(io.RawIOBase):

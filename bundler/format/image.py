@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundler.format.content import Digest
-from bundler.format.metadata import Metadata, Platform
+from bundler.format.metadata import Ancestor, Base, Metadata, Platform
 
 SETTINGS = (
     "Cmd",
@@ -30,6 +30,7 @@ LABEL_DIGEST = LABEL_PREFIX + "digest"
 LABEL_CHAIN_ID = LABEL_PREFIX + "base.chain-id"
 LABEL_BASE_NAME = LABEL_PREFIX + "base.name"
 LABEL_BASE_LAYERS = LABEL_PREFIX + "base.layers"
+LABEL_LINEAGE = LABEL_PREFIX + "lineage"
 LABEL_IMAGE_LAYERS = LABEL_PREFIX + "image.layers"
 
 
@@ -63,6 +64,20 @@ def clean_layers(labels: Mapping[str, str], diff_ids: Sequence[Digest]) -> int |
     return int(count) if labels.get(LABEL_CHAIN_ID) == str(chain_id(diff_ids[: int(count)])) else None
 
 
+def lineage(labels: Mapping[str, str], diff_ids: Sequence[Digest]) -> tuple[Ancestor, ...]:
+    """The bundles that an image came from, newest first; none where our labels are missing or not believed."""
+    if clean_layers(labels, diff_ids) is None:
+        return ()
+    pairs = (item.partition("@") for item in labels.get(LABEL_LINEAGE, "").split())
+    return tuple(Ancestor(digest=Digest.parse(digest), created=created) for digest, _, created in pairs)
+
+
+def clean_config(base: Base) -> bytes:
+    """A configuration for the clean base alone, where its own image is gone."""
+    rootfs = {"type": "layers", "diff_ids": [str(diff_id) for diff_id in base.diff_ids]}
+    return _canonical({**_platform(base.platform), "config": base.config, "rootfs": rootfs})
+
+
 def build_config(metadata: Metadata, bundle: Digest) -> bytes:
     """The configuration of the new image: a function of the bundle alone, so every host gives the same digest."""
     base = metadata.base
@@ -75,6 +90,10 @@ def build_config(metadata: Metadata, bundle: Digest) -> bytes:
         LABEL_BASE_NAME: base.names[0] if base.names else "",
         LABEL_BASE_LAYERS: str(len(base.diff_ids)),
         LABEL_IMAGE_LAYERS: str(len(diff_ids)),
+        LABEL_LINEAGE: " ".join(
+            f"{ancestor.digest}@{ancestor.created}"
+            for ancestor in (Ancestor(digest=bundle, created=metadata.created), *metadata.lineage)
+        ),
     }
     history = [{"created_by": "base image"} for _ in base.diff_ids]
     history += [{"created": metadata.created, "created_by": f"fps-bundle apply {bundle}"} for _ in metadata.layers]

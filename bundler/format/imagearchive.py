@@ -50,7 +50,7 @@ def partial_docker_archive(image: NewImage, name: str) -> Iterator[bytes]:
 
 
 def full_docker_archive(image: NewImage, name: str, saved_base: Readable) -> Iterator[bytes]:
-    """A whole ``docker save`` archive: that of the base as it streams by, with the new layers behind it.
+    """A whole ``docker save`` archive: that of an image that begins with the base as it streams by, and the new layers behind it.
 
     Raises `EngineError` when what was saved has not the layers that the base has.
     """
@@ -64,9 +64,10 @@ def full_docker_archive(image: NewImage, name: str, saved_base: Readable) -> Ite
         base_layers = json.loads(manifest)[0]["Layers"]
     except (ValueError, LookupError, TypeError) as error:
         raise EngineError("the engine saved the base image without a manifest.json") from error
-    if len(base_layers) != len(image.base_diff_ids):
-        raise EngineError(f"the engine saved {len(base_layers)} layers of a base that has {len(image.base_diff_ids)}")
-    yield from _docker_archive(image, name, base_layers)
+    count = len(image.base_diff_ids)
+    if len(base_layers) < count:
+        raise EngineError(f"the engine saved {len(base_layers)} layers of a base that has {count}")
+    yield from _docker_archive(image, name, base_layers[:count])
 
 
 def partial_oci_layout(image: NewImage, name: str, base_layers: Sequence[Descriptor]) -> Iterator[bytes]:

@@ -102,14 +102,24 @@ def decompressed(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[Re
         raise IntegrityError(f"{where}: the layer {layer.diff_id} is no valid zstd stream: {error}") from error
 
 
-def verify(blob: Stream, layer: metadata.Layer, where: str) -> None:
-    """Read a layer to its end; raises `IntegrityError` unless it is in canonical form and all it says it is."""
+def verify(blob: Stream, layer: metadata.Layer, removed: frozenset[str], where: str) -> None:
+    """Read a layer to its end; raises `IntegrityError` unless it is in canonical form and all it says it is.
+
+    ``removed`` are the paths that its whiteouts delete: each of them, and no other.
+    """
     entries = 0
+    whiteouts = set()
     with decompressed(blob, layer, where) as stream:
         for entry, _ in tar.read(stream, canonical=True):
             if entry.kind not in tar.STATE_KINDS:
                 raise IntegrityError(f"{where}: the layer {layer.diff_id} holds {entry.path!r}, a {entry.kind.name.lower()}")
             entries += 1
+            directory, _, name = entry.path.rpartition("/")
+            if name.startswith(tar.WHITEOUT):
+                whiteouts.add(f"{directory}/{name.removeprefix(tar.WHITEOUT)}")
+    if whiteouts != removed:
+        strange = sorted(whiteouts ^ removed)[0]
+        raise IntegrityError(f"{where}: the whiteouts of the layer {layer.diff_id} and the metadata differ about {strange!r}")
     if entries != layer.entries:
         raise IntegrityError(f"{where}: the layer {layer.diff_id} has {entries} entries in place of {layer.entries}")
     if blob.read(1):

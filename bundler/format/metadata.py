@@ -141,6 +141,20 @@ class Metadata(_Value):
         """Bytes of all layers, uncompressed."""
         return sum(layer.size for layer in self.layers)
 
+    def same_state(self, other: Metadata, other_digest: Digest) -> bool:
+        """Whether another bundle holds this very state: all but time, place and names is equal (docs/format.md, "Unchanged").
+
+        The lineage may be the other's, or begin with the other: then this model was applied from it, and learned nothing.
+        """
+        came_from_it = bool(self.lineage) and self.lineage[0].digest == other_digest
+        return self._lasting() == other._lasting() and (came_from_it or self.lineage == other.lineage)
+
+    def _lasting(self) -> dict[str, Any]:
+        content = self.model_dump(mode="json", by_alias=True, exclude={"created", "source", "tool", "lineage"})
+        for name in ("names", "repoDigests", "imageID"):
+            del content["base"][name]
+        return content
+
     def to_bytes(self) -> bytes:
         """The canonical JSON; raises `ModelError` when it is larger than stores can carry."""
         content = self.model_dump(mode="json", by_alias=True, exclude_none=True)

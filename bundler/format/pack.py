@@ -6,14 +6,14 @@ layer (docs/format.md, "Layers").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bundler.errors import ModelError
 from bundler.format import metadata, paths
 from bundler.format.content import Descriptor, Readable
 from bundler.format.layer import Blob, LayerWriter
-from bundler.format.tar import STATE_KINDS, Entry, Kind
+from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind
 
 BIG = 64 << 20
 MAX_BIG_LAYERS = 64
@@ -22,60 +22,70 @@ MAX_IMAGE_LAYERS = 120
 
 
 class ExportCount:
-    """How much one export holds."""
+    """How much one export holds; ``links`` is the exported path itself when it is a symlink, with its target."""
 
     def __init__(self) -> None:
         self.entries = 0
         self.size = 0
         self.kind = ""
         self.left_out: list[str] = []
+        self.links: dict[str, str] = {}
 
     def add(self, entry: Entry) -> None:
-        self.kind = self.kind or entry.kind.name.lower()
+        if not self.entries:
+            self.kind = entry.kind.name.lower()
+            if entry.kind is Kind.SYMLINK:
+                self.links[entry.path] = paths.absolute(entry.target, entry.path)
         self.entries += 1
         self.size += entry.size
 
 
 class Packer:
-    """Takes the entries of one export after the other, in walking order, and makes the layers of a bundle."""
+    """Takes the entries of all exports in walking order, and makes the layers of a bundle.
 
-    def __init__(self, new_blob: Callable[[], Blob], parents: Mapping[str, Entry], base_layers: int) -> None:
+    ``exports`` are the topmost exported paths; the directories above them come first, as parents.
+    """
+
+    def __init__(self, new_blob: Callable[[], Blob], exports: Sequence[str], base_layers: int) -> None:
         self._new_blob = new_blob
-        self._parents = parents
         self._room = max(0, min(MAX_BIG_LAYERS, MAX_IMAGE_LAYERS - base_layers))
         self._big: list[LayerWriter] = []
         self._last: LayerWriter | None = None
         self._open_directories: list[Entry] = []
         self._layer_of: dict[str, LayerWriter] = {}
         self._left_out: set[str] = set()
+        self._skipped: set[str] = set()
         self._export = ""
-        self._count = ExportCount()
         self._previous: tuple[bytes, ...] = ()
+        self.counts = {export: ExportCount() for export in exports}
         self.privileged: list[str] = []
+        self.parents: dict[str, Entry] = {}
 
-    def start_export(self, resolved: str) -> ExportCount:
-        """Begin with the next export; gives what will count its entries."""
-        self._export = resolved
-        self._open_directories = []
-        self._layer_of = {}
-        self._left_out = set()
-        self._count = ExportCount()
-        return self._count
+    def add_parent(self, entry: Entry) -> None:
+        """Take note of a directory above an export; it comes before what is in it."""
+        self.parents[entry.path] = entry
 
     def add(self, entry: Entry, content: Readable) -> None:
         """Put one entry where it belongs; raises `ModelError` for one that no layer can hold."""
         self._check(entry)
+        self._enter_export(entry.path)
+        count = self.counts[self._export]
+        if entry.kind is Kind.HARD_LINK and entry.target in self._skipped:
+            raise ModelError(
+                f"{paths.encode(entry.path)!r} shares its content with {paths.encode(entry.target)!r}, which a mount hides",
+                hint="Have the model copy the file instead of linking it.",
+            )
         if entry.kind not in STATE_KINDS or (entry.kind is Kind.HARD_LINK and entry.target in self._left_out):
             self._left_out.add(entry.path)
-            self._count.left_out.append(entry.path)
+            count.left_out.append(entry.path)
             return
-        self._count.add(entry)
+        count.add(entry)
         while self._open_directories and not paths.is_within(entry.path, self._open_directories[-1].path):
             self._open_directories.pop()
         if entry.kind is Kind.FILE and (entry.mode & 0o6000 or entry.capability):
             self.privileged.append(entry.path)
         layer = self._layer_for(entry)
-        self._add_ancestors(layer, entry)
+        self._add_ancestors(layer, entry.path)
         layer.add(entry, content)
         if self._export not in layer.exports:
             layer.exports.append(self._export)
@@ -83,6 +93,18 @@ class Packer:
             layer.suspend()
         if entry.kind is Kind.DIRECTORY:
             self._open_directories.append(entry)
+
+    def skip(self, path: str) -> None:
+        """Take note of an entry that is not part of the state, so that no hard link to it is missed."""
+        self._skipped.add(path)
+
+    def remove(self, path: str) -> None:
+        """Delete a path of the base; comes after all entries (OCI image spec, layer.md, "Whiteouts")."""
+        directory, _, name = path.rpartition("/")
+        self._open_directories = []
+        layer = self._last_layer()
+        self._add_ancestors(layer, path)
+        layer.add(Entry(path=f"{directory}/{WHITEOUT}{name}", kind=Kind.FILE, mode=0, uid=0, gid=0, mtime=0))
 
     def finish(self) -> tuple[list[Descriptor], list[metadata.Layer]]:
         """End all layers; gives their descriptors and descriptions in the order in which they are applied."""
@@ -102,7 +124,7 @@ class Packer:
                 hint="This is a fault of the engine or of fps-bundle; please report it.",
             )
         self._previous = key
-        if key[-1].startswith(b".wh."):
+        if key[-1].startswith(WHITEOUT.encode()):
             raise ModelError(
                 f"{paths.encode(entry.path)!r} cannot be part of an image layer: names that begin with .wh. mean deletions there",
                 hint="Have the model rename that file.",
@@ -116,15 +138,27 @@ class Packer:
             self._big.append(layer)
             self._layer_of[entry.path] = layer
             return layer
+        return self._last_layer()
+
+    def _last_layer(self) -> LayerWriter:
         if self._last is None:
             self._last = LayerWriter(self._new_blob())
         return self._last
 
-    def _add_ancestors(self, layer: LayerWriter, entry: Entry) -> None:
+    def _enter_export(self, path: str) -> None:
+        """Hard links reach from one export into another no more than directories do."""
+        if self._export and paths.is_within(path, self._export):
+            return
+        self._export = next(export for export in self.counts if paths.is_within(path, export))
+        self._open_directories = []
+        self._layer_of = {}
+        self._left_out = set()
+
+    def _add_ancestors(self, layer: LayerWriter, below: str) -> None:
         """Without their own entries, engines would reset the directories above an entry to 0755 root."""
         inside = {directory.path: directory for directory in self._open_directories}
-        for path in paths.ancestors(entry.path):
+        for path in paths.ancestors(below):
             if layer.lacks(path):
                 # Time 0, so that a new file beside a big one does not change the big one's layer;
                 # the true time of a directory of the state stands in the last layer, which wins.
-                layer.add(replace(inside.get(path) or self._parents[path], mtime=0))
+                layer.add(replace(inside.get(path) or self.parents[path], mtime=0))

@@ -6,6 +6,7 @@ slash at its end.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote_to_bytes
@@ -113,6 +114,11 @@ def resolve(path: str, read_link: Callable[[str], str | None]) -> str:
         todo = target.split("/") + todo
         done = "" if target.startswith("/") else done
     return done or "/"
+
+
+def absolute(target: str, link: str) -> str:
+    """Where the text of a symlink points to, seen from where the link lies; other links on the way are not followed."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
 
 
 def merge(paths: Iterable[str]) -> list[str]:

@@ -19,6 +19,8 @@ from bundler.format.content import BLOCK, Readable
 
 RECORD = 512
 TRAILER = bytes(2 * RECORD)
+WHITEOUT = ".wh."
+"""Begins the name of an entry that deletes (OCI image spec, layer.md, "Whiteouts")."""
 MAX_HEADER = 1 << 20
 """Longest PAX header that is read, in bytes."""
 

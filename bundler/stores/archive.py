@@ -10,9 +10,9 @@ from pathlib import Path
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format import document, tar
 from bundler.format.content import BLOCK, Descriptor, Digest, Stream, VerifyingReader
+from bundler.partfile import PartFile, sweep
 from bundler.ports import Named
 from bundler.stores import index
-from bundler.stores.partfile import PartFile, sweep
 
 
 class ArchiveStore:

@@ -11,9 +11,9 @@ from pathlib import Path
 from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import artifact
 from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
+from bundler.partfile import PartFile, sweep, sync_directory, write_file
 from bundler.ports import Named
 from bundler.stores import index
-from bundler.stores.partfile import PartFile, sweep, sync_directory, write_file
 
 
 class LayoutStore:
@@ -85,9 +85,17 @@ class LayoutStore:
         with self._locked():
             kept = [item for item in self.names() if item.name != self._name]
             write_file(self._path / index.INDEX_FILE, index.write(kept))
-            needed = {digest for item in kept for digest in self._digests(item.manifest)}
-            for digest in self._digests(manifest) - needed:
-                self._blob(digest).unlink(missing_ok=True)
+            self._drop_unneeded(self._digests(manifest), kept)
+
+    def drop(self, blobs: Sequence[Descriptor]) -> None:
+        """Drop blobs that no bundle here needs."""
+        with self._locked():
+            self._drop_unneeded({blob.digest for blob in blobs}, self.names())
+
+    def _drop_unneeded(self, digests: set[Digest], kept: Sequence[Named]) -> None:
+        needed = {digest for item in kept for digest in self._digests(item.manifest)}
+        for digest in digests - needed:
+            self._blob(digest).unlink(missing_ok=True)
 
     @property
     def blobs(self) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
 
 from bundler.errors import disk_errors
 from bundler.format.artifact import Manifest
+from bundler.format.content import Descriptor
 from bundler.format.reference import LocalReference
 from bundler.stores.layout import LayoutBlob, LayoutStore
 
@@ -41,6 +43,9 @@ class LocalSpool:
         with store.upload("") as upload:
             upload.commit(manifest.descriptor, manifest.data)
         return store
+
+    def drop(self, blobs: Sequence[Descriptor]) -> None:
+        LayoutStore(_directory()).drop(blobs)
 
     def forget(self, reference: LocalReference) -> None:
         store = LocalStore(reference)

@@ -25,7 +25,7 @@ class Migrator(migrator_pb2_grpc.MigratorServicer):
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - named by the proto
+    def Export(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - named by the proto
         """Bring what was learned to disk, then say where it is."""
         self._state.flush()
         return migrator_pb2.ExportResponse(paths=[str(path) for path in self._state.paths])
@@ -33,7 +33,7 @@ class Migrator(migrator_pb2_grpc.MigratorServicer):
 
 def handler(state: State) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - named by http.server
+        def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if self.path == "/learn":
                 self._answer({"samples": state.learn(request["text"], request["label"])})

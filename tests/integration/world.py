@@ -84,16 +84,19 @@ class Host:
         self.api.start(container)
         return container
 
-    def run_script(self, name: str, paths: Sequence[str], setup: str = "", mood: str = "", **options: Any) -> str:
+    def run_script(
+        self, name: str, paths: Sequence[str], setup: str = "", mood: str = "", image: str = MODEL, **options: Any
+    ) -> str:
         """Start a model that exports ``paths``, after Python code in ``setup`` has made its state."""
-        python = self.api.inspect_image(MODEL)["Config"]["Cmd"][0]
+        python = self.api.inspect_image(image)["Config"]["Cmd"][0]
         code = f"{setup}\nexec(open('/script/model.py').read())"
         container: str = self.api.create_container(
-            MODEL, [python, "-c", code], name=name, environment={"PYTHONPATH": "/app"}, **options
+            image, [python, "-c", code], name=name, environment={"PYTHONPATH": "/app"}, **options
         )["Id"]
         files = {"model.py": (HERE / "scripted_model.py").read_text(), "paths": "\n".join(paths), "mood": mood}
         self.api.put_archive(container, "/", _archive({f"script/{key}": value for key, value in files.items()}))
         self.api.start(container)
+        wait_until(lambda: self.listens(container))
         return container
 
     def address_of(self, container: str) -> str:
@@ -142,7 +145,7 @@ class Host:
     def listens(self, container: str) -> bool:
         """Whether a scripted model has made its state and serves its Migrator."""
         probe = "import socket; socket.create_connection(('127.0.0.1', 50051), 1)"
-        python = self.api.inspect_image(MODEL)["Config"]["Cmd"][0]
+        python = self.api.inspect_container(container)["Config"]["Cmd"][0]
         execution = self.api.exec_create(container, [python, "-c", probe])["Id"]
         self.api.exec_start(execution)
         return bool(self.api.exec_inspect(execution)["ExitCode"] == 0)

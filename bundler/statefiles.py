@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from bundler.errors import StoreError, disk_errors
 
 
-def state_directory() -> Path:
+def directory() -> Path:
     """Where locks and journals lie, below the user's state directory."""
     return platformdirs.user_state_path("fps-bundle")
 
@@ -20,7 +20,7 @@ def state_directory() -> Path:
 @contextmanager
 def hold(kind: str, name: str) -> Iterator[None]:
     """Hold the lock of one thing; raises `StoreError` at once when another process holds it."""
-    path = state_directory() / "locks" / f"{kind}-{name}.lock"
+    path = directory() / "locks" / f"{kind}-{name}.lock"
     with disk_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)

@@ -1,0 +1,187 @@
+"""Capture: from the exported paths of a container that stands still to layers in the local store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bundler.errors import ModelError
+from bundler.format import metadata as meta
+from bundler.format import paths
+from bundler.format.content import Descriptor
+from bundler.format.pack import ExportCount, Packer
+from bundler.format.removals import Listed, Removals
+from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
+
+ENGINE_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+"""Files that the engine mounts over those of the image, for every container anew."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What a capture gave: the layers, what they hold, and for how many seconds the model stood still."""
+
+    descriptors: Sequence[Descriptor]
+    layers: tuple[meta.Layer, ...]
+    exports: tuple[meta.Export, ...]
+    parents: tuple[meta.Parent, ...]
+    removed: tuple[str, ...]
+    privileged: tuple[str, ...]
+    paused: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be captured: where each exported path really lies, and the topmost of those places."""
+
+    resolved: Mapping[str, str]
+    topmost: tuple[str, ...]
+
+
+def plan(container: Container, reader: Reader, exports: Sequence[str]) -> Plan:
+    """Find out where exported paths lie; raises `ModelError` naming all that are missing or not to be had."""
+    known: dict[str, str | None] = {}
+
+    def read_link(path: str) -> str | None:
+        if path not in known:
+            info = reader.stat(path)
+            known[path] = info.link_target if info else None
+        return known[path]
+
+    resolved = {path: paths.resolve(path, read_link) for path in exports}
+    paths.check_exports(resolved.values())
+    _refuse(
+        [path for path, where in resolved.items() if any(paths.is_within(where, mount) for mount in _tmpfs(container))],
+        "lie on a tmpfs, which is gone when the container stops",
+        "Have the model keep its state on a disk.",
+    )
+    _refuse(
+        [path for path, where in resolved.items() if where in ENGINE_FILES],
+        "are made by the engine for every container anew",
+        "Correct the paths that the model's Export returns.",
+    )
+    _refuse(
+        [path for path, where in resolved.items() if reader.stat(where) is None],
+        "do not exist",
+        "The model's Export must have written them before it returns.",
+    )
+    return Plan(resolved, tuple(paths.merge(resolved.values())))
+
+
+def capture(
+    container: Container,
+    exports: Sequence[str],
+    base: Image,
+    engine: Engine,
+    reader: Reader,
+    spool: Spool,
+    progress: Progress,
+    *,
+    pause: bool,
+) -> Captured:
+    """Read the exported paths into layers, and find out what the model has deleted out of its base.
+
+    ``base`` is the clean base; it is listed before the model is paused. Raises `ModelError` when the
+    exported paths move in between.
+    """
+    planned = plan(container, reader, exports)
+    progress.stage("listing what the base image has there")
+    listing = engine.listing(base, planned.topmost)
+    if not pause:
+        return _read(container, planned, listing, len(base.diff_ids), reader, spool, progress)
+    with engine.paused(container):
+        started = time.monotonic()
+        if plan(container, reader, exports) != planned:
+            raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
+        captured = _read(container, planned, listing, len(base.diff_ids), reader, spool, progress)
+        return Captured(**{**vars(captured), "paused": time.monotonic() - started})
+
+
+def _read(
+    container: Container,
+    planned: Plan,
+    listing: Iterator[Listed],
+    base_layers: int,
+    reader: Reader,
+    spool: Spool,
+    progress: Progress,
+) -> Captured:
+    hidden = _hidden(container)
+    packer = Packer(spool.new_blob, planned.topmost, base_layers)
+    removals = Removals(listed for listed in listing if not hidden(listed.path))
+    try:
+        progress.stage(f"reading {len(planned.topmost)} exported paths")
+        for entry, content in reader.entries(planned.topmost):
+            if not any(paths.is_within(entry.path, top) for top in planned.topmost):
+                packer.add_parent(entry)
+            elif hidden(entry.path):
+                packer.skip(entry.path)
+            else:
+                removals.saw(entry)
+                packer.add(entry, content)
+                progress.advance(entry.size)
+        removed = removals.finish()
+        for path in removed:
+            packer.remove(path)
+        descriptors, layers = packer.finish()
+    except BaseException:
+        packer.discard()
+        raise
+    _tell_what_stays(packer.counts, container, progress)
+    return Captured(
+        descriptors=descriptors,
+        layers=tuple(layers),
+        exports=tuple(_describe(given, where, packer.counts, container) for given, where in planned.resolved.items()),
+        parents=tuple(
+            meta.Parent(path=paths.encode(path), mode=entry.mode, uid=entry.uid, gid=entry.gid)
+            for path, entry in sorted(packer.parents.items(), key=lambda item: paths.sort_key(item[0]))
+        ),
+        removed=tuple(paths.encode(path) for path in removed),
+        privileged=tuple(paths.encode(path) for path in packer.privileged),
+        paused=0.0,
+    )
+
+
+def _hidden(container: Container) -> Callable[[str], bool]:
+    """Which paths no capture sees: what lies below a tmpfs, and what the engine mounts."""
+    tmpfs = _tmpfs(container)
+    return lambda path: path in ENGINE_FILES or any(path != mount and paths.is_within(path, mount) for mount in tmpfs)
+
+
+def _tmpfs(container: Container) -> list[str]:
+    return [mount for mount, kind in container.mounts.items() if kind == "tmpfs"]
+
+
+def _refuse(faulty: Sequence[str], why: str, hint: str) -> None:
+    if faulty:
+        shown = ", ".join(paths.encode(path) for path in faulty[:20])
+        raise ModelError(f"the model exported paths that {why}: {shown}", hint=hint)
+
+
+def _describe(given: str, where: str, counts: Mapping[str, ExportCount], container: Container) -> meta.Export:
+    count = next(count for top, count in counts.items() if paths.is_within(where, top))
+    volume = any(kind != "tmpfs" and paths.is_within(where, mount) for mount, kind in container.mounts.items())
+    return meta.Export(
+        path=paths.encode(given),
+        resolved=paths.encode(where),
+        kind=count.kind,
+        entries=count.entries,
+        size=count.size,
+        volume=volume,
+    )
+
+
+def _tell_what_stays(counts: Mapping[str, ExportCount], container: Container, progress: Progress) -> None:
+    left_out = [path for count in counts.values() for path in count.left_out]
+    if left_out:
+        shown = ", ".join(paths.encode(path) for path in left_out[:5])
+        progress.warn(f"{len(left_out)} FIFOs, sockets or devices are not state and stay behind: {shown}")
+    for path, target in ((path, target) for count in counts.values() for path, target in count.links.items()):
+        if not any(paths.is_within(target, top) for top in counts):
+            progress.warn(f"{paths.encode(path)} is a symbolic link; what it points to, {paths.encode(target)}, is not exported")
+    for mount, kind in container.mounts.items():
+        if kind != "tmpfs" and any(paths.is_within(mount, top) or paths.is_within(top, mount) for top in counts):
+            progress.warn(
+                f"{mount} is a {kind}: its content is in the bundle, but a mount there hides it when the new image is run"
+            )

@@ -1,0 +1,32 @@
+"""``fps-bundle history``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bundler.cli import options, parts
+
+
+def history(
+    source: Annotated[str, typer.Argument(help="The bundle.")],
+    plain_http: options.PlainHttp = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show the line of bundles that a model came from, newest first.
+
+    The line is written in the bundle itself, so the earlier ones need not be at hand.
+    """
+    from bundler import console
+    from bundler.format import reference
+    from bundler.transfer import read_bundle
+
+    bundle = read_bundle(parts.open_store(reference.parse(source), plain_http=plain_http))
+    line = [(str(bundle.digest), bundle.metadata.created)]
+    line += [(str(ancestor.digest), ancestor.created) for ancestor in bundle.metadata.lineage]
+    if json:
+        console.result_json([{"digest": digest, "created": created} for digest, created in line])
+        return
+    console.result_table(("digest", "made"), line)

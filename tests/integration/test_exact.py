@@ -1,0 +1,170 @@
+"""The applied model is the exported model: deletions, generations, mounts, whatever the reader."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import docker
+import pytest
+from test_round_trip import STATE_SETUP
+from world import MODEL, Host
+
+READERS = ["api", "direct"]
+
+DELETIONS = """
+import os, shutil
+os.remove('/app/state.py')
+os.remove('/app/weights.py'); os.mkdir('/app/weights.py'); open('/app/weights.py/inside', 'w').close()
+shutil.rmtree('/usr/share/deleted') if os.path.exists('/usr/share/deleted') else None
+os.mkdir('/app/new'); open('/app/new/file', 'w').write('new')
+"""
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_the_model_deleted_is_gone_in_the_copy(here: Host, there: Host, tmp_path: Path, reader: str) -> None:
+    first = here.run_script("first", ["/app"], DELETIONS)
+    here.must("push", "first", str(tmp_path / "x.tar"), "--reader", reader)
+    metadata = here.must("inspect", str(tmp_path / "x.tar"), "--json").json["metadata"]
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "deleted:1")
+    second = there.api.create_container("deleted:1")["Id"]
+    assert metadata["removed"] == ["/app/state.py"]
+    assert there.tree(second, "/app") == here.tree(first, "/app")
+    assert "app/state.py" not in there.tree(second, "/app")
+
+
+def test_all_readers_give_the_same_layers(here: Host) -> None:
+    here.run_script("first", ["/srv/state", "/app"], STATE_SETUP)
+    layers = []
+    for reader in READERS:
+        here.must("push", "first", f"by:{reader}", "--reader", reader)
+        layers.append(here.must("inspect", f"by:{reader}", "--json").json["manifest"]["layers"])
+    assert layers[0] == layers[1]
+
+
+CHANGES = """
+import os, random
+random.seed({seed})
+os.makedirs('/srv/state', exist_ok=True)
+names = [f'/srv/state/{{n}}' for n in range(6)] + [f'/app/extra-{{n}}' for n in range(4)]
+for name in names:
+    choice = random.random()
+    if choice < 0.4 and os.path.lexists(name):
+        os.remove(name)
+    elif choice < 0.8:
+        open(name, 'w').write(str(random.random()))
+for name in sorted(os.listdir('/app')):
+    if name.endswith('.py') and random.random() < 0.3:
+        os.remove('/app/' + name)
+"""
+
+
+def test_many_generations_stay_exact_with_one_bundles_worth_of_layers(here: Host, there: Host, tmp_path: Path) -> None:
+    image, digests = MODEL, []
+    for generation in range(4):
+        name = f"generation-{generation}"
+        source = here.run_script(name, ["/srv/state", "/app"], CHANGES.format(seed=generation), image=image)
+        archive = str(tmp_path / f"{generation}.tar")
+        digests.insert(0, here.must("push", name, archive).out.strip())
+        image = f"grown:{generation}"
+        here.must("apply", archive, "--tag", image)
+        there.must("apply", archive, "--tag", image)
+        copy = there.api.create_container(image)["Id"]
+        for path in ("/srv/state", "/app"):
+            assert there.tree(copy, path) == here.tree(source, path)
+    assert len(there.api.inspect_image(image)["RootFS"]["Layers"]) == 2
+    lineage = here.must("inspect", archive, "--json").json["metadata"]["lineage"]
+    assert [ancestor["digest"] for ancestor in lineage] == digests[1:]
+    assert here.must("history", archive).out.split()[::2] == digests
+
+
+def test_a_base_that_is_gone_is_made_again_for_its_listing(here: Host, there: Host, tmp_path: Path) -> None:
+    here.run_script("first", ["/app"], DELETIONS)
+    here.must("push", "first", str(tmp_path / "1.tar"))
+    here.must("apply", str(tmp_path / "1.tar"), "--tag", "grown:1")
+    here.api.remove_container("first", force=True)
+    here.api.remove_image(MODEL, force=True)
+    try:
+        before = here.images()
+        second = here.run_script("second", ["/app"], image="grown:1")
+        here.must("push", "second", str(tmp_path / "2.tar"))
+        assert here.images() == before
+    finally:
+        here.take_image(there, MODEL)
+    there.must("apply", str(tmp_path / "2.tar"), "--tag", "grown:2")
+    copy = there.api.create_container("grown:2")["Id"]
+    assert there.tree(copy, "/app") == here.tree(second, "/app")
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_mounts_below_an_export(here: Host, there: Host, tmp_path: Path, reader: str) -> None:
+    setup = """
+import os
+os.makedirs('/srv/state/volume', exist_ok=True); os.makedirs('/srv/state/scratch', exist_ok=True)
+open('/srv/state/volume/kept', 'w').write('kept'); open('/srv/state/scratch/lost', 'w').write('lost')
+os.mkfifo('/srv/state/fifo'); os.link('/srv/state/fifo', '/srv/state/fifo-again')
+"""
+    settings = {"Tmpfs": {"/srv/state/scratch": ""}, "Binds": ["state-volume:/srv/state/volume"]}
+    source = here.run_script("first", ["/srv/state"], setup, host_config=settings)
+    outcome = here.must("push", "first", str(tmp_path / "x.tar"), "--reader", reader)
+    assert "2 FIFOs" in outcome.err
+    assert "/srv/state/volume is a volume" in outcome.err
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "mounts:1")
+    copy = there.tree(there.api.create_container("mounts:1")["Id"], "/srv/state")
+    assert sorted(copy) == ["state", "state/scratch", "state/volume", "state/volume/kept"]
+    assert copy["state/volume/kept"] == here.tree(source, "/srv/state")["state/volume/kept"]
+    here.api.remove_container(source, force=True)
+    here.api.remove_volume("state-volume")
+
+
+def test_exports_behind_links_nested_and_repeated(here: Host, there: Host, tmp_path: Path) -> None:
+    setup = """
+import os
+os.makedirs('/data/real/deep'); open('/data/real/deep/file', 'w').write('x')
+os.symlink('/data/real', '/linked'); os.symlink('deep', '/data/real/also-deep')
+os.symlink('/etc/passwd', '/data/real/outside')
+"""
+    exports = ["/linked/deep/", "/data/real", "/linked/deep/file", "/data/real", "/data/real/also-deep", "/linked/outside"]
+    source = here.run_script("first", exports, setup)
+    here.must("push", "first", str(tmp_path / "x.tar"))
+    found = here.must("inspect", str(tmp_path / "x.tar"), "--json").json["metadata"]["exports"]
+    assert [(export["path"], export["resolved"]) for export in found] == [
+        ("/linked/deep", "/data/real/deep"),
+        ("/data/real", "/data/real"),
+        ("/linked/deep/file", "/data/real/deep/file"),
+        ("/data/real/also-deep", "/data/real/also-deep"),
+        ("/linked/outside", "/data/real/outside"),
+    ]
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "links:1")
+    copy = there.api.create_container("links:1")["Id"]
+    assert there.tree(copy, "/data/real") == here.tree(source, "/data/real")
+    with pytest.raises(docker.errors.NotFound):
+        there.tree(copy, "/linked")
+
+
+def test_the_engines_own_files_are_left_out(here: Host, there: Host, tmp_path: Path) -> None:
+    here.run_script("first", ["/etc"], "open('/etc/mine', 'w').write('x')")
+    here.must("push", "first", str(tmp_path / "x.tar"))
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "etc:1")
+    copy = there.tree(there.api.create_container("etc:1")["Id"], "/etc")
+    assert "etc/mine" in copy
+    metadata = here.must("inspect", str(tmp_path / "x.tar"), "--json").json["metadata"]
+    assert metadata["removed"] == []
+    assert not re.search("resolv.conf|hostname", str(metadata["layers"]))
+
+
+def test_an_unchanged_model_moves_no_bytes(here: Host, there: Host, registry: str) -> None:
+    reference = f"{registry}/team/unchanged:1"
+    here.run_script("first", ["/srv/state"], STATE_SETUP)
+    one = here.must("push", "first", reference, "--json").json
+    two = here.must("push", "first", reference, "--json").json
+    assert two["digest"] == one["digest"]
+    assert (one["unchanged"], two["unchanged"]) == (False, True)
+    assert two["sent"] == 0
+    assert here.must("list").out == ""
+    assert len(list((here.home / "store" / "blobs" / "sha256").iterdir())) == 0
+
+    there.must("apply", reference, "--tag", "unchanged:1")
+    there.run_script("second", ["/srv/state"], image="unchanged:1")
+    three = there.must("push", "second", reference, "--json").json
+    assert (three["digest"], three["unchanged"]) == (one["digest"], True)
