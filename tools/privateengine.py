@@ -82,9 +82,9 @@ def private_engine() -> Iterator[str]:
         yield f"unix://{root}/docker.sock"
     finally:
         if process:
-            _stop(process)
+            stop(process)
         subprocess.run([ip, "link", "delete", bridge], capture_output=True, check=False)
-        _unmount_below(root)
+        unmount_below(root)
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -102,7 +102,7 @@ def _wait_until_up(process: subprocess.Popen[bytes], root: Path) -> None:
     raise SetupError(f"dockerd did not come up in {START_TIMEOUT} s:\n{(root / 'log').read_text()[-3000:]}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """Let the engine end its containers; by force after a while."""
     process.terminate()
     try:
@@ -129,7 +129,8 @@ def _add_bridge(ip: str, name: str) -> None:
             raise SetupError(f"a private engine needs a network bridge, and `ip {' '.join(command)}` failed: {result.stderr}")
 
 
-def _unmount_below(root: Path) -> None:
+def unmount_below(root: Path) -> None:
+    """Undo what a killed engine leaves mounted."""
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in sorted((mount for mount in mounts if mount.startswith(f"{root}/")), reverse=True):
         subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)

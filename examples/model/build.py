@@ -7,6 +7,7 @@ model needs, and the shared libraries that those link to; the engine imports it 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -53,7 +54,9 @@ def build(host: str | None, version: str, name: str) -> None:
             ]
             repository, _, tag = name.rpartition(":")
             with archive.open("rb") as stream:
-                client.import_image_from_data(stream, repository=repository, tag=tag, changes=changes)
+                answer = client.import_image_from_data(stream, repository=repository, tag=tag, changes=changes)
+            # Podman does not take the tag of an import.
+            client.tag(json.loads(answer.strip().splitlines()[-1])["status"], repository, tag)
         finally:
             archive.unlink(missing_ok=True)
 

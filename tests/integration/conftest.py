@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from privateengine import private_engine
+from privatepodman import private_podman
 from privateregistry import private_registry
 from world import Host
 
@@ -42,6 +43,21 @@ def there(_hosts: tuple[Host, Host]) -> Iterator[Host]:
     """The host to which the model goes; it has the base image and nothing else."""
     yield _hosts[1]
     _hosts[1].clean()
+
+
+@pytest.fixture(scope="session")
+def _podman(_hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with private_podman() as address:
+        host = Host(address, tmp_path_factory.mktemp("podman"))
+        host.take_image(_hosts[0], "example-model:1.0")
+        yield host
+
+
+@pytest.fixture
+def podman(_podman: Host) -> Iterator[Host]:
+    """A host whose engine is Podman."""
+    yield _podman
+    _podman.clean()
 
 
 @pytest.fixture(scope="session")

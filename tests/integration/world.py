@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import tarfile
@@ -22,6 +24,7 @@ import docker
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 MODEL = "example-model:1.0"
+BASE_TAG = re.compile(r"(docker.io/library/|localhost/)?example-model:\d\.0")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Host:
 
     def __init__(self, address: str, home: Path) -> None:
         self.address = address
+        self.is_podman = "podman" in address
         self.home = home
         self.api = docker.APIClient(base_url=address, version="auto", timeout=300)
         self.environment = {
@@ -80,7 +84,7 @@ class Host:
 
     def run(self, image: str, name: str, **options: Any) -> str:
         """Start a container; gives its ID."""
-        container: str = self.api.create_container(image, name=name, **options)["Id"]
+        container: str = self.api.create_container(image, name=name, **self._with_network(options))["Id"]
         self.api.start(container)
         return container
 
@@ -91,7 +95,7 @@ class Host:
         python = self.api.inspect_image(image)["Config"]["Cmd"][0]
         code = f"{setup}\nexec(open('/script/model.py').read())"
         container: str = self.api.create_container(
-            image, [python, "-c", code], name=name, environment={"PYTHONPATH": "/app"}, **options
+            image, [python, "-c", code], name=name, environment={"PYTHONPATH": "/app"}, **self._with_network(options)
         )["Id"]
         files = {"model.py": (HERE / "scripted_model.py").read_text(), "paths": "\n".join(paths), "mood": mood}
         self.api.put_archive(container, "/", _archive({f"script/{key}": value for key, value in files.items()}))
@@ -99,7 +103,15 @@ class Host:
         wait_until(lambda: self.listens(container))
         return container
 
+    def _with_network(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Podman's containers run in the network of the host here, so at most one model at a time."""
+        if not self.is_podman:
+            return options
+        return {**options, "host_config": {**options.get("host_config", {}), "NetworkMode": "host"}}
+
     def address_of(self, container: str) -> str:
+        if self.is_podman:
+            return "127.0.0.1"
         networks = self.api.inspect_container(container)["NetworkSettings"]["Networks"]
         return str(next(iter(networks.values()))["IPAddress"])
 
@@ -119,10 +131,18 @@ class Host:
 
     def tree(self, container: str, path: str) -> dict[str, tuple[Any, ...]]:
         """Every entry at and below a path, by name, with all that a bundle must keep of it."""
-        chunks, _ = self.api.get_archive(container, path)
+        # What Podman gives of a path has wrong owners and times; what it gives of a container has not.
+        chunks = self.api.export(container) if self.is_podman else self.api.get_archive(container, path)[0]
+        above = path.rpartition("/")[0].lstrip("/")
         found = {}
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             for member in archive:
+                if self.is_podman:
+                    if not f"/{member.name}/".startswith(f"{path}/"):
+                        continue
+                    member.name = member.name.removeprefix(above).lstrip("/")
+                    if member.islnk():
+                        member.linkname = member.linkname.removeprefix(above).lstrip("/")
                 content = archive.extractfile(member).read() if member.isreg() else b""  # type: ignore[union-attr]
                 digest = hashlib.sha256(content).hexdigest()
                 capability = member.pax_headers.get("SCHILY.xattr.security.capability")
@@ -144,6 +164,10 @@ class Host:
 
     def listens(self, container: str) -> bool:
         """Whether a scripted model has made its state and serves its Migrator."""
+        if self.is_podman:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 50051), 1):
+                return True
+            return False
         probe = "import socket; socket.create_connection(('127.0.0.1', 50051), 1)"
         python = self.api.inspect_container(container)["Config"]["Cmd"][0]
         execution = self.api.exec_create(container, [python, "-c", probe])["Id"]
@@ -160,7 +184,7 @@ class Host:
                 self.api.unpause(container["Id"])
             self.api.remove_container(container["Id"], force=True, v=True)
         for image in self.api.images():
-            if not any(tag.startswith("example-model:") and "-" not in tag[14:] for tag in image["RepoTags"] or ()):
+            if not any(BASE_TAG.fullmatch(tag) for tag in image["RepoTags"] or ()):
                 self.api.remove_image(image["Id"], force=True)
 
     def leftovers(self) -> list[str]:

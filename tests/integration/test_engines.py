@@ -1,0 +1,45 @@
+"""Docker and Podman, as source and as target, in all four pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_exact import DELETIONS
+from test_round_trip import STATE_SETUP
+from world import Host
+
+
+@pytest.fixture
+def engines(here: Host, podman: Host) -> dict[str, Host]:
+    return {"docker": here, "podman": podman}
+
+
+@pytest.mark.parametrize("target", ["docker", "podman"])
+@pytest.mark.parametrize("reader", ["api", "direct"])
+@pytest.mark.parametrize("source", ["docker", "podman"])
+def test_a_model_goes_from_any_engine_to_any(
+    engines: dict[str, Host], there: Host, tmp_path: Path, source: str, reader: str, target: str
+) -> None:
+    hosts = {**engines, "docker": there}
+    origin, goal = engines[source], hosts[target]
+    first = origin.run_script("first", ["/srv/state", "/app"], STATE_SETUP + DELETIONS)
+    origin.must("push", "first", str(tmp_path / "x.tar"), "--reader", reader)
+    applied = goal.must("apply", str(tmp_path / "x.tar"), "--tag", "crossed:1", "--json").json
+    copy = goal.api.create_container("crossed:1", ["x"])["Id"]
+    for path in ("/srv/state", "/app"):
+        assert goal.tree(copy, path) == origin.tree(first, path)
+    assert applied["imageID"] == applied["configDigest"]
+
+
+def test_every_engine_gives_the_new_image_the_same_digest(here: Host, there: Host, podman: Host, tmp_path: Path) -> None:
+    here.run_script("first", ["/srv/state"], STATE_SETUP)
+    here.must("push", "first", str(tmp_path / "x.tar"))
+    answers = [host.must("apply", str(tmp_path / "x.tar"), "--json").json for host in (here, there, podman)]
+    assert len({answer["imageID"] for answer in answers}) == 1
+
+
+def test_a_paused_podman_model_is_resumed(podman: Host) -> None:
+    container = podman.run_script("first", ["/srv/state"], STATE_SETUP)
+    podman.must("push", "first", "x:1")
+    assert not podman.paused(container)
