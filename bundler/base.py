@@ -13,8 +13,13 @@ from bundler.format.metadata import Base, Platform
 from bundler.ports import Container, Engine, Image, Progress
 
 
-def of_container(container: Container, source: Image, engine: Engine, progress: Progress) -> Base:
-    """The clean base of a container: the one that our labels on its image name, else that image itself."""
+def of_container(container: Container, source: Image, given: str | None, engine: Engine, progress: Progress) -> Base:
+    """The clean base of a container: the given one, the one that our labels on its image name, or that image itself.
+
+    Raises `BaseMismatchError` when the container's image was not built on the given one.
+    """
+    if given:
+        return _given(container, source, engine.image(given), given)
     clean = image.clean_layers(source.labels, source.diff_ids)
     if clean is None:
         if any(label.startswith(image.LABEL_PREFIX) for label in source.labels):
@@ -25,15 +30,17 @@ def of_container(container: Container, source: Image, engine: Engine, progress: 
         clean = len(source.diff_ids)
     diff_ids = source.diff_ids[:clean]
     found = source if clean == len(source.diff_ids) else image_with(engine, diff_ids, source.platform)
+    if found:
+        return _describe(found)
     recorded = source.labels.get(image.LABEL_BASE_NAME)
     return Base(
-        names=(found.names if found else ()) or ((recorded,) if recorded else ()),
-        repo_digests=found.repo_digests if found else (),
-        image_id=found.id if found else "",
+        names=(recorded,) if recorded else (),
+        repo_digests=(),
+        image_id="",
         platform=source.platform,
         diff_ids=diff_ids,
         chain_id=image.chain_id(diff_ids),
-        config=image.settings((found or source).config),
+        config=image.settings(source.config),
     )
 
 
@@ -82,6 +89,29 @@ def image_with(engine: Engine, diff_ids: Sequence[Digest], platform: Platform) -
     """An image of the engine that consists of exactly these layers; rather a clean one than one that we made."""
     found = [candidate for candidate in engine.images() if candidate.diff_ids == tuple(diff_ids) and candidate.platform == platform]
     return min(found, key=lambda candidate: (image.LABEL_DIGEST in candidate.labels, candidate.names), default=None)
+
+
+def _given(container: Container, source: Image, wanted: Image, name: str) -> Base:
+    if wanted.platform != source.platform or source.diff_ids[: len(wanted.diff_ids)] != wanted.diff_ids:
+        described = _describe(wanted)
+        raise BaseMismatchError(
+            f"{name} is not the base of {container.name}: its image was not built on it",
+            mismatches=compatibility.check(described, source.platform, source.diff_ids[: len(wanted.diff_ids)]),
+            hint="Without --base the image that the container was started from is the base.",
+        )
+    return _describe(wanted)
+
+
+def _describe(found: Image) -> Base:
+    return Base(
+        names=found.names,
+        repo_digests=found.repo_digests,
+        image_id=found.id,
+        platform=found.platform,
+        diff_ids=found.diff_ids,
+        chain_id=image.chain_id(found.diff_ids),
+        config=image.settings(found.config),
+    )
 
 
 def _nearest(recorded: Base, engine: Engine) -> Image | None:

@@ -79,22 +79,23 @@ def capture(
     progress: Progress,
     *,
     pause: bool,
+    strict: bool,
 ) -> Captured:
     """Read the exported paths into layers, and find out what the model has deleted out of its base.
 
     ``base`` is the clean base; it is listed before the model is paused. Raises `ModelError` when the
-    exported paths move in between.
+    exported paths move in between, and with ``strict`` when something that is no state lies in them.
     """
     planned = plan(container, reader, exports)
     progress.stage("listing what the base image has there")
     listing = engine.listing(base, planned.topmost)
     if not pause:
-        return _read(container, planned, listing, len(base.diff_ids), reader, spool, progress)
+        return _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
     with engine.paused(container):
         started = time.monotonic()
         if plan(container, reader, exports) != planned:
             raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
-        captured = _read(container, planned, listing, len(base.diff_ids), reader, spool, progress)
+        captured = _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
         return Captured(**{**vars(captured), "paused": time.monotonic() - started})
 
 
@@ -106,6 +107,8 @@ def _read(
     reader: Reader,
     spool: Spool,
     progress: Progress,
+    *,
+    strict: bool,
 ) -> Captured:
     hidden = _hidden(container)
     packer = Packer(spool.new_blob, planned.topmost, base_layers)
@@ -121,6 +124,9 @@ def _read(
                 removals.saw(entry)
                 packer.add(entry, content)
                 progress.advance(entry.size)
+        left_out = [path for count in packer.counts.values() for path in count.left_out]
+        if strict:
+            _refuse(left_out, "hold FIFOs, sockets or devices, which are not state", "Push without --strict to leave them out.")
         removed = removals.finish()
         for path in removed:
             packer.remove(path)

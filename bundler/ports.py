@@ -88,6 +88,18 @@ class Engine(Protocol):
         """
         ...
 
+    def started(self, container: Container) -> AbstractContextManager[Container]:
+        """Run a stopped container for the length of the block; gives it as it is when it runs."""
+        ...
+
+    def changes(self, container: Container) -> dict[str, str]:
+        """What differs from the container's image by path: ``added``, ``changed`` or ``deleted``; mounts are not seen."""
+        ...
+
+    def size(self, container: Container, path: str) -> int:
+        """Bytes of what stands at a path, without what is in it; 0 where nothing stands."""
+        ...
+
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         """Everything at and below these paths in a clean image, in walking order.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from bundler import base, transfer
-from bundler.capture import capture
+from bundler.audit import Forgotten, find_forgotten
+from bundler.capture import capture, plan
 from bundler.errors import BundlerError, IntegrityError, ModelError, NotFoundError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
@@ -32,14 +34,22 @@ class PushResult:
     sent: int
     paused: float
     unchanged: bool = False
+    forgotten: Sequence[Forgotten] = ()
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to push: ``pause`` while reading, by which ``reader``, and whether to name this host in the metadata."""
+    """How to push.
+
+    ``pause`` the model while it is read, by which ``reader``, on which ``base`` if not on the one that is found; whether
+    a FIFO, socket or device is an error (``strict``), to look for changes that Export forgets (``audit``), and to name this host.
+    """
 
     pause: bool = True
     reader: str = "auto"
+    base: str | None = None
+    strict: bool = False
+    audit: bool = False
     host_name: bool = True
 
 
@@ -63,14 +73,16 @@ def push(
     The model is paused only while its bytes leave the container. Raises `ModelError` when its state
     cannot be exported; when the way to ``target`` fails, the capture stays in the local store.
     """
-    check_state(container)
     source = engine.image(container.image_id)
-    clean = base.of_container(container, source, engine, progress)
+    clean = base.of_container(container, source, options.base, engine, progress)
     progress.stage("asking the model to export its state")
     exports = paths.check_exports(model.export())
     reader = engine.reader(container, exports, options.reader)
+    forgotten = find_forgotten(container, plan(container, reader, exports), engine) if options.audit else ()
     with base.at_hand(clean, source, engine, progress) as base_image:
-        captured = capture(container, exports, base_image, engine, reader, spool, progress, pause=options.pause)
+        captured = capture(
+            container, exports, base_image, engine, reader, spool, progress, pause=options.pause, strict=options.strict
+        )
     info = engine.info()
     metadata = meta.Metadata(
         created=meta.now(),
@@ -94,10 +106,10 @@ def push(
     present = _already_there(metadata, target, spool)
     if present:
         spool.drop(captured.descriptors)
-        return PushResult(present, _where(target), 0, captured.paused, unchanged=True)
+        return PushResult(present, _where(target), 0, captured.paused, True, forgotten)
     bundle = _describe_bundle(metadata, captured.descriptors, spool)
     if isinstance(target, LocalReference):
-        return PushResult(bundle, spool.add(target, bundle.manifest).where, 0, captured.paused)
+        return PushResult(bundle, spool.add(target, bundle.manifest).where, 0, captured.paused, False, forgotten)
     kept = LocalReference(local_name(container, source).name, digest=bundle.digest)
     local = spool.add(kept, bundle.manifest)
     try:
@@ -106,7 +118,7 @@ def push(
         error.hint = f"The captured state is kept. To go on without the model: fps-bundle copy {kept} {target.where}"
         raise
     spool.forget(kept)
-    return PushResult(bundle, target.where, result.sent, captured.paused)
+    return PushResult(bundle, target.where, result.sent, captured.paused, False, forgotten)
 
 
 def _already_there(metadata: meta.Metadata, target: Store | LocalReference, spool: Spool) -> transfer.Bundle | None:
@@ -123,14 +135,27 @@ def _where(target: Store | LocalReference) -> str:
     return str(target) if isinstance(target, LocalReference) else target.where
 
 
-def check_state(container: Container) -> None:
-    """Raises `ModelError` for a container that does not run, or that somebody else holds still."""
-    if not container.running:
-        raise ModelError(f"the container {container.name} is not running", hint=f"Start it: docker start {container.name}")
-    if container.paused:
+@contextmanager
+def running(container: Container, engine: Engine, *, start: bool) -> Iterator[Container]:
+    """The container while it runs; one that is stopped is started for the length of the block when ``start`` says so.
+
+    Raises `ModelError` for a container that does not run, or that somebody else holds still.
+    """
+    if container.running:
+        if container.paused:
+            raise ModelError(
+                f"the container {container.name} is paused by somebody else",
+                hint=f"Resume it first: docker unpause {container.name}",
+            )
+        yield container
+        return
+    if not start:
         raise ModelError(
-            f"the container {container.name} is paused by somebody else", hint=f"Resume it first: docker unpause {container.name}"
+            f"the container {container.name} is not running",
+            hint=f"Start it: docker start {container.name}, or push with --start.",
         )
+    with engine.started(container) as started:
+        yield started
 
 
 def _model(container: Container, source: Image) -> meta.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from enum import Enum
 from typing import Annotated
 
@@ -32,6 +33,14 @@ def push(
     export_timeout: Annotated[float, typer.Option(min=0, help="Seconds that the model may take to write its state.")] = 600,
     pause: Annotated[bool, typer.Option(help="Hold the model still while its files are read.")] = True,
     reader: Annotated[Reader, typer.Option(help="How to read the files; auto takes the direct way where it can.")] = Reader.auto,
+    base: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="The clean base. Default: what the container was started from.")
+    ] = None,
+    start: Annotated[bool, typer.Option("--start", help="Start a stopped container for this, and stop it again.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse FIFOs, sockets and devices; leave none out.")] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="List what changed in the container outside of the exported paths.")
+    ] = False,
     host_name: Annotated[bool, typer.Option(help="Record this host's name in the bundle.")] = True,
     host: options.Host = None,
     plain_http: options.PlainHttp = False,
@@ -47,22 +56,24 @@ def push(
     from bundler import console, statefiles
     from bundler import endpoint as endpoints
     from bundler import push as verb
-    from bundler.format import reference
+    from bundler.format import paths, reference
     from bundler.models.grpc import GrpcModel
     from bundler.stores.local import LocalSpool
 
     target = reference.parse(dest) if dest else None
     engine = parts.connect(host)
     found = engine.container(container)
-    verb.check_state(found)
     source = engine.image(found.image_id)
     target = target or verb.local_name(found, source)
     store = target if isinstance(target, reference.LocalReference) else parts.open_store(target, plain_http=plain_http)
-    model = GrpcModel(endpoint or endpoints.find(found, source.labels, port), wait=wait, deadline=export_timeout)
-    with console.Terminal(quiet=quiet) as terminal, statefiles.hold("container", found.id):
-        result = verb.push(
-            found, engine, model, LocalSpool(), store, terminal, verb.Options(pause=pause, reader=reader.value, host_name=host_name)
-        )
+    chosen = verb.Options(pause=pause, reader=reader.value, base=base, strict=strict, audit=audit, host_name=host_name)
+    with (
+        console.Terminal(quiet=quiet) as terminal,
+        statefiles.hold("container", found.id),
+        verb.running(found, engine, start=start) as model,
+        closing(GrpcModel(endpoint or endpoints.find(model, source.labels, port), wait=wait, deadline=export_timeout)) as migrator,
+    ):
+        result = verb.push(model, engine, migrator, LocalSpool(), store, terminal, chosen)
     bundle = result.bundle
     if json:
         console.result_json(
@@ -75,9 +86,12 @@ def push(
                 "sent": result.sent,
                 "unchanged": result.unchanged,
                 "pausedSeconds": round(result.paused, 3),
+                "forgotten": [{"path": paths.encode(it.path), "change": it.change, "size": it.size} for it in result.forgotten],
             }
         )
         return
+    for item in result.forgotten:
+        console.warn(f"not exported but {item.change}: {paths.encode(item.path)} ({console.size(item.size)})")
     state = f"{console.size(bundle.metadata.size)} of state in {console.size(bundle.manifest.size)}"
     done = "unchanged since it was pushed to" if result.unchanged else "pushed"
     terminal.say(f"{done} {result.where}: {state}; the model stood still for {result.paused:.1f} s")

@@ -157,6 +157,25 @@ class DockerEngine:
             )
         return ExportReader(partial(self._stat, container.id), partial(self._open_export, container.id))
 
+    @contextmanager
+    def started(self, container: Container) -> Iterator[Container]:
+        with _errors(f"starting the container {container.name}"):
+            self._api.start(container.id)
+        try:
+            yield self.container(container.id)
+        finally:
+            with _errors(f"stopping the container {container.name}"):
+                self._api.stop(container.id)
+
+    def changes(self, container: Container) -> dict[str, str]:
+        kinds = {0: "changed", 1: "added", 2: "deleted"}
+        with _errors(f"comparing {container.name} with its image"):
+            return {change["Path"]: kinds[change["Kind"]] for change in self._api.diff(container.id) or ()}
+
+    def size(self, container: Container, path: str) -> int:
+        found = self._look(container.id, path)
+        return int(found["size"]) if found else 0
+
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         with self._created(base) as container_id:
             stat = partial(self._stat, container_id)
@@ -186,16 +205,21 @@ class DockerEngine:
         return Process(int(state["Pid"]), state["StartedAt"]) if state.get("Running") else None
 
     def _stat(self, container_id: str, path: str) -> PathInfo | None:
+        found = self._look(container_id, path)
+        return PathInfo(found.get("linkTarget") if found["mode"] & _SYMLINK else None) if found else None
+
+    def _look(self, container_id: str, path: str) -> dict[str, Any] | None:
+        """What the engine says of a path (Docker Engine API, ``X-Docker-Container-Path-Stat``), or None."""
         with _errors(f"looking at {path}"):
             response = self._api.head(self._archive_url(container_id), params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
             if response.status_code == 404:
                 return None
             response.raise_for_status()
             try:
-                found = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
+                found: dict[str, Any] = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
             except (KeyError, ValueError, binascii.Error) as error:
                 raise EngineError(f"the engine gave no readable answer about {path}") from error
-        return PathInfo(found.get("linkTarget") if found["mode"] & _SYMLINK else None)
+        return found
 
     def _open_archive(self, container_id: str, path: str) -> AbstractContextManager[Readable]:
         return self._stream(f"reading {path}", self._archive_url(container_id), path=paths.to_bytes(path))

@@ -168,3 +168,45 @@ def test_an_unchanged_model_moves_no_bytes(here: Host, there: Host, registry: st
     there.run_script("second", ["/srv/state"], image="unchanged:1")
     three = there.must("push", "second", reference, "--json").json
     assert (three["digest"], three["unchanged"]) == (one["digest"], True)
+
+
+def test_a_stopped_model_is_started_for_the_push_and_stopped_again(here: Host) -> None:
+    container = here.run(MODEL, "first")
+    here.ask(container, "learn", text="smoke", label="fire")
+    here.api.stop(container)
+    here.must("push", "first", "started:1", "--start")
+    assert not here.api.inspect_container(container)["State"]["Running"]
+    assert here.must("inspect", "started:1", "--json").json["metadata"]["exports"][0]["entries"] == 1
+
+
+def test_the_audit_names_what_export_forgets(here: Host) -> None:
+    setup = """
+import os
+os.mkdir('/forgotten'); open('/forgotten/weights', 'w').write('x' * 1000)
+os.remove('/app/state.py'); os.mkdir('/srv'); open('/srv/exported', 'w').close()
+"""
+    here.run_script("first", ["/srv"], setup)
+    forgotten = here.must("push", "first", "audited:1", "--audit", "--json").json["forgotten"]
+    found = {item["path"]: item["change"] for item in forgotten}
+    assert found["/forgotten"] == "added"
+    assert found["/app/state.py"] == "deleted"
+    assert not any(path.startswith("/srv") for path in found)
+
+
+def test_strict_refuses_a_socket(here: Host) -> None:
+    setup = "import os, socket; os.mkdir('/srv'); socket.socket(socket.AF_UNIX).bind('/srv/socket')"
+    here.run_script("first", ["/srv"], setup)
+    outcome = here.bundle("push", "first", "strict:1", "--strict")
+    assert outcome.code == 3
+    assert "/srv/socket" in outcome.err
+    here.must("push", "first", "strict:1")
+
+
+def test_a_given_base_must_be_one(here: Host) -> None:
+    here.api.commit(here.run_script("other", []), "other", "1")
+    here.api.remove_container("other", force=True)
+    here.run(MODEL, "first")
+    outcome = here.bundle("push", "first", "based:1", "--base", "other:1")
+    assert outcome.code == 10
+    assert "was not built on it" in outcome.err
+    here.must("push", "first", "based:1", "--base", MODEL)
