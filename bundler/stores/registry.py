@@ -217,21 +217,25 @@ def _connect(registry: str, plain_http: bool) -> oras.provider.Registry:
             client.session.auth = (found.user, found.secret)
         elif found:
             client.auth.set_basic_auth(found.user, found.secret)
+        _retry(client.session)
         return client
     raise AssertionError("there is always a scheme to try")
 
 
 def _session(*, loopback: bool) -> requests.Session:
     session = _TimedSession()
-    retry = urllib3.Retry(
-        total=4, backoff_factor=0.5, backoff_jitter=0.5, backoff_max=20, status_forcelist=_RETRIED, raise_on_status=False
-    )
-    adapter = _Adapter(max_retries=retry)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
     session.trust_env = not loopback  # a proxy of the environment cannot reach our loopback
     session.auth = _no_netrc
     return session
+
+
+def _retry(session: requests.Session) -> None:
+    """From now on repeat what a busy registry or a bad link has failed; urllib3 honours ``Retry-After``."""
+    retry = urllib3.Retry(
+        total=4, backoff_factor=0.5, backoff_jitter=0.5, backoff_max=20, status_forcelist=_RETRIED, raise_on_status=False
+    )
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _Adapter(max_retries=retry))
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:

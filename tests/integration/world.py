@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -178,7 +179,8 @@ class Host:
         return bool(self.api.inspect_container(container)["State"]["Paused"])
 
     def clean(self) -> None:
-        """Remove all containers, and every image but the base."""
+        """Remove all containers, every image but the base, and the local store."""
+        shutil.rmtree(self.home / "store", ignore_errors=True)
         for container in self.api.containers(all=True):
             with contextlib.suppress(docker.errors.APIError):
                 self.api.unpause(container["Id"])
