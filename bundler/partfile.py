@@ -64,6 +64,11 @@ def write_file(target: Path, data: bytes) -> None:
         part.publish(target)
 
 
+def is_part(path: Path) -> bool:
+    """Whether a file is one that is still being written, or was left so."""
+    return path.name.startswith(_PREFIX)
+
+
 def sweep(directory: Path) -> None:
     """Remove what killed processes left half written; files that somebody is still writing stay."""
     for path in directory.glob(f"{_PREFIX}*"):

@@ -93,7 +93,7 @@ def read(data: bytes, where: str) -> Manifest:
     descriptors = tuple(Descriptor.from_json(layer) for layer in layers)
     if config.media_type != CONFIG or any(layer.media_type != LAYER for layer in descriptors):
         raise IntegrityError(f"{where}: the manifest names blobs of a media type that a bundle does not have")
-    annotations = content.get("annotations") or {}
+    annotations = content.get("annotations", {})
     if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
         raise IntegrityError(f"{where}: the manifest's annotations are not strings")
     return Manifest(Descriptor.of(MANIFEST, data), data, config, descriptors, annotations, artifact_type)

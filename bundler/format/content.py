@@ -96,7 +96,7 @@ class Descriptor:
         if not isinstance(document, dict):
             raise IntegrityError("a descriptor is not a JSON object")
         media_type, size = document.get("mediaType"), document.get("size")
-        annotations, artifact_type = document.get("annotations") or {}, document.get("artifactType") or ""
+        annotations, artifact_type = document.get("annotations", {}), document.get("artifactType", "")
         if not isinstance(media_type, str) or not isinstance(artifact_type, str):
             raise IntegrityError("a descriptor has no media type")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:

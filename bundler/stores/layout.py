@@ -11,7 +11,7 @@ from pathlib import Path
 from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import artifact
 from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
-from bundler.partfile import PartFile, sweep, sync_directory, write_file
+from bundler.partfile import PartFile, is_part, sweep, sync_directory, write_file
 from bundler.ports import Named
 from bundler.stores import index
 
@@ -111,26 +111,37 @@ class LayoutStore:
     def prepare(self) -> None:
         """Make the layout where there is none, and sweep away what killed processes left."""
         with disk_errors(self._path):
-            if self._path.is_dir() and not (self._path / index.LAYOUT_FILE).exists() and any(self._path.iterdir()):
+            if strangers := self._strangers():
                 raise StoreError(
-                    f"{self.where}: {self._path} is a directory with other things in it",
+                    f"{self.where}: {self._path} is a directory with other things in it, such as {strangers[0]}",
                     hint="Name a new directory, or one that holds an OCI layout.",
                 )
             self.blobs.mkdir(parents=True, exist_ok=True)
         sweep(self.blobs)
-        if not (self._path / index.LAYOUT_FILE).exists():
-            write_file(self._path / index.LAYOUT_FILE, index.LAYOUT_CONTENT)
         with self._locked():
             if not (self._path / index.INDEX_FILE).exists():
                 write_file(self._path / index.INDEX_FILE, index.write([]))
 
+    def _strangers(self) -> list[str]:
+        if not self._path.is_dir() or (self._path / index.LAYOUT_FILE).exists():
+            return []
+        ours = {"blobs", index.INDEX_FILE, index.LAYOUT_FILE}  # another process may be making them just now
+        return sorted(path.name for path in self._path.iterdir() if path.name not in ours and not is_part(path))
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other processes from changing the index; readers need no lock, as it is replaced at once."""
+        """Keep other processes from changing the index; readers need no lock, as it is replaced at once.
+
+        The lock is on ``oci-layout``, which is therefore written in place, by whoever comes first.
+        """
         with disk_errors(self._path):
-            descriptor = os.open(self._path / index.LAYOUT_FILE, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self._path / index.LAYOUT_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with disk_errors(self._path):
+                if os.fstat(descriptor).st_size == 0:
+                    os.write(descriptor, index.LAYOUT_CONTENT)
+                    os.fsync(descriptor)
             yield
             sync_directory(self._path)
         finally:

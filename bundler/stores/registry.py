@@ -142,6 +142,10 @@ class RegistryStore:
 
     def _send(self, method: str, url: str, **options: Any) -> requests.Response:
         """One request by oras, without the waits that it adds, and once more when a token has expired."""
+        if self._client.session.auth is not _no_netrc:  # basic: no token has to be fetched
+            with self._network_errors():
+                answer: requests.Response = self._client.session.request(method, url, **options)
+            return answer
         send = oras.provider.Registry.do_request.__wrapped__
         with self._network_errors():
             response: requests.Response = send(self._client, url, method, **options)

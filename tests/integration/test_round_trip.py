@@ -9,7 +9,7 @@ from world import MODEL, Host
 
 LESSONS = [("smoke and flames", "fire"), ("rain and flood", "water"), ("burning grass", "fire")]
 QUESTION = "flames in the rain"
-STATE = ("/opt/model/weights.bin", "/opt/model/samples.db", "/opt/model/config.json")
+LABELS = ("digest", "lineage", "base.chain-id", "base.name", "base.layers", "image.layers")
 
 
 def teach(host: Host, container: str) -> None:
@@ -102,7 +102,7 @@ def test_labels_and_settings_of_the_image_come_along(here: Host, there: Host, tm
         assert (after.get(setting) or None) == (before.get(setting) or None)
     ours = {key for key in after["Labels"] if key.startswith("fps.bundle.")}
     assert {key: value for key, value in after["Labels"].items() if key not in ours} == before["Labels"]
-    assert ours == {f"fps.bundle.{key}" for key in ("digest", "base.chain-id", "base.name", "base.layers", "image.layers")}
+    assert ours == {f"fps.bundle.{key}" for key in LABELS}
 
 
 def test_a_second_generation_lands_on_the_clean_base_again(here: Host, there: Host, tmp_path: Path) -> None:

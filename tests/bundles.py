@@ -1,0 +1,89 @@
+"""Small bundles for tests, made by the program's own parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fakes import PLATFORM, MemoryStore, Tree, file, tree
+
+from bundler.format import artifact, image
+from bundler.format import metadata as meta
+from bundler.format.content import Descriptor, Digest
+from bundler.format.metadata import Metadata
+from bundler.format.pack import Packer
+
+BASE = meta.Base(
+    names=("model:1.0",),
+    repo_digests=(),
+    image_id="sha256:1",
+    platform=PLATFORM,
+    diff_ids=(Digest.of(b"layer 0"), Digest.of(b"layer 1")),
+    chain_id=image.chain_id((Digest.of(b"layer 0"), Digest.of(b"layer 1"))),
+    config={"Cmd": ["serve"], "Env": ["A=1"], "Labels": {artifact.TITLE: "Model"}},
+)
+
+
+class MemoryBlob:
+    """A blob for a `MemoryStore`."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._data = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._data += data
+        return len(data)
+
+    def finish(self, media_type: str) -> Descriptor:
+        descriptor = Descriptor.of(media_type, bytes(self._data))
+        self._store.blobs[descriptor.digest] = bytes(self._data)
+        return descriptor
+
+    def discard(self) -> None:
+        self._data.clear()
+
+
+def pack(
+    store: MemoryStore, files: Tree, exports: list[str], removed: tuple[str, ...] = (), base_layers: int = 2
+) -> tuple[Packer, list[Descriptor], list[meta.Layer]]:
+    """Pack a tree as a capture would."""
+    import io
+
+    from bundler.format import paths
+
+    packer = Packer(lambda: MemoryBlob(store), exports, base_layers)
+    for path in sorted(files, key=paths.sort_key):
+        entry, data = files[path]
+        if any(paths.is_within(path, export) for export in exports):
+            packer.add(entry, io.BytesIO(data))
+        elif any(paths.is_within(export, path) for export in exports):
+            packer.add_parent(entry)
+    for path in removed:
+        packer.remove(path)
+    return packer, *packer.finish()
+
+
+def metadata(layers: list[meta.Layer], **changes: Any) -> Metadata:
+    values: dict[str, Any] = {
+        "created": "2026-01-02T03:04:05Z",
+        "tool": meta.Tool(name="fps-bundle", version="0"),
+        "source": meta.Source(engine="Fake 1", container_name="detector", container_id="c" * 64),
+        "model": meta.Model(title="Model", version="1.0"),
+        "base": BASE,
+        "image": {"Cmd": ["serve"], "Labels": {artifact.TITLE: "Model", "mine": "yes"}},
+        "exports": (meta.Export(path="/s", resolved="/s", kind="directory", entries=2, size=4, volume=False),),
+        "layers": tuple(layers),
+        "parents": (),
+    }
+    return Metadata(**{**values, **changes})
+
+
+def bundle(store: MemoryStore, files: Tree | None = None, name: str = "1", **changes: Any) -> Descriptor:
+    """Put a bundle of ``/s`` into a store; gives its manifest's descriptor."""
+    _, descriptors, layers = pack(store, files or tree(file("/s/f")), ["/s"], changes.get("removed", ()))
+    data = metadata(layers, **changes).to_bytes()
+    config = Descriptor.of(artifact.CONFIG, data)
+    manifest = artifact.build(metadata(layers, **changes), config, descriptors)
+    store.blobs |= {config.digest: data, manifest.descriptor.digest: manifest.data}
+    store.tags[name] = manifest.descriptor
+    return manifest.descriptor

@@ -1,0 +1,84 @@
+"""Every kind of store, opened through one maker."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fakes import MemoryStore
+from privateregistry import private_registry
+
+from bundler.format.content import Digest
+from bundler.format.reference import LocalReference, RegistryReference
+from bundler.ports import Store
+from bundler.stores.archive import ArchiveStore
+from bundler.stores.layout import LayoutStore
+from bundler.stores.local import LocalStore
+from bundler.stores.registry import RegistryStore
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place for bundles: ``open`` it for a name, find its ``files``; ``skips`` when it can tell what it has."""
+
+    kind: str
+    open: Callable[..., Store]
+    files: Callable[[], list[Path]]
+    skips: bool
+
+
+@pytest.fixture(scope="session")
+def registry_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("registry")
+
+
+@pytest.fixture(scope="session")
+def registry(registry_storage: Path) -> Iterator[str]:
+    if os.environ.get("FPS_BUNDLE_OFFLINE_TESTS") == "1":
+        pytest.skip("FPS_BUNDLE_OFFLINE_TESTS=1")
+    with private_registry(storage=registry_storage) as address:
+        yield address
+
+
+@pytest.fixture(params=["memory", "layout", "archive", "local", "registry"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    if request.param == "memory":
+        shared = MemoryStore()
+        return Place("memory", lambda name="1", digest=None: MemoryStore(name, digest, shared), list, True)
+    if request.param == "layout":
+        path = tmp_path / "layout"
+        return Place("layout", lambda name="1", digest=None: LayoutStore(path, name, digest), lambda: files_below(path), True)
+    if request.param == "archive":
+        path = tmp_path / "archives"
+        path.mkdir()
+        return Place(
+            "archive", lambda name="1", digest=None: ArchiveStore(path / "x.tar", name, digest), lambda: files_below(path), False
+        )
+    if request.param == "local":
+        monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+        return Place(
+            "local",
+            lambda name="1", digest=None: LocalStore(LocalReference("model", name, digest)),
+            lambda: files_below(tmp_path / "store"),
+            True,
+        )
+    return registry_place(request.getfixturevalue("registry"), request.getfixturevalue("registry_storage"))
+
+
+def registry_place(address: str, storage: Path) -> Place:
+    repository = f"tests/{next(_numbers)}"
+
+    def open_store(name: str = "1", digest: Digest | None = None) -> Store:
+        return RegistryStore(RegistryReference(address, repository, name, digest))
+
+    return Place("registry", open_store, lambda: files_below(storage), True)
+
+
+def files_below(path: Path) -> list[Path]:
+    return [found for found in path.rglob("*") if found.is_file()] if path.is_dir() else [path] if path.exists() else []

@@ -1,0 +1,117 @@
+"""What is special about a registry: who we are, where it is, what it forgets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bundles import bundle
+from conftest import files_below
+from fakes import MemoryStore, RecordingProgress, file, tree
+from privateregistry import private_registry
+
+from bundler import transfer
+from bundler.errors import AuthorizationError, NotFoundError, StoreError
+from bundler.format.reference import RegistryReference
+from bundler.stores.registry import RegistryStore
+
+
+@pytest.fixture
+def source() -> MemoryStore:
+    store = MemoryStore()
+    bundle(store)
+    return store
+
+
+def configure(directory: Path, registry: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    auth = base64.b64encode(f"user:{secret}".encode()).decode()
+    (directory / "config.json").write_text(json.dumps({"auths": {registry: {"auth": auth}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(directory))
+
+
+def test_credentials_open_a_registry_that_wants_them(source: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with private_registry("user", "secret") as address:
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
+        reference = RegistryReference(address, "team/x", "1")
+        with pytest.raises(AuthorizationError, match="user name") as caught:
+            RegistryStore(reference)
+        assert caught.value.exit_code == 7
+        configure(tmp_path, address, "wrong", monkeypatch)
+        with pytest.raises(AuthorizationError):
+            transfer.copy(source, RegistryStore(reference), RecordingProgress())
+        configure(tmp_path, address, "secret", monkeypatch)
+        transfer.copy(source, RegistryStore(reference), RecordingProgress())
+        assert transfer.read_bundle(RegistryStore(reference)).digest == source.tags["1"].digest
+
+
+def test_a_registry_that_is_not_there_is_told_at_once() -> None:
+    started = time.monotonic()
+    with pytest.raises(StoreError) as caught:
+        RegistryStore(RegistryReference("127.0.0.1:9", "x", "1"))
+    assert caught.value.exit_code == 5
+    assert time.monotonic() - started < 10
+
+
+def test_a_repository_that_is_not_there_is_not_found(registry: str) -> None:
+    with pytest.raises(NotFoundError):
+        RegistryStore(RegistryReference(registry, "nothing/here", "1")).resolve()
+    with pytest.raises(NotFoundError):
+        RegistryStore(RegistryReference(registry, "nothing/here", "1")).names()
+
+
+def test_a_blob_that_the_registry_lost_is_sent_again(registry: str, registry_storage: Path, source: MemoryStore) -> None:
+    store = RegistryStore(RegistryReference(registry, "lost/blob", "1"))
+    found = transfer.copy(source, store, RecordingProgress()).bundle
+    layer = found.manifest.layers[0]
+    for path in files_below(registry_storage):
+        if layer.digest.hex in str(path) and path.name == "data":
+            path.unlink()
+    assert not store.has(layer)
+
+
+FLAT = """
+import io, resource, sys
+sys.path[:0] = [sys.argv[2]]
+from bundler.format.content import BLOCK, Descriptor, Digest
+from bundler.format.reference import RegistryReference
+from bundler.stores.registry import RegistryStore
+import hashlib
+
+class Zeros:
+    def __init__(self, size): self.left = size
+    def read(self, size=-1):
+        data = bytes(min(size if size >= 0 else self.left, self.left, BLOCK)); self.left -= len(data); return data
+    def close(self): pass
+
+SIZE = 512 << 20
+digest, source = hashlib.sha256(), Zeros(SIZE)
+while block := source.read(BLOCK):
+    digest.update(block)
+blob = Descriptor("application/octet-stream", Digest(digest.hexdigest()), SIZE)
+store = RegistryStore(RegistryReference(sys.argv[1], "flat/memory", "1"))
+store.put_blob(blob, Zeros(SIZE))
+with store.open(blob) as stream:
+    while stream.read(BLOCK):
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_memory_stays_flat_for_a_large_blob(registry: str) -> None:
+    here = str(Path(__file__).parent.parent)
+    outcome = subprocess.run([sys.executable, "-c", FLAT, registry, here], capture_output=True, text=True, check=True)
+    assert int(outcome.stdout) < 120
+
+
+def test_a_large_bundle_of_many_blobs_arrives(registry: str) -> None:
+    store = MemoryStore()
+    bundle(store, tree(*(file(f"/s/{number}", bytes([number]) * 10_000) for number in range(50))))
+    target = RegistryStore(RegistryReference(registry, "many/files", "1"))
+    assert transfer.copy(store, target, RecordingProgress()).sent > 0
+    (named,) = target.names()
+    assert named.manifest.digest == store.tags["1"].digest

@@ -1,0 +1,170 @@
+"""A registry that wants tokens: they are fetched, they expire, and nobody else gets to see them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import bundle
+from fakes import MemoryStore, RecordingProgress, file, tree
+from tokenregistry import TokenRegistry, serving, token_registry
+
+from bundler import transfer
+from bundler.errors import AuthorizationError, BundlerError, StoreError
+from bundler.format.reference import RegistryReference
+from bundler.stores.registry import RegistryStore
+
+SECRETS = ("Bearer", "Basic")
+
+
+@pytest.fixture
+def source() -> MemoryStore:
+    store = MemoryStore()
+    bundle(store, tree(file("/s/f", b"x" * 100_000)))
+    return store
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenRegistry]:
+    with token_registry() as running:
+        login(running.address, "user:secret", tmp_path, monkeypatch)
+        yield running
+
+
+def login(address: str, user: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    auth = base64.b64encode(user.encode()).decode()
+    (directory / "config.json").write_text(json.dumps({"auths": {address: {"auth": auth}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(directory))
+
+
+def opened(registry: TokenRegistry) -> RegistryStore:
+    return RegistryStore(RegistryReference(registry.address, "team/model", "1"))
+
+
+def read_all(store: RegistryStore) -> None:
+    for blob in transfer.read_bundle(store).manifest.blobs:
+        with store.open(blob) as stream:
+            while stream.read(1000):
+                pass
+
+
+def test_a_bundle_goes_up_and_comes_down_with_tokens(registry: TokenRegistry, source: MemoryStore) -> None:
+    transfer.copy(source, opened(registry), RecordingProgress())
+    back = MemoryStore()
+    transfer.copy(opened(registry), back, RecordingProgress())
+    assert back.blobs == source.blobs
+    assert {authorization.partition(" ")[0] for authorization in registry.token_requests} == {"Basic"}
+
+
+def test_the_password_goes_to_the_token_service_alone(registry: TokenRegistry, source: MemoryStore) -> None:
+    transfer.copy(source, opened(registry), RecordingProgress())
+    assert not [path for _, path, authorization in registry.requests if authorization.startswith("Basic")]
+
+
+@pytest.mark.parametrize("lives", [2, 3])
+def test_a_token_that_expires_is_replaced(registry: TokenRegistry, source: MemoryStore, lives: int) -> None:
+    registry.token_lives = lives
+    transfer.copy(source, opened(registry), RecordingProgress())
+    read_all(opened(registry))
+    assert len(registry.token_requests) > 2
+
+
+def test_a_token_that_expires_before_a_blob_is_sent_gives_an_error_not_an_empty_blob(
+    registry: TokenRegistry, source: MemoryStore
+) -> None:
+    registry.token_lives = 1
+    with pytest.raises(BundlerError):
+        transfer.copy(source, opened(registry), RecordingProgress())
+    assert registry.manifests == {}
+    assert registry.blobs == {}
+
+
+def test_a_token_is_had_without_credentials_where_the_registry_gives_one(
+    registry: TokenRegistry, source: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transfer.copy(source, opened(registry), RecordingProgress())
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
+    registry.anonymous = True
+    read_all(opened(registry))
+    assert registry.token_requests[-1] == ""
+
+
+@pytest.mark.parametrize("user", ["user:wrong", ""])
+def test_a_token_that_is_refused_is_not_authorised(
+    registry: TokenRegistry, source: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    if user:
+        login(registry.address, user, tmp_path, monkeypatch)
+    else:
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
+    with pytest.raises(AuthorizationError) as caught:
+        transfer.copy(source, opened(registry), RecordingProgress())
+    assert caught.value.exit_code == 7
+    assert "secret" not in str(caught.value)
+
+
+def test_a_redirected_download_takes_no_credentials_along(registry: TokenRegistry, source: MemoryStore) -> None:
+    transfer.copy(source, opened(registry), RecordingProgress())
+    with strange_host(registry.blobs) as strange:
+        registry.redirect_blobs = f"http://{strange.address}"
+        read_all(opened(registry))
+    assert strange.seen
+    assert not set(strange.seen) - {""}
+
+
+def test_a_next_page_on_another_host_gets_no_credentials(registry: TokenRegistry) -> None:
+    with strange_host({}) as strange:
+        registry.next_tags = f"http://{strange.address}/v2/team/model/tags/list"
+        with pytest.raises(BundlerError):
+            opened(registry).names()
+    assert not set(strange.seen) - {""}
+
+
+def test_a_blob_that_a_busy_registry_refused_is_an_error_soon_not_a_hang(registry: TokenRegistry, source: MemoryStore) -> None:
+    registry.refuse_blob_puts = 1
+    started = time.monotonic()
+    with pytest.raises(StoreError):
+        transfer.copy(source, opened(registry), RecordingProgress())
+    assert time.monotonic() - started < 15
+    assert registry.manifests == {}
+
+
+class _Strange:
+    def __init__(self, blobs: dict[str, bytes]) -> None:
+        self.blobs = blobs
+        self.seen: list[str] = []
+        self.address = ""
+
+
+class strange_host:  # noqa: N801
+    """Another host, which remembers what credentials it was sent."""
+
+    def __init__(self, blobs: dict[str, bytes]) -> None:
+        self._strange = strange = _Strange(blobs)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                strange.seen.append(self.headers.get("Authorization", ""))
+                body = strange.blobs.get(self.path.rpartition("/")[2], b"{}")
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Nothing is printed."""
+
+        self._server = serving(Handler)
+
+    def __enter__(self) -> _Strange:
+        self._strange.address = self._server.__enter__()
+        return self._strange
+
+    def __exit__(self, *problem: Any) -> None:
+        self._server.__exit__(*problem)

@@ -1,0 +1,178 @@
+"""A registry with a token service, in this process, that can be told to misbehave in ways that real ones do."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+
+class TokenRegistry:
+    """What the registry holds, what was asked of it, and how it shall behave."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.blobs: dict[str, bytes] = {}
+        self.manifests: dict[str, bytes] = {}
+        self.tokens: dict[str, set[str]] = {}
+        """The actions of every token that is still good."""
+        self.uses: dict[str, int] = {}
+        self.requests: list[tuple[str, str, str]] = []
+        """Method, path and ``Authorization`` of every request, in order."""
+        self.token_requests: list[str] = []
+        """``Authorization`` of every request for a token."""
+
+        self.anonymous = False
+        self.token_lives = 1_000
+        """How many requests a token is good for."""
+        self.refuse_blob_puts = 0
+        """How many uploads of a blob are answered with 503, after their content was read."""
+        self.redirect_blobs = ""
+        """Where downloads of blobs are sent to, if anywhere."""
+        self.next_tags = ""
+        """What the list of tags names as its next page."""
+        self._numbers = itertools.count()
+
+    def new_token(self, actions: set[str]) -> str:
+        token = f"token{next(self._numbers)}"
+        self.tokens[token] = actions
+        self.uses[token] = self.token_lives
+        return token
+
+    def admits(self, authorization: str, action: str) -> bool:
+        token = authorization.removeprefix("Bearer ")
+        if self.uses.get(token, 0) <= 0 or action not in self.tokens[token]:
+            return False
+        self.uses[token] -= 1
+        return True
+
+
+@contextmanager
+def token_registry() -> Iterator[TokenRegistry]:
+    """Run one on a free loopback port for the length of the block."""
+    registry = TokenRegistry()
+    with serving(_handler(registry)) as address:
+        registry.address = address
+        yield registry
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run an HTTP server on a free loopback port; gives its ``HOST:PORT``."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(registry: TokenRegistry) -> type[BaseHTTPRequestHandler]:
+    class Handler(_Handler):
+        state = registry
+
+    return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    state: TokenRegistry
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing is printed."""
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        if url.path == "/token":
+            self.give_token(parse_qs(url.query))
+            return
+        if not self.admitted("pull"):
+            return
+        if url.path == "/v2/":
+            self.answer(200)
+        elif url.path.endswith("/tags/list"):
+            links = {"Link": f'<{self.state.next_tags}>; rel="next"'} if self.state.next_tags else {}
+            self.answer(200, b'{"name":"x","tags":[]}', **links)
+        elif "/blobs/" in url.path:
+            self.give_blob(url.path.rpartition("/")[2])
+        else:
+            self.give_manifest(url.path.rpartition("/")[2])
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def do_POST(self) -> None:
+        if self.admitted("push"):
+            self.answer(202, Location="/v2/team/model/blobs/uploads/1?_state=x")
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.admitted("push"):
+            return
+        if "/blobs/uploads/" not in self.path:
+            self.state.manifests[urlsplit(self.path).path.rpartition("/")[2]] = content
+            self.state.manifests[digest_of(content)] = content
+            self.answer(201)
+        elif self.state.refuse_blob_puts:
+            self.state.refuse_blob_puts -= 1
+            self.answer(503)
+        elif parse_qs(urlsplit(self.path).query)["digest"] == [digest_of(content)]:
+            self.state.blobs[digest_of(content)] = content
+            self.answer(201)
+        else:
+            self.answer(400)
+
+    def give_token(self, query: dict[str, list[str]]) -> None:
+        authorization = self.headers.get("Authorization", "")
+        self.state.token_requests.append(authorization)
+        if authorization != "Basic dXNlcjpzZWNyZXQ=" and not self.state.anonymous:  # user:secret
+            self.answer(401)
+            return
+        actions = {action for scope in query.get("scope", []) for action in scope.rpartition(":")[2].split(",")}
+        self.answer(200, f'{{"token":"{self.state.new_token(actions)}"}}'.encode())
+
+    def give_blob(self, digest: str) -> None:
+        if self.state.redirect_blobs and self.command == "GET":
+            self.answer(307, Location=f"{self.state.redirect_blobs}/{digest}")
+        elif digest in self.state.blobs:
+            self.answer(200, self.state.blobs[digest])
+        else:
+            self.answer(404)
+
+    def give_manifest(self, name: str) -> None:
+        if name in self.state.manifests:
+            self.answer(200, self.state.manifests[name], Content_Type="application/vnd.oci.image.manifest.v1+json")
+        else:
+            self.answer(404)
+
+    def admitted(self, action: str) -> bool:
+        authorization = self.headers.get("Authorization", "")
+        self.state.requests.append((self.command, self.path, authorization))
+        if self.path != "/v2/" and self.state.admits(authorization, action):
+            return True
+        scope = "pull" if action == "pull" else "pull,push"
+        challenge = f'Bearer realm="http://{self.state.address}/token",service="tests",scope="repository:team/model:{scope}"'
+        self.answer(401, WWW_Authenticate=challenge)
+        return False
+
+
+def digest_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

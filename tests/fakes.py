@@ -1,0 +1,289 @@
+"""Fakes of the ports: what unit tests use in place of an engine, a model and a registry."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bundler.errors import EngineError, IntegrityError, NotFoundError, StoreError
+from bundler.format import artifact, paths
+from bundler.format.content import Descriptor, Digest, Readable, Stream, VerifyingReader
+from bundler.format.imagearchive import NewImage
+from bundler.format.metadata import Platform
+from bundler.format.removals import Listed
+from bundler.format.tar import Entry, Kind
+from bundler.ports import Container, EngineInfo, Image, Named, PathInfo, Progress, Reader
+
+PLATFORM = Platform(os="linux", architecture="amd64")
+Tree = dict[str, tuple[Entry, bytes]]
+
+
+def directory(path: str, **changes: Any) -> tuple[Entry, bytes]:
+    return replace(Entry(path, Kind.DIRECTORY, 0o755, 0, 0, 1_600_000_000), **changes), b""
+
+
+def file(path: str, data: bytes = b"data", **changes: Any) -> tuple[Entry, bytes]:
+    return replace(Entry(path, Kind.FILE, 0o644, 1, 2, 1_600_000_000, len(data)), **changes), data
+
+
+def link(path: str, kind: Kind, target: str) -> tuple[Entry, bytes]:
+    return Entry(path, kind, 0o777, 0, 0, 1_600_000_000, target=target), b""
+
+
+def special(path: str, kind: Kind = Kind.FIFO) -> tuple[Entry, bytes]:
+    return Entry(path, kind, 0o644, 0, 0, 1_600_000_000), b""
+
+
+def tree(*members: tuple[Entry, bytes]) -> Tree:
+    """A file system of these members and the directories above them."""
+    found = {entry.path: (entry, data) for entry, data in members}
+    for path in list(found):
+        for above in paths.ancestors(path):
+            found.setdefault(above, directory(above))
+    return found
+
+
+def image(name: str = "model:1.0", layers: int = 2, **changes: Any) -> Image:
+    config = {
+        "Cmd": ["serve"],
+        "Env": ["A=1"],
+        "ExposedPorts": {"50051/tcp": {}},
+        "Labels": {artifact.TITLE: "Model", artifact.VERSION: "1.0"},
+    }
+    diff_ids = tuple(Digest.of(f"layer {number}".encode()) for number in range(layers))
+    made = Image(str(Digest.of(name.encode())), (name,), (), PLATFORM, diff_ids, config, 1000)
+    return replace(made, **changes)
+
+
+def container(**changes: Any) -> Container:
+    made = Container(
+        id="c" * 64,
+        name="detector",
+        image_id=image().id,
+        image_name="model:1.0",
+        running=True,
+        paused=False,
+        addresses=("10.0.0.2",),
+        exposed=(50051,),
+        published={},
+        mounts={},
+    )
+    return replace(made, **changes)
+
+
+class RecordingProgress:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.warnings: list[str] = []
+        self.done = 0
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        del total
+        self.stages.append(text)
+
+    def advance(self, count: int) -> None:
+        self.done += count
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+class ScriptedModel:
+    """A model that exports what it was told to."""
+
+    def __init__(self, *exports: str) -> None:
+        self._exports = exports
+
+    def export(self) -> Sequence[str]:
+        return self._exports
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class FakeEngine:
+    """An engine with one container, whose file system is a `Tree`, and images whose content is one too."""
+
+    files: Tree = field(default_factory=dict)
+    base_files: Tree = field(default_factory=dict)
+    held: list[Image] = field(default_factory=lambda: [image()])
+    one: Container = field(default_factory=container)
+    fails_at: str = ""
+    is_paused: bool = False
+    pauses: int = 0
+    reading: bool = False
+    listings: int = 0
+    loads: list[NewImage] = field(default_factory=list)
+
+    def info(self) -> EngineInfo:
+        return EngineInfo("Fake", "1", "classic", "/nowhere")
+
+    def container(self, name: str) -> Container:
+        self.refuse_while_read()
+        if name not in (self.one.name, self.one.id):
+            raise NotFoundError(f"there is no container {name!r}")
+        return self.one
+
+    @contextmanager
+    def paused(self, container: Container) -> Iterator[None]:
+        del container
+        self.refuse_while_read()
+        self.is_paused = True
+        self.pauses += 1
+        try:
+            yield
+        finally:
+            self.refuse_while_read()
+            self.is_paused = False
+
+    def refuse_while_read(self) -> None:
+        """An engine locks a container whose archive it is sending."""
+        if self.reading:
+            raise EngineError("the container is locked while it is read")
+
+    @contextmanager
+    def started(self, container: Container) -> Iterator[Container]:
+        yield replace(container, running=True)
+
+    def changes(self, container: Container) -> dict[str, str]:
+        del container
+        self.refuse_while_read()
+        return {path: "added" for path in self.files if path not in self.base_files}
+
+    def size(self, container: Container, path: str) -> int:
+        del container
+        self.refuse_while_read()
+        return self.files[path][0].size
+
+    def reader(self, container: Container, exports: Sequence[str], wanted: str) -> Reader:
+        del container, exports, wanted
+        return _FakeReader(self)
+
+    def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
+        del base
+        self.listings += 1
+        try:
+            for path in sorted(self.base_files, key=paths.sort_key):
+                if any(paths.is_within(path, export) for export in exports):
+                    yield Listed(path, self.base_files[path][0].kind)
+        finally:
+            self.listings -= 1
+
+    def image(self, name: str) -> Image:
+        for held in self.held:
+            if name == held.id or name in held.names:
+                return held
+        raise NotFoundError(f"the engine has no image {name!r}")
+
+    def images(self) -> Iterator[Image]:
+        return iter(list(self.held))
+
+    def load(self, image: NewImage, base: Image, progress: Progress) -> Image:
+        del progress
+        self.loads.append(image)
+        for layer in image.layers:
+            with layer.open() as stream:
+                while stream.read(100):
+                    pass
+        made = replace(base, id=str(image.config_digest), names=(), diff_ids=image.diff_ids, config=_config(image.config))
+        self.held.append(made)
+        return made
+
+    def tag(self, image: Image, name: str) -> None:
+        self.held = [replace(held, names=tuple(other for other in held.names if other != name)) for held in self.held]
+        self.held = [replace(held, names=(*held.names, name)) if held.id == image.id else held for held in self.held]
+
+    def release(self, image: Image) -> None:
+        self.held = [held for held in self.held if held.id != image.id or held.names]
+
+
+def _config(data: bytes) -> Mapping[str, Any]:
+    import json
+
+    config: Mapping[str, Any] = json.loads(data)["config"]
+    return config
+
+
+class _FakeReader:
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    def stat(self, path: str) -> PathInfo | None:
+        self._engine.refuse_while_read()
+        if path not in self._engine.files:
+            return None
+        entry = self._engine.files[path][0]
+        return PathInfo(entry.target if entry.kind is Kind.SYMLINK else None)
+
+    def entries(self, exports: Sequence[str]) -> Generator[tuple[Entry, Readable]]:
+        above = {directory for export in exports for directory in paths.ancestors(export)}
+        self._engine.reading = True
+        try:
+            for path in sorted(self._engine.files, key=paths.sort_key):
+                if path == self._engine.fails_at:
+                    raise EngineError("the engine went away")
+                if path in above or any(paths.is_within(path, export) for export in exports):
+                    entry, data = self._engine.files[path]
+                    yield entry, io.BytesIO(data)
+        finally:
+            self._engine.reading = False
+
+
+class MemoryStore:
+    """A store in memory; several names of one store share ``blobs`` and ``tags``."""
+
+    rereadable = True
+
+    def __init__(self, name: str = "1", digest: Digest | None = None, shared: MemoryStore | None = None) -> None:
+        self.where = f"memory:{name}"
+        self._name = name
+        self._digest = digest
+        self.blobs: dict[Digest, bytes] = shared.blobs if shared else {}
+        self.tags: dict[str, Descriptor] = shared.tags if shared else {}
+        self.broken = False
+
+    def resolve(self) -> Descriptor:
+        found = [item for name, item in self.tags.items() if (item.digest == self._digest if self._digest else name == self._name)]
+        if not found:
+            raise NotFoundError(f"{self.where}: no such bundle")
+        return found[0]
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        with self.open(descriptor) as stream:
+            return stream.read()
+
+    def open(self, blob: Descriptor) -> Stream:
+        if blob.digest not in self.blobs:
+            raise IntegrityError(f"{self.where}: {blob.digest} is missing")
+        return VerifyingReader(io.BytesIO(self.blobs[blob.digest]), blob, self.where)
+
+    def names(self) -> Sequence[Named]:
+        return [Named(name, manifest) for name, manifest in self.tags.items()]
+
+    @contextmanager
+    def upload(self, name: str) -> Iterator[_MemoryUpload]:
+        if self.broken:
+            raise StoreError(f"{self.where}: the link is down")
+        yield _MemoryUpload(self, self._name or name)
+
+
+class _MemoryUpload:
+    def __init__(self, store: MemoryStore, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def has(self, blob: Descriptor) -> bool:
+        return blob.digest in self._store.blobs
+
+    def put(self, blob: Descriptor, content: Stream) -> None:
+        self._store.blobs[blob.digest] = b"".join(iter(lambda: content.read(1000), b""))
+
+    def commit(self, manifest: Descriptor, data: bytes) -> None:
+        self._store.blobs[manifest.digest] = data
+        self._store.tags[self._name] = manifest

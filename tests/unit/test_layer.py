@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import replace
+
+import pytest
+import zstandard
+from bundles import pack
+from fakes import MemoryStore, file, tree
+
+from bundler.errors import IntegrityError
+from bundler.format import layer, tar
+from bundler.format import metadata as meta
+from bundler.format.content import Descriptor, Digest, VerifyingReader
+
+CHECKSUM = 4
+"""Bytes at the end of a frame that carry no content (RFC 8878, section 3.1.1)."""
+
+
+@pytest.fixture(scope="module")
+def sound() -> tuple[bytes, meta.Layer]:
+    store = MemoryStore()
+    _, (descriptor,), (described,) = pack(store, tree(file("/s/a", b"a" * 300), file("/s/b")), ["/s"])
+    return store.blobs[descriptor.digest], described
+
+
+def plain(data: bytes) -> bytes:
+    return bytes(zstandard.ZstdDecompressor().stream_reader(data).read())
+
+
+def verify(data: bytes, described: meta.Layer) -> None:
+    """As if the digest of the compressed blob had been computed anew by whoever tampered with it."""
+    layer.verify(VerifyingReader(io.BytesIO(data), Descriptor.of("x", data), "here"), described, frozenset(), "here")
+
+
+def of(archive: bytes, entries: int = 1) -> tuple[bytes, meta.Layer]:
+    described = meta.Layer(diff_id=Digest.of(archive), size=len(archive), entries=entries, exports=())
+    return zstandard.compress(archive), described
+
+
+def test_a_sound_layer_passes(sound: tuple[bytes, meta.Layer]) -> None:
+    verify(*sound)
+
+
+def test_every_truncation_that_loses_content_is_noticed(sound: tuple[bytes, meta.Layer]) -> None:
+    data, described = sound
+    for length in range(len(data) - CHECKSUM):
+        with pytest.raises(IntegrityError):
+            verify(data[:length], described)
+
+
+def test_every_flipped_bit_is_noticed(sound: tuple[bytes, meta.Layer]) -> None:
+    data, described = sound
+    for position in range(len(data)):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << bit
+            with contextlib.suppress(IntegrityError):
+                verify(bytes(damaged), described)
+                # A bit that carries no content, such as an unused one of the frame's header.
+                assert plain(bytes(damaged)) == plain(data)
+
+
+@pytest.mark.parametrize("rest", [b"x", b"\0" * 100, zstandard.compress(b"more")])
+def test_bytes_after_the_end_are_noticed(sound: tuple[bytes, meta.Layer], rest: bytes) -> None:
+    with pytest.raises(IntegrityError):
+        verify(sound[0] + rest, sound[1])
+
+
+def test_a_wrong_promise_is_noticed(sound: tuple[bytes, meta.Layer]) -> None:
+    data, described = sound
+    for change in ({"diff_id": Digest.of(b"x")}, {"size": described.size - 512}, {"size": described.size + 512}, {"entries": 9}):
+        with pytest.raises(IntegrityError):
+            verify(data, described.model_copy(update=change))
+
+
+def test_a_bomb_stops_at_the_promised_size() -> None:
+    bomb = zstandard.compress(bytes(200 << 20))
+    with pytest.raises(IntegrityError, match="longer"):
+        verify(bomb, meta.Layer(diff_id=Digest.of(b""), size=1024, entries=0, exports=()))
+
+
+def test_a_window_that_would_take_too_much_memory_is_refused() -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=28)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    data = compressor.compress(bytes(300 << 20)) + compressor.flush()
+    with pytest.raises(IntegrityError, match="no valid zstd"):
+        verify(data, meta.Layer(diff_id=Digest.of(b""), size=300 << 20, entries=0, exports=()))
+
+
+@pytest.mark.parametrize("kind", [tar.Kind.FIFO, tar.Kind.CHARACTER_DEVICE, tar.Kind.BLOCK_DEVICE])
+def test_what_is_no_state_is_refused(kind: tar.Kind) -> None:
+    entry = replace(file("/s/x", b"")[0], kind=kind)
+    with pytest.raises(IntegrityError, match=kind.name.lower()):
+        verify(*of(tar.encode(entry) + tar.TRAILER))
+
+
+def test_gzip_labelled_zstd_is_refused() -> None:
+    import gzip
+
+    archive = tar.encode(file("/s/x", b"")[0]) + tar.TRAILER
+    with pytest.raises(IntegrityError):
+        verify(gzip.compress(archive), of(archive)[1])

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from bundler.errors import UsageError
+from bundler.format.content import Digest
+from bundler.format.reference import (
+    ArchiveReference,
+    LayoutReference,
+    LocalReference,
+    Reference,
+    RegistryReference,
+    image_name,
+    image_tag,
+    parse,
+)
+
+DIGEST = "sha256:" + "a1" * 32
+PARSED = Digest("a1" * 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("registry.example:5000/team/detector:7", RegistryReference("registry.example:5000", "team/detector", "7")),
+        ("localhost/x", RegistryReference("localhost", "x", "latest")),
+        ("127.0.0.1:5000/a.b/c:1", RegistryReference("127.0.0.1:5000", "a.b/c", "1")),
+        (f"r.example/x@{DIGEST}", RegistryReference("r.example", "x", "latest", PARSED)),
+        (f"r.example/x:1@{DIGEST}", RegistryReference("r.example", "x", "1", PARSED)),
+        ("oci:some/dir", LayoutReference("some/dir")),
+        ("oci:some/dir:tag", LayoutReference("some/dir", "tag")),
+        ("oci:/a:b/dir", LayoutReference("/a:b/dir")),
+        (f"oci:dir@{DIGEST}", LayoutReference("dir", "", PARSED)),
+        ("oci-archive:/media/x:1", ArchiveReference("/media/x", "1")),
+        ("oci-archive:x.tar", ArchiveReference("x.tar")),
+        ("/media/stick/x.tar", ArchiveReference("/media/stick/x.tar")),
+        ("x.tar", ArchiveReference("x.tar")),
+        ("registry.example/x.tar", ArchiveReference("registry.example/x.tar")),
+        ("detector", LocalReference("detector", "latest")),
+        ("team/detector:7", LocalReference("team/detector", "7")),
+        (f"detector@{DIGEST}", LocalReference("detector", "latest", PARSED)),
+    ],
+)
+def test_every_form_is_understood(text: str, expected: Reference) -> None:
+    assert parse(text) == expected
+    assert parse(str(expected)) == expected or isinstance(expected, RegistryReference | LocalReference)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Detector:7",
+        "a//b",
+        "x:",
+        "x:ta/g",
+        "x@sha256:12",
+        "x@md5:abc",
+        "oci:",
+        "oci-archive::1",
+        "-x",
+        "x\n",
+        "r.example/",
+        "x" * 256,
+    ],
+)
+def test_nonsense_is_refused_with_the_syntax(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert caught.value.exit_code == 2
+    assert "REGISTRY/REPOSITORY:TAG" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [("Example Model", "example-model"), ("Fire & Water!", "fire-water"), ("../../x", "x"), ("☃", "model"), ("a", "a")],
+)
+def test_a_title_becomes_a_repository_name(title: str, name: str) -> None:
+    assert image_name(title) == name
+    assert parse(f"{name}:1") == LocalReference(name, "1")
+
+
+@pytest.mark.parametrize(("version", "tag"), [("1.0", "1.0"), ("1.0+gpu x", "1.0-gpu-x"), (".hidden", "hidden"), ("☃", "latest")])
+def test_a_version_becomes_a_tag(version: str, tag: str) -> None:
+    assert image_tag(version) == tag

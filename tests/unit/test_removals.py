@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundler.format import paths
+from bundler.format.removals import Listed, Removals
+from bundler.format.tar import STATE_KINDS, Entry, Kind
+
+D, F, P = Kind.DIRECTORY, Kind.FILE, Kind.FIFO
+Tree = dict[str, Kind]
+
+
+def removed(base: Tree, capture: Tree) -> list[str]:
+    ordered = sorted(base, key=paths.sort_key)
+    removals = Removals(Listed(path, base[path]) for path in ordered)
+    for path in sorted(capture, key=paths.sort_key):
+        removals.saw(Entry(path, capture[path], 0, 0, 0, 0))
+    return removals.finish()
+
+
+@pytest.mark.parametrize(
+    ("base", "capture", "expected"),
+    [
+        ({"/a": D, "/a/x": F}, {"/a": D, "/a/x": F}, []),
+        ({"/a": D, "/a/x": F}, {"/a": D}, ["/a/x"]),
+        ({"/a": D, "/a/d": D, "/a/d/x": F, "/a/d/y": F}, {"/a": D}, ["/a/d"]),
+        ({"/a": D, "/a/d": D, "/a/d/x": F}, {"/a": D, "/a/d": F}, []),
+        ({"/a": D, "/a/d": F}, {"/a": D, "/a/d": D, "/a/d/x": F}, []),
+        ({"/a": D, "/a/p": P}, {"/a": D, "/a/p": P}, []),
+        ({"/a": D, "/a/p": F}, {"/a": D, "/a/p": P}, ["/a/p"]),
+        ({"/a": D, "/a/d": D, "/a/d/x": F}, {"/a": D, "/a/d": P}, ["/a/d"]),
+        ({"/a": D, "/a/d": D, "/a/d-x": F, "/a/d/x": F}, {"/a": D, "/a/d-x": F}, ["/a/d"]),
+        ({}, {"/a": D}, []),
+    ],
+)
+def test_what_is_gone(base: Tree, capture: Tree, expected: list[str]) -> None:
+    assert removed(base, capture) == expected
+
+
+def grow(parts: list[tuple[str, ...]], kinds: list[Kind]) -> Tree:
+    tree: Tree = {"/t": D}
+    for part, kind in zip(parts, kinds, strict=False):
+        path = "/t/" + "/".join(part)
+        if all(tree.get(above, D) is D for above in paths.ancestors(path)) and path not in tree:
+            tree |= dict.fromkeys(paths.ancestors(path), D)
+            tree[path] = kind
+    return tree
+
+
+trees = st.builds(
+    grow,
+    st.lists(st.lists(st.sampled_from("ab-"), min_size=1, max_size=3).map(tuple), max_size=8),
+    st.lists(st.sampled_from([D, F, P]), min_size=8, max_size=8),
+)
+
+
+@given(trees, trees)
+def test_base_and_whiteouts_and_capture_give_the_capture(base: Tree, capture: Tree) -> None:
+    state = {path: kind for path, kind in capture.items() if kind in STATE_KINDS}
+    gone = removed(base, capture)
+    result = {path: kind for path, kind in base.items() if not any(paths.is_within(path, top) for top in gone)}
+    for path, kind in state.items():
+        if kind is not D:
+            result = {other: found for other, found in result.items() if not paths.is_within(other, path)}
+        result[path] = kind
+    expected = {**state, **{path: kind for path, kind in capture.items() if kind is P and base.get(path) is P}}
+    assert result == expected

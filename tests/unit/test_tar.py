@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import tarfile
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import entries
+
+from bundler.errors import IntegrityError
+from bundler.format import paths, tar
+from bundler.format.tar import Entry, Kind
+
+FILE = Entry("/a/file", Kind.FILE, 0o644, 0, 0, 1_700_000_000, 5)
+
+
+def archive(*members: tuple[Entry, bytes]) -> bytes:
+    return b"".join(tar.encode(entry) + data + tar.padding(len(data)) for entry, data in members) + tar.TRAILER
+
+
+def read(data: bytes, *, canonical: bool = True) -> list[tuple[Entry, bytes]]:
+    return [(entry, content.read()) for entry, content in tar.read(io.BytesIO(data), canonical=canonical)]
+
+
+@given(entries())
+def test_what_is_written_is_read_again(entry: Entry) -> None:
+    stream = io.BytesIO(tar.encode(entry) + b"x" * tar.RECORD)
+    found, _ = next(tar.read(stream, canonical=True))
+    assert found == entry
+
+
+@given(entries().filter(lambda entry: entry.size < 8**11))
+def test_pythons_tarfile_reads_the_same(entry: Entry) -> None:
+    with tarfile.open(fileobj=io.BytesIO(tar.encode(replace(entry, size=0)) + tar.TRAILER)) as opened:
+        (info,) = opened
+    assert "/" + info.name == entry.path
+    assert (info.mode, info.uid, info.gid, info.mtime) == (entry.mode, entry.uid, entry.gid, entry.mtime)
+    assert info.linkname == (entry.target[1:] if entry.kind is Kind.HARD_LINK else entry.target)
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=4))
+def test_contents_come_out_whole(contents: list[bytes]) -> None:
+    members = [(replace(FILE, path=f"/f{number}", size=len(data)), data) for number, data in enumerate(contents)]
+    assert read(archive(*members)) == members
+
+
+def test_contents_that_nobody_read_are_skipped() -> None:
+    data = archive((FILE, b"hello"), (replace(FILE, path="/b"), b"world"))
+    assert [entry.path for entry, _ in tar.read(io.BytesIO(data))] == ["/a/file", "/b"]
+
+
+def test_every_truncation_is_noticed() -> None:
+    data = archive((FILE, b"hello"), (replace(FILE, path="/" + "long" * 40), b"world"))
+    for length in range(len(data)):
+        with pytest.raises(IntegrityError):
+            read(data[:length])
+
+
+def test_every_flipped_bit_of_a_header_is_noticed_or_changes_the_entry() -> None:
+    data = archive((replace(FILE, path="/snow☃"), b"hello"))
+    for position in range(3 * tar.RECORD):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << bit
+            with contextlib.suppress(IntegrityError):
+                assert read(bytes(damaged)) != read(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (archive((FILE, b"hello")) + b"x", "goes on after its end"),
+        (archive((FILE, b"hello")) + bytes(512), "goes on after its end"),
+        (archive((FILE, b"hello"))[:-512] + b"x" * 512, "single zero block"),
+        (tar.encode(FILE) + b"hello" + b"x" * 507 + tar.TRAILER, "is not zero"),
+    ],
+)
+def test_what_is_wrong_with_an_archive_is_said(data: bytes, what: str) -> None:
+    with pytest.raises(IntegrityError, match=what):
+        read(data)
+
+
+def test_an_engines_padding_after_the_end_is_no_harm() -> None:
+    assert len(read(archive((FILE, b"hello")) + bytes(10240), canonical=False)) == 1
+
+
+def pax(records: dict[str, str], entry: Entry = FILE) -> bytes:
+    """The entry as Python's tarfile writes it, with records of our choice."""
+    info = tarfile.TarInfo(entry.path[1:])
+    info.size, info.mtime, info.mode, info.pax_headers = entry.size, entry.mtime, entry.mode, records
+    return info.tobuf(tarfile.PAX_FORMAT) + b"hello" + bytes(507) + tar.TRAILER
+
+
+@pytest.mark.parametrize("mtime", ["1700000000.9", "-1.5", "-0.5", "7258118400.25"])
+def test_fractions_of_seconds_are_rounded_down(mtime: str) -> None:
+    import math
+
+    ((entry, _),) = read(pax({"mtime": mtime}), canonical=False)
+    assert entry.mtime == math.floor(float(mtime))
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        {"path": "a/file"},
+        {"size": "5"},
+        {"comment": "hello"},
+        {"SCHILY.xattr.user.x": "1"},
+        {"GNU.sparse.major": "1"},
+        {"uid": "007"},
+    ],
+)
+def test_a_second_spelling_of_the_same_is_not_canonical(records: dict[str, str]) -> None:
+    with pytest.raises(IntegrityError):
+        read(pax(records))
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_other_dialects_are_not_canonical(form: int) -> None:
+    info = tarfile.TarInfo("a/" + "x" * 90)
+    info.uname = "root"
+    with pytest.raises(IntegrityError):
+        read(info.tobuf(form) + tar.TRAILER)
+
+
+def test_a_link_is_moved_with_what_it_points_to() -> None:
+    link = Entry("/b/x/link", Kind.HARD_LINK, 0o644, 0, 0, 0, target="/b/file")
+    assert tar.reroot(link, "/b", "/a/b") == replace(link, path="/a/b/x/link", target="/a/b/file")
+    symlink = replace(link, kind=Kind.SYMLINK, target="../file")
+    assert tar.reroot(symlink, "/b", "/a/b").target == "../file"
+
+
+def test_names_are_bytes() -> None:
+    entry = replace(FILE, path=paths.from_bytes(b"/\xff\n"), size=0)
+    assert b"hdrcharset=BINARY" in tar.encode(entry)
+    assert read(archive((entry, b"")))[0][0] == entry

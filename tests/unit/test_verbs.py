@@ -1,0 +1,271 @@
+"""Push, copy and apply over fakes of their ports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bundles import BASE, bundle
+from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, container, directory, file, link, special, tree
+from fakes import image as held
+
+from bundler import apply as applying
+from bundler import base as bases
+from bundler import push as pushing
+from bundler import transfer
+from bundler.audit import find_forgotten
+from bundler.capture import plan
+from bundler.errors import BaseMismatchError, BundlerError, IntegrityError, ModelError, StoreError, UsageError
+from bundler.format import artifact, image, reference
+from bundler.format.content import Digest
+from bundler.format.tar import Kind
+from bundler.ports import Store
+from bundler.stores.local import LocalSpool, LocalStore
+
+LOCAL = reference.LocalReference("model", "1.0")
+OPTIONS = pushing.Options()
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def push(
+    engine: FakeEngine, *exports: str, target: Store | reference.LocalReference = LOCAL, options: pushing.Options = OPTIONS
+) -> tuple[pushing.PushResult, RecordingProgress]:
+    progress = RecordingProgress()
+    result = pushing.push(engine.one, engine, ScriptedModel(*exports), LocalSpool(), target, progress, options)
+    return result, progress
+
+
+def blobs(store: Path) -> set[str]:
+    return {path.name for path in (store / "blobs" / "sha256").iterdir()} if store.exists() else set()
+
+
+def test_a_push_makes_a_bundle_that_says_what_it_holds() -> None:
+    engine = FakeEngine(files=tree(file("/s/f", b"12345"), directory("/s", mode=0o700)), base_files=tree(file("/s/gone")))
+    result, _ = push(engine, "/s")
+    found = transfer.read_bundle(LocalStore(LOCAL))
+    assert found.digest == result.bundle.digest
+    (export,) = found.metadata.exports
+    assert (export.path, export.kind, export.entries, export.size) == ("/s", "directory", 2, 5)
+    assert found.metadata.removed == ("/s/gone",)
+    assert found.metadata.base.diff_ids == engine.held[0].diff_ids
+    assert not engine.is_paused
+
+
+@pytest.mark.parametrize("failure", ["/s/f", "/s"])
+def test_a_capture_that_fails_resumes_the_model_and_leaves_nothing(store: Path, failure: str) -> None:
+    engine = FakeEngine(files=tree(file("/s/f")), fails_at=failure)
+    with pytest.raises(BundlerError, match="went away"):
+        push(engine, "/s")
+    assert not engine.is_paused
+    assert blobs(store) == set()
+
+
+def test_missing_paths_are_all_named() -> None:
+    with pytest.raises(ModelError, match="/x, /y"):
+        push(FakeEngine(files=tree(file("/s/f"))), "/x", "/s", "/y")
+
+
+def test_a_transfer_that_fails_keeps_the_capture_and_says_how_to_go_on() -> None:
+    target = MemoryStore()
+    target.broken = True
+    with pytest.raises(StoreError) as caught:
+        push(FakeEngine(files=tree(file("/s/f"))), "/s", target=target)
+    assert caught.value.exit_code == 5
+    command = caught.value.hint.partition("fps-bundle copy ")[2].split()
+    target.broken = False
+    kept = reference.parse(command[0])
+    assert isinstance(kept, reference.LocalReference)
+    transfer.copy(LocalStore(kept), target, RecordingProgress())
+    assert transfer.read_bundle(target).digest == kept.digest
+    assert command[1] == target.where
+
+
+def test_a_bundle_that_travelled_does_not_stay_behind(store: Path) -> None:
+    target = MemoryStore()
+    result, _ = push(FakeEngine(files=tree(file("/s/f"))), "/s", target=target)
+    assert transfer.read_bundle(target).digest == result.bundle.digest
+    assert blobs(store) == set()
+
+
+def test_an_unchanged_model_moves_no_bytes(store: Path) -> None:
+    engine, target = FakeEngine(files=tree(file("/s/f"))), MemoryStore()
+    first, _ = push(engine, "/s", target=target)
+    second, _ = push(engine, "/s", target=target)
+    assert (first.unchanged, second.unchanged) == (False, True)
+    assert second.bundle.digest == first.bundle.digest
+    assert blobs(store) == set()
+    engine.files |= tree(file("/s/f", b"changed"))
+    assert not push(engine, "/s", target=target)[0].unchanged
+
+
+def test_what_stays_behind_is_said() -> None:
+    files = tree(special("/s/fifo"), link("/s/out", Kind.SYMLINK, "/etc/passwd"), file("/v/f"), link("/l", Kind.SYMLINK, "/etc/x"))
+    engine = FakeEngine(files=files, one=container(mounts={"/v": "volume"}))
+    warnings = " ".join(push(engine, "/s", "/v", "/l")[1].warnings)
+    assert "/s/fifo" in warnings
+    assert "/v is a volume" in warnings
+    assert "/l is a symbolic link" in warnings
+    with pytest.raises(ModelError, match="/s/fifo"):
+        push(engine, "/s", options=pushing.Options(strict=True))
+
+
+def test_what_lies_below_a_tmpfs_is_neither_state_nor_removed() -> None:
+    files = tree(directory("/s/t"), file("/s/t/hidden"), file("/s/f"))
+    engine = FakeEngine(files=files, base_files=tree(file("/s/t/in-base")), one=container(mounts={"/s/t": "tmpfs"}))
+    push(engine, "/s")
+    metadata = transfer.read_bundle(LocalStore(LOCAL)).metadata
+    assert metadata.removed == ()
+    assert metadata.exports[0].entries == 3
+    with pytest.raises(ModelError, match="tmpfs"):
+        push(engine, "/s/t/hidden")
+
+
+def test_the_audit_is_silent_about_what_is_exported() -> None:
+    files = tree(file("/s/f"), file("/w/new", b"123"), file("/m/x"))
+    engine = FakeEngine(files=files, one=container(mounts={"/m": "volume"}))
+    planned = plan(engine.one, engine.reader(engine.one, ["/s"], "auto"), ["/s"])
+    assert [(item.path, item.change) for item in find_forgotten(engine.one, planned, engine)] == [("/w", "added")]
+
+
+@pytest.mark.parametrize("changes", [{"running": False}, {"paused": True}])
+def test_a_model_that_does_not_run_is_refused(changes: dict[str, bool]) -> None:
+    engine = FakeEngine(one=container(**changes))
+    with pytest.raises(ModelError), pushing.running(engine.one, engine, start=False):
+        pass
+
+
+def applied(engine: FakeEngine, source: MemoryStore, tag: str = "copy:1", *, dry_run: bool = False) -> applying.ApplyResult:
+    found = transfer.read_bundle(source)
+    base = bases.find(found.metadata.base, engine, None)
+    return applying.apply(found, source, base, tag, engine, LocalSpool(), RecordingProgress(), dry_run=dry_run)
+
+
+def test_an_apply_makes_the_image_that_the_bundle_says() -> None:
+    engine, source = FakeEngine(), MemoryStore()
+    bundle(source)
+    result = applied(engine, source)
+    made = engine.image("copy:1")
+    assert made.id == result.image_id == str(result.config_digest)
+    assert len(made.diff_ids) == 3
+    again = applied(engine, source)
+    assert (again.image_id, again.existed, len(engine.loads)) == (result.image_id, True, 1)
+
+
+def test_a_bundle_that_cannot_be_read_twice_is_fetched_first(store: Path) -> None:
+    engine, source = FakeEngine(), MemoryStore()
+    source.rereadable = False
+    bundle(source)
+    applied(engine, source)
+    assert blobs(store) == set()
+
+
+def test_a_damaged_layer_is_found_before_the_engine_is_touched() -> None:
+    engine, source = FakeEngine(), MemoryStore()
+    bundle(source)
+    layer = transfer.read_bundle(source).manifest.layers[0]
+    source.blobs[layer.digest] = source.blobs[layer.digest][:-1] + b"?"
+    with pytest.raises(IntegrityError):
+        applied(engine, source)
+    assert engine.loads == []
+
+
+def test_a_dry_run_loads_nothing() -> None:
+    engine, source = FakeEngine(), MemoryStore()
+    bundle(source)
+    assert applied(engine, source, dry_run=True).image_id == ""
+    assert engine.loads == []
+
+
+def test_a_tag_that_moves_leaves_its_image_under_another_name() -> None:
+    engine, source = FakeEngine(), MemoryStore()
+    bundle(source)
+    first = applied(engine, source)
+    bundle(source, created="2027-01-01T00:00:00Z")
+    second = applied(engine, source)
+    assert second.previous == "copy:1-previous"
+    assert engine.image("copy:1-previous").id == first.image_id
+    assert applying.undo("copy:1", engine).id == first.image_id
+    assert engine.image("copy:1-previous").id == second.image_id
+
+
+def test_the_clean_bases_tag_is_taken_only_by_force() -> None:
+    engine, source = FakeEngine(), MemoryStore()
+    bundle(source)
+    found = transfer.read_bundle(source)
+    with pytest.raises(UsageError, match="did not make"):
+        applying.choose_tag("model:1.0", found, engine.held[0], engine, force=False)
+    assert applying.choose_tag("model:1.0", found, engine.held[0], engine, force=True) == "model:1.0"
+    assert applying.choose_tag(None, found, engine.held[0], engine, force=False) == f"model:1.0-{found.digest.short}"
+    with pytest.raises(UsageError):
+        applying.choose_tag("x.tar", found, engine.held[0], engine, force=False)
+
+
+def test_a_missing_base_is_told_with_the_nearest_image() -> None:
+    near = held("near:1", 1)
+    with pytest.raises(BaseMismatchError) as caught:
+        bases.find(BASE, FakeEngine(held=[held("far:1", 0), near]), None)
+    assert "near:1" in caught.value.hint
+    assert "model:1.0" in caught.value.message
+    assert caught.value.mismatches
+
+
+def test_a_base_is_found_by_its_layers_whatever_its_name() -> None:
+    ours = held("ours:1", config={"Labels": {image.LABEL_DIGEST: "x"}})
+    engine = FakeEngine(held=[ours, held("renamed:1")])
+    assert bases.find(BASE, engine, None).names == ("renamed:1",)
+    with pytest.raises(BaseMismatchError):
+        bases.find(BASE, FakeEngine(held=[held("other:1", 3)]), "other:1")
+
+
+def test_a_container_of_an_image_of_ours_has_the_clean_base() -> None:
+    engine, source = FakeEngine(), MemoryStore()
+    bundle(source)
+    applied(engine, source)
+    made = engine.image("copy:1")
+    assert bases.of_container(engine.one, made, None, engine, RecordingProgress()).diff_ids == held().diff_ids
+    progress = RecordingProgress()
+    built_from = held("child:1", 5, config=made.config)
+    assert len(bases.of_container(engine.one, built_from, None, engine, progress).diff_ids) == 5
+    assert "built on an applied image" in progress.warnings[0]
+
+
+def test_a_base_that_is_gone_is_made_again_and_removed() -> None:
+    engine, source = FakeEngine(), MemoryStore()
+    bundle(source)
+    applied(engine, source)
+    made = engine.image("copy:1")
+    engine.held = [made]
+    clean = bases.of_container(engine.one, made, None, engine, RecordingProgress())
+    with bases.at_hand(clean, made, engine, RecordingProgress()) as rebuilt:
+        assert rebuilt.diff_ids == tuple(BASE.diff_ids)
+    assert engine.held == [made]
+
+
+def test_a_given_base_must_be_what_the_image_was_built_on() -> None:
+    engine = FakeEngine(held=[held("model:1.0", 3), held("base:1", 2), held("other:1", 0, diff_ids=(Digest.of(b"x"),))])
+    assert len(bases.of_container(engine.one, engine.held[0], "base:1", engine, RecordingProgress()).diff_ids) == 2
+    with pytest.raises(BaseMismatchError):
+        bases.of_container(engine.one, engine.held[0], "other:1", engine, RecordingProgress())
+
+
+def test_a_copy_sends_what_is_lacking() -> None:
+    source, target = MemoryStore(), MemoryStore()
+    bundle(source)
+    first = transfer.copy(source, target, RecordingProgress())
+    second = transfer.copy(source, target, RecordingProgress())
+    assert (first.skipped, second.sent) == (0, 0)
+    assert second.skipped == first.sent > 0
+
+
+def test_what_is_no_bundle_is_passed_over_in_a_list() -> None:
+    store = MemoryStore()
+    bundle(store)
+    other = b'{"schemaVersion": 2}'
+    store.blobs[Digest.of(other)] = other
+    store.tags["other"] = artifact.Descriptor.of(artifact.MANIFEST, other)
+    assert [name for name, _ in transfer.list_bundles(store)] == ["1"]
