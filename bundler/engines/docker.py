@@ -1,11 +1,10 @@
-"""Docker, and Podman by its Docker-compatible API; the only importer of ``docker``."""
+"""Docker, and Podman by its Docker-compatible API."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import contextlib
-import io
 import json
 import os
 import uuid
@@ -15,27 +14,18 @@ from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import docker
-import requests
-import urllib3
-from docker.context import ContextAPI
-from docker.errors import APIError, DockerException, NotFound, TLSParameterError
-
 from bundler import statefiles
 from bundler.engines import pause
+from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, NotFound, connect, errors, failure, refused, stream
 from bundler.engines.direct import DirectReader, Process
 from bundler.engines.readers import ArchiveReader, ExportReader
-from bundler.errors import BundlerError, EngineError, ModelError, NoSpaceError, NotFoundError
+from bundler.errors import EngineError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import imagearchive, paths
-from bundler.format.content import BLOCK, Digest, Readable
+from bundler.format.content import Digest, Readable
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed
 from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader
 
-TIMEOUT = 120
-"""Seconds that a request may take; loading and saving an image may be silent for `LONG_TIMEOUT`."""
-
-LONG_TIMEOUT = 3600
 LOADING = "fps-bundle-loading"
 """Repository under which an image stands between being loaded and being verified."""
 
@@ -43,7 +33,6 @@ TEMPORARY = "fps.bundle.temporary"
 """Label of containers that we make and remove again."""
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
-_PLAIN = {"Accept-Encoding": "identity"}  # the engine would spend its time on gzip
 _SYMLINK = 1 << 27  # os.ModeSymlink of Go's io/fs
 
 
@@ -51,7 +40,7 @@ class DockerEngine:
     """The engine at ``host``, else the one that ``DOCKER_HOST``, ``DOCKER_CONTEXT`` or Docker's configuration name."""
 
     def __init__(self, host: str | None = None) -> None:
-        self._api = _connect(host)
+        self._api = connect(host)
         self._address = host or os.environ.get("DOCKER_HOST", "")
         self._held: dict[str, str] = {}
 
@@ -60,7 +49,7 @@ class DockerEngine:
 
     @cached_property
     def _info(self) -> EngineInfo:
-        with _errors("asking the engine what it is"):
+        with errors("asking the engine what it is"):
             version, info = self._api.version(), self._api.info()
         components = [component.get("Name", "") for component in version.get("Components") or []]
         if any("Podman" in name for name in components):
@@ -69,7 +58,7 @@ class DockerEngine:
         return EngineInfo("Docker", version["Version"], "containerd" if containerd else "classic", info.get("DockerRootDir", ""))
 
     def container(self, name: str) -> Container:
-        with _errors(f"looking for the container {name!r}"):
+        with errors(f"looking for the container {name!r}"):
             try:
                 found = self._api.inspect_container(name)
             except NotFound:
@@ -95,10 +84,10 @@ class DockerEngine:
     def paused(self, container: Container) -> Iterator[None]:
         with pause.guarded(statefiles.directory(), self._address, container.id) as guard:
             try:
-                with _errors(f"pausing the container {container.name}"):
+                with errors(f"pausing the container {container.name}"):
                     self._api.pause(container.id)
             except EngineError as error:
-                if isinstance(error.__cause__, APIError):
+                if refused(error):
                     guard.all_is_well()  # the engine said no: it is not paused, or not by us
                 raise
             try:
@@ -109,7 +98,7 @@ class DockerEngine:
 
     def is_paused(self, container_id: str) -> bool:
         """Whether a container is paused; one that is gone is not."""
-        with _errors("looking at a container"):
+        with errors("looking at a container"):
             try:
                 return bool(self._api.inspect_container(container_id)["State"]["Paused"])
             except NotFound:
@@ -118,7 +107,7 @@ class DockerEngine:
     def resume(self, container_id: str) -> None:
         """Unpause a container; raises `EngineError` when it is still paused afterwards."""
         try:
-            with _errors("resuming the container"):
+            with errors("resuming the container"):
                 self._api.unpause(container_id)
         except EngineError as error:
             if self.is_paused(container_id):
@@ -159,17 +148,17 @@ class DockerEngine:
 
     @contextmanager
     def started(self, container: Container) -> Iterator[Container]:
-        with _errors(f"starting the container {container.name}"):
+        with errors(f"starting the container {container.name}"):
             self._api.start(container.id)
         try:
             yield self.container(container.id)
         finally:
-            with _errors(f"stopping the container {container.name}"):
+            with errors(f"stopping the container {container.name}"):
                 self._api.stop(container.id)
 
     def changes(self, container: Container) -> dict[str, str]:
         kinds = {0: "changed", 1: "added", 2: "deleted"}
-        with _errors(f"comparing {container.name} with its image"):
+        with errors(f"comparing {container.name} with its image"):
             return {change["Path"]: kinds[change["Kind"]] for change in self._api.diff(container.id) or ()}
 
     def size(self, container: Container, path: str) -> int:
@@ -191,16 +180,16 @@ class DockerEngine:
     @contextmanager
     def _created(self, image: Image) -> Iterator[str]:
         """A container of an image that is never started."""
-        with _errors(f"creating a container of {image.id}"):
+        with errors(f"creating a container of {image.id}"):
             created = self._api.create_container(image.id, ["never-started"], labels={TEMPORARY: "1"}, network_disabled=True)
         try:
             yield created["Id"]
         finally:
-            with _errors("removing a temporary container"):
+            with errors("removing a temporary container"):
                 self._api.remove_container(created["Id"], v=True, force=True)
 
     def _process(self, container_id: str) -> Process | None:
-        with _errors("looking at a container"):
+        with errors("looking at a container"):
             state = self._api.inspect_container(container_id)["State"]
         return Process(int(state["Pid"]), state["StartedAt"]) if state.get("Running") else None
 
@@ -210,8 +199,9 @@ class DockerEngine:
 
     def _look(self, container_id: str, path: str) -> dict[str, Any] | None:
         """What the engine says of a path (Docker Engine API, ``X-Docker-Container-Path-Stat``), or None."""
-        with _errors(f"looking at {path}"):
-            response = self._api.head(self._archive_url(container_id), params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
+        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{container_id}/archive"
+        with errors(f"looking at {path}"):
+            response = self._api.head(url, params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
             if response.status_code == 404:
                 return None
             response.raise_for_status()
@@ -222,24 +212,14 @@ class DockerEngine:
         return found
 
     def _open_archive(self, container_id: str, path: str) -> AbstractContextManager[Readable]:
-        return self._stream(f"reading {path}", self._archive_url(container_id), path=paths.to_bytes(path))
+        return stream(self._api, f"reading {path}", f"/containers/{container_id}/archive", path=paths.to_bytes(path))
 
     def _open_export(self, container_id: str, path: str) -> AbstractContextManager[Readable]:
         del path  # it is always all of the container
-        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{container_id}/export"
-        return self._stream("reading the container", url)
-
-    @contextmanager
-    def _stream(self, doing: str, url: str, **parameters: bytes) -> Iterator[Readable]:
-        with (
-            _errors(doing),
-            self._api.get(url, params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response,
-        ):
-            response.raise_for_status()
-            yield io.BufferedReader(_RawBody(response.raw), BLOCK)
+        return stream(self._api, "reading the container", f"/containers/{container_id}/export")
 
     def image(self, name: str) -> Image:
-        with _errors(f"looking for the image {name!r}"):
+        with errors(f"looking for the image {name!r}"):
             try:
                 found = self._api.inspect_image(name)  # type: ignore[no-untyped-call]
             except NotFound:
@@ -257,7 +237,7 @@ class DockerEngine:
         )
 
     def images(self) -> Iterator[Image]:
-        with _errors("listing the images"):
+        with errors("listing the images"):
             ids = [image["Id"] for image in self._api.images()]
         for image_id in dict.fromkeys(ids):
             with contextlib.suppress(NotFoundError):  # removed since the list was made
@@ -286,7 +266,7 @@ class DockerEngine:
 
     def tag(self, image: Image, name: str) -> None:
         repository, _, tag = name.rpartition(":")
-        with _errors(f"naming the new image {name}"):
+        with errors(f"naming the new image {name}"):
             self._api.tag(image.id, repository, tag, force=True)
 
     def release(self, image: Image) -> None:
@@ -294,7 +274,7 @@ class DockerEngine:
             self._untag(name)
 
     def _untag(self, name: str) -> None:
-        with _errors(f"removing the temporary name {name}"), contextlib.suppress(NotFound):
+        with errors(f"removing the temporary name {name}"), contextlib.suppress(NotFound):
             self._api.remove_image(name)
 
     def _ways(self, image: imagearchive.NewImage, base: Image, name: str) -> list[Callable[[], Iterator[bytes]]]:
@@ -317,18 +297,17 @@ class DockerEngine:
         yield from imagearchive.partial_oci_layout(image, name, layers)
 
     def _saved(self, image: Image) -> AbstractContextManager[Readable]:
-        url = f"{self._api.base_url}/v{self._api.api_version}/images/{image.id}/get"
-        return self._stream(f"saving the base image {image.id}", url)
+        return stream(self._api, f"saving the base image {image.id}", f"/images/{image.id}/get")
 
     def _load(self, way: Callable[[], Iterator[bytes]], progress: Progress) -> None:
         url = f"{self._api.base_url}/v{self._api.api_version}/images/load"
-        with _errors("loading the new image"):
+        with errors("loading the new image"):
             body = _counted(way(), progress)
             with self._api.post(url, data=body, params={"quiet": 1}, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response:
                 response.raise_for_status()
                 for line in response.iter_lines():
                     if error := json.loads(line or b"{}").get("error"):
-                        raise _failure("loading the new image", str(error))
+                        raise failure("loading the new image", str(error))
 
     def _by_prefix(self, prefix: str) -> str:
         found = self._api.containers(all=True)
@@ -349,9 +328,6 @@ class DockerEngine:
             f"there is no container {prefix!r}",
             hint=f"There are: {', '.join(names[:20])}" if names else "The engine has no containers.",
         )
-
-    def _archive_url(self, container_id: str) -> str:
-        return f"{self._api.base_url}/v{self._api.api_version}/containers/{container_id}/archive"
 
     @property
     def _is_podman(self) -> bool:
@@ -384,31 +360,6 @@ def _stands_plainly(path: str, stat: Callable[[str], PathInfo | None]) -> bool:
     return all(info and info.link_target is None for info in above) and stat(path) is not None
 
 
-class _RawBody(io.RawIOBase):
-    """The body of a response of the engine, for a buffer to read from."""
-
-    def __init__(self, raw: urllib3.BaseHTTPResponse) -> None:
-        self._raw = raw
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._raw.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _connect(host: str | None) -> docker.APIClient:
-    context = os.environ.get("DOCKER_CONTEXT")
-    with _errors("connecting to the engine"):
-        if not host and not os.environ.get("DOCKER_HOST") and context and ContextAPI.get_context(context) is None:
-            raise EngineError(f"there is no Docker context {context!r}", hint="`docker context ls` lists them; see DOCKER_CONTEXT.")
-        if host:
-            return docker.APIClient(base_url=host, version="auto", timeout=TIMEOUT, use_ssh_client=True)
-        return docker.from_env(timeout=TIMEOUT, use_ssh_client=True).api
-
-
 def _mounts(found: Mapping[str, Any]) -> dict[str, str]:
     mounts = {mount["Destination"]: mount["Type"] for mount in found.get("Mounts") or ()}
     return mounts | dict.fromkeys(found["HostConfig"].get("Tmpfs") or {}, "tmpfs")
@@ -418,45 +369,3 @@ def _counted(body: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
     for block in body:
         progress.advance(len(block))
         yield block
-
-
-@contextmanager
-def _errors(doing: str) -> Iterator[None]:
-    """Turn what docker and requests raise into our errors, saying what was being done."""
-    try:
-        yield
-    except APIError as error:
-        raise _failure(doing, str(error.explanation or error)) from error
-    except requests.exceptions.HTTPError as error:
-        raise _failure(doing, _message(error.response)) from error
-    except (
-        requests.exceptions.RequestException,
-        urllib3.exceptions.HTTPError,
-        DockerException,
-        TLSParameterError,
-        OSError,
-    ) as error:
-        raise EngineError(
-            f"the engine cannot be reached while {doing}: {_root(error)}",
-            hint="Is it running, and may you use its socket? DOCKER_HOST or --host name another one.",
-        ) from error
-
-
-def _failure(doing: str, message: str) -> BundlerError:
-    if "no space left on device" in message:
-        return NoSpaceError(
-            f"the engine's disk is full while {doing}", hint="Free some space there, for example with `docker image prune`."
-        )
-    return EngineError(f"the engine failed while {doing}: {message.strip()[:500]}")
-
-
-def _message(response: requests.Response) -> str:
-    try:
-        return str(response.json()["message"])
-    except (ValueError, LookupError, TypeError, requests.exceptions.RequestException):
-        return f"{response.status_code} {response.reason}"
-
-
-def _root(error: BaseException) -> str:
-    reason = error.args[-1] if error.args else None
-    return _root(reason) if isinstance(reason, BaseException) else str(reason or error)

@@ -1,0 +1,112 @@
+"""The connection to an engine, and what becomes of its errors; the only importer of ``docker``."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import docker
+import requests
+import urllib3
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, NotFound, TLSParameterError
+
+from bundler.errors import BundlerError, EngineError, NoSpaceError
+from bundler.format.content import BLOCK, Readable
+
+__all__ = ["LONG_TIMEOUT", "TIMEOUT", "NotFound", "connect", "errors", "failure", "refused", "stream"]
+
+TIMEOUT = 120
+"""Seconds that a request may take; loading and saving an image may be silent for `LONG_TIMEOUT`."""
+
+LONG_TIMEOUT = 3600
+_PLAIN = {"Accept-Encoding": "identity"}  # the engine would spend its time on gzip
+
+
+def connect(host: str | None) -> docker.APIClient:
+    """A client for the engine at ``host``, else for the one that the environment or Docker's configuration names."""
+    context = os.environ.get("DOCKER_CONTEXT")
+    with errors("connecting to the engine"):
+        if not host and not os.environ.get("DOCKER_HOST") and context and ContextAPI.get_context(context) is None:
+            raise EngineError(f"there is no Docker context {context!r}", hint="`docker context ls` lists them; see DOCKER_CONTEXT.")
+        if host:
+            return docker.APIClient(base_url=host, version="auto", timeout=TIMEOUT, use_ssh_client=True)
+        return docker.from_env(timeout=TIMEOUT, use_ssh_client=True).api
+
+
+@contextmanager
+def stream(api: docker.APIClient, doing: str, endpoint: str, **parameters: bytes) -> Iterator[Readable]:
+    """The body of a GET, as it comes."""
+    url = f"{api.base_url}/v{api.api_version}{endpoint}"
+    with (
+        errors(doing),
+        api.get(url, params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response,
+    ):
+        response.raise_for_status()
+        yield io.BufferedReader(_RawBody(response.raw), BLOCK)
+
+
+@contextmanager
+def errors(doing: str) -> Iterator[None]:
+    """Turn what docker and requests raise into our errors, saying what was being done."""
+    try:
+        yield
+    except APIError as error:
+        raise failure(doing, str(error.explanation or error)) from error
+    except requests.exceptions.HTTPError as error:
+        raise failure(doing, _message(error.response)) from error
+    except (
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        DockerException,
+        TLSParameterError,
+        OSError,
+    ) as error:
+        raise EngineError(
+            f"the engine cannot be reached while {doing}: {_root(error)}",
+            hint="Is it running, and may you use its socket? DOCKER_HOST or --host name another one.",
+        ) from error
+
+
+def failure(doing: str, message: str) -> BundlerError:
+    """The error for what an engine says of itself."""
+    if "no space left on device" in message:
+        return NoSpaceError(
+            f"the engine's disk is full while {doing}", hint="Free some space there, for example with `docker image prune`."
+        )
+    return EngineError(f"the engine failed while {doing}: {message.strip()[:500]}")
+
+
+def refused(error: BaseException) -> bool:
+    """Whether the engine answered, and said no; else nobody knows what it did."""
+    return isinstance(error.__cause__, APIError)
+
+
+def _message(response: requests.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, LookupError, TypeError, requests.exceptions.RequestException):
+        return f"{response.status_code} {response.reason}"
+
+
+def _root(error: BaseException) -> str:
+    reason = error.args[-1] if error.args else None
+    return _root(reason) if isinstance(reason, BaseException) else str(reason or error)
+
+
+class _RawBody(io.RawIOBase):
+    """The body of a response of the engine, for a buffer to read from."""
+
+    def __init__(self, raw: urllib3.BaseHTTPResponse) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._raw.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
