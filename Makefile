@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test unit contract integration lint types imports proto proto-check docs docs-check check wheel bench lock clean
+.PHONY: setup demo test unit contract integration lint types imports proto proto-check docs docs-check check wheel soak bench lock clean
 
 setup: $(STAMP)
 
@@ -52,6 +52,9 @@ check: lint types imports proto-check docs-check
 
 wheel: $(STAMP)
 	@$(BIN)/python tools/wheelcheck.py
+
+soak: $(STAMP)
+	@FPS_BUNDLE_STATES=200 $(BIN)/pytest tests/integration/test_states.py -s
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/memory.py

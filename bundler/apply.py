@@ -102,11 +102,12 @@ def verify(bundle: Bundle, source: Store, progress: Progress) -> None:
     """Read every layer of a bundle to its end; raises `IntegrityError` for the first that is not what it should be."""
     progress.stage("verifying the bundle", sum(descriptor.size for descriptor in bundle.manifest.layers))
     removed = frozenset(paths.decode(path) for path in bundle.metadata.removed)
+    privileged = frozenset(paths.decode(path) for path in bundle.metadata.privileged)
     last = len(bundle.manifest.layers) - 1
     for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
         with source.open(descriptor) as blob:
             whiteouts = removed if number == last else frozenset[str]()
-            layer.verify(transfer.watched(blob, progress), described, whiteouts, source.where)
+            layer.verify(transfer.watched(blob, progress), described, whiteouts, source.where, privileged)
 
 
 @contextmanager

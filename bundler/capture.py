@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from bundler.errors import ModelError
+from bundler.errors import ModelError, disk_errors
 from bundler.format import metadata as meta
 from bundler.format import paths
 from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
 from bundler.format.removals import Listed, Removals
+from bundler.format.tar import Kind
 from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
 
 ENGINE_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
@@ -88,15 +91,26 @@ def capture(
     """
     planned = plan(container, reader, exports)
     progress.stage("listing what the base image has there")
-    listing = engine.listing(base, planned.topmost)
-    if not pause:
-        return _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
-    with engine.paused(container):
-        started = time.monotonic()
-        if plan(container, reader, exports) != planned:
-            raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
-        captured = _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
-        return Captured(**{**vars(captured), "paused": time.monotonic() - started})
+    with _written_down(engine.listing(base, planned.topmost)) as listing:
+        if not pause:
+            return _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
+        with engine.paused(container):
+            started = time.monotonic()
+            if plan(container, reader, exports) != planned:
+                raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
+            captured = _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
+            return Captured(**{**vars(captured), "paused": time.monotonic() - started})
+
+
+@contextmanager
+def _written_down(listing: Iterator[Listed]) -> Iterator[Iterator[Listed]]:
+    """Take a whole listing in now, into a file, so that the model does not stand still for it later."""
+    with tempfile.TemporaryFile("w+", encoding="ascii") as file:
+        with disk_errors("the listing of the base"):
+            for listed in listing:
+                file.write(f"{listed.kind.value.decode()} {paths.encode(listed.path)}\n")
+            file.seek(0)
+        yield (Listed(paths.decode(line[2:-1]), Kind(line[:1].encode())) for line in file)
 
 
 def _read(
@@ -115,15 +129,16 @@ def _read(
     removals = Removals(listed for listed in listing if not hidden(listed.path))
     try:
         progress.stage(f"reading {len(planned.topmost)} exported paths")
-        for entry, content in reader.entries(planned.topmost):
-            if not any(paths.is_within(entry.path, top) for top in planned.topmost):
-                packer.add_parent(entry)
-            elif hidden(entry.path):
-                packer.skip(entry.path)
-            else:
-                removals.saw(entry)
-                packer.add(entry, content)
-                progress.advance(entry.size)
+        with closing(reader.entries(planned.topmost)) as entries:
+            for entry, content in entries:
+                if not any(paths.is_within(entry.path, top) for top in planned.topmost):
+                    packer.add_parent(entry)
+                elif hidden(entry.path):
+                    packer.skip(entry.path)
+                else:
+                    removals.saw(entry)
+                    packer.add(entry, content)
+                    progress.advance(entry.size)
         left_out = [path for count in packer.counts.values() for path in count.left_out]
         if strict:
             _refuse(left_out, "hold FIFOs, sockets or devices, which are not state", "Push without --strict to leave them out.")
@@ -133,6 +148,8 @@ def _read(
         descriptors, layers = packer.finish()
     except BaseException:
         packer.discard()
+        if packer.finished:
+            spool.drop(packer.finished)
         raise
     _tell_what_stays(packer.counts, container, progress)
     return Captured(

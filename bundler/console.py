@@ -16,7 +16,10 @@ from rich.tree import Tree
 
 from bundler.errors import BaseMismatchError, BundlerError
 
-_OUT = Console(highlight=False, soft_wrap=True)
+_WIDE = 250
+"""Columns for which results are laid out: a narrow terminal wraps lines itself, so that digests can still be copied whole."""
+
+_OUT = Console(highlight=False, width=max(_WIDE, Console().width))
 _ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

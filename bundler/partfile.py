@@ -24,8 +24,7 @@ class PartFile:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         with disk_errors(directory):
-            descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=directory)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            descriptor, path = _locked_file(directory)
         self._path = Path(path)
         self._file = os.fdopen(descriptor, "wb")
 
@@ -55,6 +54,16 @@ class PartFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if not self._file.closed:
             self.discard()
+
+
+def _locked_file(directory: Path) -> tuple[int, str]:
+    """A new file with a lock on it; another one, when `sweep` took it away before the lock was there."""
+    while True:
+        descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=directory)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, path
+        os.close(descriptor)
 
 
 def write_file(target: Path, data: bytes) -> None:

@@ -10,8 +10,8 @@ from importlib.metadata import version
 
 from bundler import base, transfer
 from bundler.audit import Forgotten, find_forgotten
-from bundler.capture import capture, plan
-from bundler.errors import BundlerError, IntegrityError, ModelError, NotFoundError
+from bundler.capture import Captured, capture, plan
+from bundler.errors import BundlerError, ModelError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor
@@ -83,8 +83,46 @@ def push(
         captured = capture(
             container, exports, base_image, engine, reader, spool, progress, pause=options.pause, strict=options.strict
         )
+    with _dropped_on_failure(captured.descriptors, spool):
+        metadata = _metadata(container, source, clean, captured, engine, options)
+        present = _already_there(metadata, target, spool)
+        if present:
+            spool.drop(captured.descriptors)
+            return PushResult(present, _where(target), 0, captured.paused, True, forgotten)
+        bundle = _describe_bundle(metadata, captured.descriptors, spool)
+        kept = target if isinstance(target, LocalReference) else _kept_name(container, source, bundle)
+        local = spool.add(kept, bundle.manifest)
+    if isinstance(target, LocalReference):
+        return PushResult(bundle, local.where, 0, captured.paused, False, forgotten)
+    try:
+        result = transfer.copy(local, target, progress, bundle)
+    except BundlerError as error:
+        error.hint = f"The captured state is kept. To go on without the model: fps-bundle copy {kept} {target.where}"
+        raise
+    spool.forget(kept)
+    return PushResult(bundle, target.where, result.sent, captured.paused, False, forgotten)
+
+
+def _kept_name(container: Container, source: Image, bundle: transfer.Bundle) -> LocalReference:
+    """How a bundle is called while it is on its way to another store."""
+    return LocalReference(local_name(container, source).name, digest=bundle.digest)
+
+
+@contextmanager
+def _dropped_on_failure(blobs: Sequence[Descriptor], spool: Spool) -> Iterator[None]:
+    """Nobody could find blobs that no bundle names, so a block that fails takes them along."""
+    try:
+        yield
+    except BaseException:
+        spool.drop(blobs)
+        raise
+
+
+def _metadata(
+    container: Container, source: Image, clean: meta.Base, captured: Captured, engine: Engine, options: Options
+) -> meta.Metadata:
     info = engine.info()
-    metadata = meta.Metadata(
+    return meta.Metadata(
         created=meta.now(),
         tool=meta.Tool(name="fps-bundle", version=version("fps-bundle")),
         source=meta.Source(
@@ -103,22 +141,6 @@ def push(
         privileged=captured.privileged,
         lineage=image.lineage(source.labels, source.diff_ids),
     )
-    present = _already_there(metadata, target, spool)
-    if present:
-        spool.drop(captured.descriptors)
-        return PushResult(present, _where(target), 0, captured.paused, True, forgotten)
-    bundle = _describe_bundle(metadata, captured.descriptors, spool)
-    if isinstance(target, LocalReference):
-        return PushResult(bundle, spool.add(target, bundle.manifest).where, 0, captured.paused, False, forgotten)
-    kept = LocalReference(local_name(container, source).name, digest=bundle.digest)
-    local = spool.add(kept, bundle.manifest)
-    try:
-        result = transfer.copy(local, target, progress, bundle)
-    except BundlerError as error:
-        error.hint = f"The captured state is kept. To go on without the model: fps-bundle copy {kept} {target.where}"
-        raise
-    spool.forget(kept)
-    return PushResult(bundle, target.where, result.sent, captured.paused, False, forgotten)
 
 
 def _already_there(metadata: meta.Metadata, target: Store | LocalReference, spool: Spool) -> transfer.Bundle | None:
@@ -126,8 +148,8 @@ def _already_there(metadata: meta.Metadata, target: Store | LocalReference, spoo
     store = spool.open(target) if isinstance(target, LocalReference) else target
     try:
         present = transfer.read_bundle(store)
-    except (NotFoundError, IntegrityError):
-        return None  # nothing there, or nothing sound: it will be replaced
+    except BundlerError:
+        return None  # nothing there, or nothing sound, which will be replaced; or no way to it, which the copy will say
     return present if metadata.same_state(present.metadata, present.digest) else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bundler.errors import IntegrityError
-from bundler.format import artifact
+from bundler.format import artifact, document
 from bundler.format.artifact import Manifest
 from bundler.format.content import Descriptor, Digest, Stream
 from bundler.format.metadata import Metadata
@@ -41,7 +41,9 @@ def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
     """
     descriptor = manifest or store.resolve()
     _check_is_manifest(descriptor, store.where)
+    document.check_size(descriptor.size, f"{store.where}: the manifest")
     read = artifact.read(store.manifest(descriptor), store.where)
+    document.check_size(read.config.size, f"{store.where}: the metadata")
     with store.open(read.config) as stream:
         metadata = Metadata.from_bytes(stream.read(), store.where)
     if len(metadata.layers) != len(read.layers):

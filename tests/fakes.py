@@ -15,7 +15,7 @@ from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed
 from bundler.format.tar import Entry, Kind
-from bundler.ports import Container, EngineInfo, Image, Named, PathInfo, Progress, Reader
+from bundler.ports import Container, EngineInfo, Image, Named, PathInfo, Progress, Reader, Upload
 
 PLATFORM = Platform(os="linux", architecture="amd64")
 Tree = dict[str, tuple[Entry, bytes]]
@@ -267,7 +267,7 @@ class MemoryStore:
         return [Named(name, manifest) for name, manifest in self.tags.items()]
 
     @contextmanager
-    def upload(self, name: str) -> Iterator[_MemoryUpload]:
+    def upload(self, name: str) -> Iterator[Upload]:
         if self.broken:
             raise StoreError(f"{self.where}: the link is down")
         yield _MemoryUpload(self, self._name or name)

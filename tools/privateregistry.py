@@ -32,6 +32,7 @@ def private_registry(user: str = "", password: str = "", storage: Path | None = 
         (root / "config.yml").write_text(
             "version: 0.1\nlog:\n  level: warn\n"
             f"storage:\n  filesystem:\n    rootdirectory: {storage or root / 'storage'}\n  delete:\n    enabled: true\n"
+            "  cache:\n    blobdescriptor: inmemory\n"  # as Debian's own: it answers HEAD for blobs that are gone
             f"http:\n  addr: {address}\n  secret: fixed\n{auth}"
         )
         with (root / "log").open("wb") as log:

@@ -15,10 +15,15 @@ MAX_DEPTH = 100
 """Deepest nesting that is read; serializers give up at some 250."""
 
 
+def check_size(size: int, what: str) -> None:
+    """Raises `IntegrityError` for a document of more bytes than are ever read into memory."""
+    if size > MAX_SIZE:
+        raise IntegrityError(f"{what} is longer than {MAX_SIZE} bytes")
+
+
 def load(data: bytes, what: str) -> dict[str, Any]:
     """Parse a JSON object; raises `IntegrityError` where two parsers could read it differently, or one could choke."""
-    if len(data) > MAX_SIZE:
-        raise IntegrityError(f"{what} is longer than {MAX_SIZE} bytes")
+    check_size(len(data), what)
     try:
         content = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
         _check_depth(content)

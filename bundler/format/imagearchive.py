@@ -61,7 +61,7 @@ def full_docker_archive(image: NewImage, name: str, saved_base: Readable) -> Ite
         if entry.path not in _INDEX_FILES:
             yield from _member(entry, content)
     try:
-        base_layers = json.loads(manifest)[0]["Layers"]
+        base_layers = list(json.loads(manifest)[0]["Layers"])
     except (ValueError, LookupError, TypeError) as error:
         raise EngineError("the engine saved the base image without a manifest.json") from error
     count = len(image.base_diff_ids)

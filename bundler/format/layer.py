@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import IO, Protocol, cast
 
 import zstandard
 
 from bundler.errors import IntegrityError
-from bundler.format import artifact, metadata, tar
+from bundler.format import artifact, metadata, paths, tar
 from bundler.format.content import BLOCK, Descriptor, HashingWriter, Readable, Stream, VerifyingReader
 
 LEVEL = 3
@@ -102,25 +102,47 @@ def decompressed(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[Re
         raise IntegrityError(f"{where}: the layer {layer.diff_id} is no valid zstd stream: {error}") from error
 
 
-def verify(blob: Stream, layer: metadata.Layer, removed: frozenset[str], where: str) -> None:
+def verify(blob: Stream, layer: metadata.Layer, removed: Set[str], where: str, privileged: Set[str] = frozenset()) -> None:
     """Read a layer to its end; raises `IntegrityError` unless it is in canonical form and all it says it is.
 
-    ``removed`` are the paths that its whiteouts delete: each of them, and no other.
+    ``removed`` are the paths that its whiteouts delete: each of them, and no other. Of the files that it
+    holds, only those that are ``privileged`` may have setuid, setgid or a capability.
     """
     entries = 0
     whiteouts = set()
     with decompressed(blob, layer, where) as stream:
         for entry, _ in tar.read(stream, canonical=True):
-            if entry.kind not in tar.STATE_KINDS:
-                raise IntegrityError(f"{where}: the layer {layer.diff_id} holds {entry.path!r}, a {entry.kind.name.lower()}")
+            if fault := _fault(entry, privileged):
+                raise IntegrityError(f"{where}: the layer {layer.diff_id} holds {paths.encode(entry.path)!r}, {fault}")
             entries += 1
             directory, _, name = entry.path.rpartition("/")
             if name.startswith(tar.WHITEOUT):
                 whiteouts.add(f"{directory}/{name.removeprefix(tar.WHITEOUT)}")
     if whiteouts != removed:
-        strange = sorted(whiteouts ^ removed)[0]
+        strange = paths.encode(sorted(whiteouts ^ removed)[0])
         raise IntegrityError(f"{where}: the whiteouts of the layer {layer.diff_id} and the metadata differ about {strange!r}")
     if entries != layer.entries:
         raise IntegrityError(f"{where}: the layer {layer.diff_id} has {entries} entries in place of {layer.entries}")
     if blob.read(1):
         raise IntegrityError(f"{where}: there are bytes after the end of the layer {layer.diff_id}")
+
+
+def _fault(entry: tar.Entry, privileged: Set[str]) -> str:
+    """What makes an entry one that no capture would have written."""
+    if entry.kind not in tar.STATE_KINDS:
+        return f"a {entry.kind.name.lower()}"
+    if not paths.is_clean(entry.path):
+        return "which is not a clean path"
+    if entry.kind is tar.Kind.HARD_LINK and not paths.is_clean(entry.target):
+        return "a hard link to what is not a clean path"
+    name = entry.path.rpartition("/")[2]
+    if name.startswith(tar.WHITEOUT):
+        deleted = name.removeprefix(tar.WHITEOUT)
+        whiteout = tar.Entry(path=entry.path, kind=tar.Kind.FILE, mode=0, uid=0, gid=0, mtime=0)
+        if entry != whiteout or not paths.is_clean(f"/{deleted}") or deleted.startswith(tar.WHITEOUT):
+            return "a whiteout of another form than ours"
+    # Engines give the mode and capability of a hard link's entry to the file that it shares.
+    named = {tar.Kind.FILE: entry.path, tar.Kind.HARD_LINK: entry.target}.get(entry.kind)
+    if named and tar.is_privileged(entry) and named not in privileged:
+        return "a privileged file that the metadata does not list"
+    return ""

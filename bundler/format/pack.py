@@ -13,7 +13,7 @@ from bundler.errors import ModelError
 from bundler.format import metadata, paths
 from bundler.format.content import Descriptor, Readable
 from bundler.format.layer import Blob, LayerWriter
-from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind
+from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged
 
 BIG = 64 << 20
 MAX_BIG_LAYERS = 64
@@ -60,6 +60,7 @@ class Packer:
         self.counts = {export: ExportCount() for export in exports}
         self.privileged: list[str] = []
         self.parents: dict[str, Entry] = {}
+        self.finished: list[Descriptor] = []
 
     def add_parent(self, entry: Entry) -> None:
         """Take note of a directory above an export; it comes before what is in it."""
@@ -82,7 +83,7 @@ class Packer:
         count.add(entry)
         while self._open_directories and not paths.is_within(entry.path, self._open_directories[-1].path):
             self._open_directories.pop()
-        if entry.kind is Kind.FILE and (entry.mode & 0o6000 or entry.capability):
+        if entry.kind is Kind.FILE and is_privileged(entry):
             self.privileged.append(entry.path)
         layer = self._layer_for(entry)
         self._add_ancestors(layer, entry.path)
@@ -109,8 +110,12 @@ class Packer:
     def finish(self) -> tuple[list[Descriptor], list[metadata.Layer]]:
         """End all layers; gives their descriptors and descriptions in the order in which they are applied."""
         layers = [*self._big, *([self._last] if self._last else [])]
-        finished = [layer.finish() for layer in layers]
-        return [descriptor for descriptor, _ in finished], [layer for _, layer in finished]
+        described = []
+        for layer in layers:
+            descriptor, description = layer.finish()
+            self.finished.append(descriptor)
+            described.append(description)
+        return self.finished, described
 
     def discard(self) -> None:
         for layer in [*self._big, *([self._last] if self._last else [])]:

@@ -53,6 +53,11 @@ def is_within(path: str, top: str) -> bool:
     return path == top or path.startswith(top.rstrip("/") + "/")
 
 
+def is_clean(path: str) -> bool:
+    """Whether a path is absolute, below the root, and has no part that is empty, ``.`` or ``..``."""
+    return path.startswith("/") and "\0" not in path and not any(part in ("", ".", "..") for part in path[1:].split("/"))
+
+
 def ancestors(path: str) -> list[str]:
     """The directories above ``path``, outermost first, without the root."""
     parts = path.split("/")[1:-1]
@@ -81,13 +86,13 @@ def _fault(path: str) -> str:
         return "is not absolute"
     if len(to_bytes(path)) > MAX_LENGTH:
         return f"is longer than {MAX_LENGTH} bytes"
-    parts = path.removesuffix("/").split("/")[1:]
-    if not parts:
+    if path == "/":
         return "is the root of the file system"
-    if "\0" in path or any(part in ("", ".", "..") for part in parts):
+    if not is_clean(path.removesuffix("/")):
         return "is not a clean path"
-    if "/" + parts[0] in FORBIDDEN:
-        return f"lies in /{parts[0]}, which the engine makes anew for every container"
+    first = path.split("/")[1]
+    if "/" + first in FORBIDDEN:
+        return f"lies in /{first}, which the engine makes anew for every container"
     return ""
 
 

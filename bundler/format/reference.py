@@ -15,6 +15,8 @@ _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _REGISTRY = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]{1,5})?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?")
 
 DEFAULT_TAG = "latest"
+MAX_NAME = 255
+"""Longest repository name."""
 _SYNTAX = (
     "A bundle is named REGISTRY/REPOSITORY:TAG, oci:DIR:TAG, oci-archive:FILE:TAG, FILE.tar, "
     "or NAME:TAG for the local store; @sha256:… in place of :TAG names one exactly."
@@ -96,11 +98,13 @@ def split_registry(name: str) -> tuple[str, str]:
 
 def image_name(title: str) -> str:
     """Make a repository name out of a title: lower case, every run of other characters a ``-``."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "model"
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:MAX_NAME].rstrip("-") or "model"
 
 
 def image_tag(text: str) -> str:
     """Make a tag out of a label: every run of characters that a tag cannot have becomes a ``-``."""
+    # A name that ends in .tar would be taken for a file.
+    text = re.sub(r"\.tar$", "-tar", text)
     return re.sub(r"[^a-zA-Z0-9._-]+", "-", text).lstrip(".-")[:128] or DEFAULT_TAG
 
 
@@ -109,7 +113,7 @@ def _parse_name(text: str) -> RegistryReference | LocalReference:
     digest = _digest(text, hexadecimal) if at else None
     registry, rest = split_registry(name)
     repository, colon, tag = rest.partition(":")
-    if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
+    if not _REPOSITORY.fullmatch(repository) or len(repository) > MAX_NAME:
         raise _wrong(text, f"{repository!r} is no repository name: lower-case letters, digits, '.', '_', '-' and '/'")
     if colon and not _TAG.fullmatch(tag):
         raise _wrong(text, f"{tag!r} is no tag")

@@ -213,6 +213,11 @@ def _entry(block: bytes, records: dict[str, bytes]) -> Entry:
     )
 
 
+def is_privileged(entry: Entry) -> bool:
+    """Whether a file gives rights to whoever runs it: setuid, setgid or a capability."""
+    return bool(entry.mode & 0o6000 or entry.capability)
+
+
 def reroot(entry: Entry, old: str, new: str) -> Entry:
     """Move an entry, and what a hard link points to, from below ``old`` to below ``new``."""
     moved = replace(entry, path=new + entry.path[len(old) :])

@@ -10,6 +10,7 @@ from pathlib import Path
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format import document, tar
 from bundler.format.content import BLOCK, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.reference import ArchiveReference
 from bundler.partfile import PartFile, sweep
 from bundler.ports import Named
 from bundler.stores import index
@@ -21,7 +22,8 @@ class ArchiveStore:
     rereadable = True
 
     def __init__(self, path: Path, name: str = "", digest: Digest | None = None) -> None:
-        self.where = str(path)
+        bare = not name and not digest and path.suffix == ".tar"
+        self.where = str(path) if bare else str(ArchiveReference(str(path), name, digest))
         self._path = path
         self._name = name
         self._digest = digest

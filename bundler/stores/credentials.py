@@ -35,10 +35,10 @@ def find(registry: str) -> Credentials | None:
     """The credentials for a registry, or None; raises `AuthorizationError` when they are there but cannot be read."""
     config = _load()
     key = HUB_KEY if registry == "docker.io" else registry
-    helper = config.get("credHelpers", {}).get(registry) or config.get("credsStore")
+    helper = _table(config, "credHelpers").get(registry) or config.get("credsStore")
     if helper and (found := _ask_helper(helper, key)):
         return found
-    encoded = config.get("auths", {}).get(key, {}).get("auth")
+    encoded = _table(_table(config, "auths"), key).get("auth")
     if not encoded:
         return None
     try:
@@ -51,7 +51,7 @@ def find(registry: str) -> Credentials | None:
 def describe() -> str:
     """In words, for which registries there are credentials; raises `AuthorizationError`."""
     config = _load()
-    known = sorted({*config.get("auths", {}), *config.get("credHelpers", {})})
+    known = sorted({*_table(config, "auths"), *_table(config, "credHelpers")})
     return f"{config_file()}: {', '.join(known) or 'none'}" if config else f"none, there is no {config_file()}"
 
 
@@ -65,12 +65,20 @@ def _load() -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _table(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object in the configuration; where there is none, or something else, an empty one."""
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def _ask_helper(helper: str, key: str) -> Credentials | None:
     """Run a credential helper (docker/docker-credential-helpers, protocol "get")."""
     program = f"docker-credential-{helper}"
     try:
         answer = subprocess.run([program, "get"], input=key.encode(), capture_output=True, timeout=_HELPER_TIMEOUT, check=False)
-        content = json.loads(answer.stdout) if answer.returncode == 0 else None
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        if answer.returncode:
+            return None
+        content = json.loads(answer.stdout)
+        return Credentials(content["Username"], content["Secret"])
+    except (OSError, ValueError, LookupError, TypeError, subprocess.TimeoutExpired) as error:
         raise AuthorizationError(f"the credential helper {program} failed: {error}", hint="Run it by hand to see why.") from error
-    return Credentials(content["Username"], content["Secret"]) if content else None

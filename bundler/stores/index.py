@@ -43,6 +43,15 @@ def write(named: Iterable[Named]) -> bytes:
     return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
 
 
+def replace_name(data: bytes, name: str, named: Iterable[Named], where: str) -> bytes:
+    """An index in which ``named`` stand in place of the entry with this name; what others wrote into it stays as it is."""
+    read(data, where)
+    content = document.load(data, where)
+    kept = [entry for entry in content["manifests"] if entry.get("annotations", {}).get(REF_NAME) != name]
+    content["manifests"] = kept + json.loads(write(named))["manifests"]
+    return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
+
+
 def find(named: Sequence[Named], name: str, digest: Digest | None, where: str) -> Descriptor:
     """The one manifest that is meant: by digest, by name, or the only one; raises `NotFoundError`."""
     if digest:

@@ -11,6 +11,7 @@ from pathlib import Path
 from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import artifact
 from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
+from bundler.format.reference import LayoutReference
 from bundler.partfile import PartFile, is_part, sweep, sync_directory, write_file
 from bundler.ports import Named
 from bundler.stores import index
@@ -22,7 +23,7 @@ class LayoutStore:
     rereadable = True
 
     def __init__(self, path: Path, name: str = "", digest: Digest | None = None, where: str = "") -> None:
-        self.where = where or f"oci:{path}"
+        self.where = where or str(LayoutReference(str(path), name, digest))
         self._path = path
         self._name = name
         self._digest = digest
@@ -37,11 +38,10 @@ class LayoutStore:
     def open(self, blob: Descriptor) -> Stream:
         path = self._blob(blob.digest)
         try:
-            # Without following links, and without waiting for the other end of a FIFO.
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            file = open(path, "rb", opener=_careful)  # noqa: SIM115, closed by the reader
         except OSError as error:
             raise IntegrityError(f"{self.where}: the blob {blob.digest} cannot be read: {error.strerror}") from error
-        return VerifyingReader(os.fdopen(file, "rb"), blob, self.where)
+        return VerifyingReader(file, blob, self.where)
 
     def names(self) -> Sequence[Named]:
         if not self._path.is_dir():
@@ -77,20 +77,24 @@ class LayoutStore:
     def set_name(self, name: str, manifest: Descriptor) -> None:
         """Let a name stand for a manifest whose blobs are all here."""
         with self._locked():
-            named = [item for item in self.names() if item.name != name]
-            write_file(self._path / index.INDEX_FILE, index.write([*named, Named(name, manifest)]))
+            self._replace_name(name, [Named(name, manifest)])
 
     def remove(self, manifest: Descriptor) -> None:
         """Drop this name, and the blobs of its bundle that no other bundle here needs."""
         with self._locked():
-            kept = [item for item in self.names() if item.name != self._name]
-            write_file(self._path / index.INDEX_FILE, index.write(kept))
-            self._drop_unneeded(self._digests(manifest), kept)
+            self._replace_name(self._name, [])
+            self._drop_unneeded(self._digests(manifest), self.names())
 
     def drop(self, blobs: Sequence[Descriptor]) -> None:
         """Drop blobs that no bundle here needs."""
         with self._locked():
             self._drop_unneeded({blob.digest for blob in blobs}, self.names())
+
+    def _replace_name(self, name: str, named: Sequence[Named]) -> None:
+        path = self._path / index.INDEX_FILE
+        with disk_errors(path):
+            data = path.read_bytes()
+        write_file(path, index.replace_name(data, name, named, self.where))
 
     def _drop_unneeded(self, digests: set[Digest], kept: Sequence[Named]) -> None:
         needed = {digest for item in kept for digest in self._digests(item.manifest)}
@@ -146,6 +150,11 @@ class LayoutStore:
             sync_directory(self._path)
         finally:
             os.close(descriptor)
+
+
+def _careful(path: str, flags: int) -> int:
+    """Opens without following links, and without waiting for the other end of a FIFO."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 class LayoutUpload:

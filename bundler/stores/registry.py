@@ -96,15 +96,16 @@ class RegistryStore:
             return False
         last = self._send("GET", url, headers={"Range": f"bytes={blob.size - 1}-", "Accept-Encoding": "identity"}, stream=True)
         with last:
-            return last.status_code in (200, 206) and bool(last.raw.read(1))
+            try:
+                return last.status_code in (200, 206) and bool(last.raw.read(1))
+            except urllib3.exceptions.HTTPError:  # the headers promise a byte that does not come
+                return False
 
     def put_blob(self, blob: Descriptor, content: Stream) -> None:
         """Upload a blob in one request, as it is read (distribution spec, "Pushing a blob monolithically")."""
         # The request without a body settles the authorization, so that the one with it is sent once.
         session = self._request("POST", "blobs/uploads/", expected=(202,))
-        location = urljoin(session.url, session.headers.get("Location", ""))
-        if urlsplit(location)[:2] != urlsplit(session.url)[:2]:
-            raise StoreError(f"{self.where}: the registry wants the upload on another host, {urlsplit(location).netloc}")
+        location = self._same_host(urljoin(session.url, session.headers.get("Location", "")), session.url)
         url = f"{location}{'&' if '?' in location else '?'}digest={blob.digest}"
         headers = {"Content-Type": "application/octet-stream"}
         body = _Sized(content, blob.size)
@@ -131,8 +132,14 @@ class RegistryStore:
             response = self._check(self._send("GET", url), (200,))
             tags += document.load(response.content, f"{self.where}: the list of tags").get("tags") or []
             following = response.links.get("next", {}).get("url")
-            url = urljoin(url, following) if following else None
+            url = self._same_host(urljoin(url, following), url) if following else None
         return tags
+
+    def _same_host(self, url: str, known: str) -> str:
+        """Raises `StoreError` for an address that would take our credentials to somebody else."""
+        if urlsplit(url)[:2] != urlsplit(known)[:2]:
+            raise StoreError(f"{self.where}: the registry sends us on to another host, {urlsplit(url).netloc}")
+        return url
 
     def _url(self, path: str) -> str:
         return f"{self._client.prefix}://{_host(self._reference.registry)}/v2/{self._reference.repository}/{path}"
@@ -234,9 +241,18 @@ def _session(*, loopback: bool) -> requests.Session:
 
 
 def _retry(session: requests.Session) -> None:
-    """From now on repeat what a busy registry or a bad link has failed; urllib3 honours ``Retry-After``."""
+    """From now on repeat what a busy registry or a bad link has failed; urllib3 honours ``Retry-After``.
+
+    No PUT is repeated: the content of a blob has gone by, and the registry would wait for it in vain.
+    """
     retry = urllib3.Retry(
-        total=4, backoff_factor=0.5, backoff_jitter=0.5, backoff_max=20, status_forcelist=_RETRIED, raise_on_status=False
+        total=4,
+        allowed_methods=frozenset(urllib3.Retry.DEFAULT_ALLOWED_METHODS) - {"PUT"},
+        backoff_factor=0.5,
+        backoff_jitter=0.5,
+        backoff_max=20,
+        status_forcelist=_RETRIED,
+        raise_on_status=False,
     )
     for scheme in ("https://", "http://"):
         session.mount(scheme, _Adapter(max_retries=retry))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fakes import MemoryStore
+from places import Place, files_below
 from privateregistry import private_registry
 
 from bundler.format.content import Digest
@@ -21,16 +21,6 @@ from bundler.stores.local import LocalStore
 from bundler.stores.registry import RegistryStore
 
 _numbers = itertools.count()
-
-
-@dataclass(frozen=True)
-class Place:
-    """One place for bundles: ``open`` it for a name, find its ``files``; ``skips`` when it can tell what it has."""
-
-    kind: str
-    open: Callable[..., Store]
-    files: Callable[[], list[Path]]
-    skips: bool
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +68,3 @@ def registry_place(address: str, storage: Path) -> Place:
         return RegistryStore(RegistryReference(address, repository, name, digest))
 
     return Place("registry", open_store, lambda: files_below(storage), True)
-
-
-def files_below(path: Path) -> list[Path]:
-    return [found for found in path.rglob("*") if found.is_file()] if path.is_dir() else [path] if path.exists() else []

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from bundles import bundle
-from conftest import Place
 from fakes import MemoryStore, RecordingProgress, file, tree
+from places import Place
 
 from bundler import transfer
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
@@ -114,9 +114,9 @@ def broken(source: MemoryStore, how: str) -> MemoryStore:
     return damaged
 
 
-@pytest.mark.parametrize("how", ["breaks off", "is damaged"])
-def test_a_copy_that_fails_leaves_no_name(place: Place, source: MemoryStore, how: str) -> None:
-    with pytest.raises(BundlerError):
+@pytest.mark.parametrize(("how", "error"), [("breaks off", StoreError), ("is damaged", IntegrityError)])
+def test_a_copy_that_fails_leaves_no_name(place: Place, source: MemoryStore, how: str, error: type[BundlerError]) -> None:
+    with pytest.raises(error):
         copy(broken(source, how), place)
     assert names(place) == set()
     assert not [path for path in place.files() if "part" in path.name]

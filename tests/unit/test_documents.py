@@ -126,8 +126,8 @@ def test_metadata_that_breaks_its_schema_is_refused(path: tuple[Any, ...], value
 
 def test_metadata_that_no_store_takes_is_not_written() -> None:
     exports = tuple(
-        meta.Export(path=f"/{'x' * 100}/{number}", resolved="/x", kind="file", entries=1, size=1, volume=False)
-        for number in range(30_000)
+        meta.Export(path=f"/{'x' * 1000}/{number}", resolved="/x", kind="file", entries=1, size=1, volume=False)
+        for number in range(4_200)
     )
     with pytest.raises(ModelError) as caught:
         metadata([], exports=exports).to_bytes()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from bundler.errors import UsageError
 from bundler.format.content import Digest
@@ -83,3 +85,22 @@ def test_a_title_becomes_a_repository_name(title: str, name: str) -> None:
 @pytest.mark.parametrize(("version", "tag"), [("1.0", "1.0"), ("1.0+gpu x", "1.0-gpu-x"), (".hidden", "hidden"), ("☃", "latest")])
 def test_a_version_becomes_a_tag(version: str, tag: str) -> None:
     assert image_tag(version) == tag
+
+
+@given(st.text())
+@example("x" * 300)
+@example("x" * 254 + "!" + "x" * 9)
+def test_any_title_and_version_make_a_name_that_can_be_read(text: str) -> None:
+    named = LocalReference(image_name(text), image_tag(text))
+    assert parse(f"{named.name}@{DIGEST}") == LocalReference(named.name, "latest", PARSED)
+    assert named.tag.endswith(".tar") or parse(str(named)) == named
+
+
+@given(st.text(st.sampled_from("aA0.:/@-_ é"), max_size=12))
+def test_what_is_understood_can_be_written_and_understood_again(text: str) -> None:
+    for prefix in ("", "oci:", "oci-archive:", "r.example/"):
+        try:
+            once = parse(prefix + text)
+        except UsageError:
+            continue
+        assert str(parse(str(once))) == str(once)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from bundler.errors import IntegrityError
+from bundler.format import document
+
+
+def test_an_object_is_read() -> None:
+    assert document.load(b'{"a": [1, {"b": null}], "c": "\xc3\xa9"}', "it") == {"a": [1, {"b": None}], "c": "é"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"{} {}",
+        b'{"a": 1,}',
+        b'\xef\xbb\xbf{"a": 1}',
+        b'{"a": "\xff"}',
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": -1e999}',
+        b'{"a": 1' + b"0" * 5000 + b"}",
+    ],
+)
+def test_what_parsers_could_disagree_about_is_refused(data: bytes) -> None:
+    with pytest.raises(IntegrityError, match=r"^it "):
+        document.load(data, "it")
+
+
+@pytest.mark.parametrize("data", [b'{"a": 1, "a": 1}', b'{"x": {"a": 1, "a": 2}}', b'{"x": [{"a": 1, "\\u0061": 2}]}'])
+def test_the_same_key_twice_is_refused_at_any_depth(data: bytes) -> None:
+    with pytest.raises(IntegrityError, match="same key twice"):
+        document.load(data, "it")
+
+
+@pytest.mark.parametrize("twin", ["Layers", "LAYERS", "layer\u017f"])
+def test_twins_by_letter_case_are_refused_at_the_top(twin: str) -> None:
+    with pytest.raises(IntegrityError, match="letter case"):
+        document.load(f'{{"layers": [], "{twin}": []}}'.encode(), "it")
+
+
+def test_labels_may_differ_by_letter_case() -> None:
+    assert document.load(b'{"Labels": {"a": "1", "A": "2"}}', "it")["Labels"] == {"a": "1", "A": "2"}
+
+
+@pytest.mark.parametrize("depth", [150, 300, 900, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_deep_nesting_is_refused(depth: int, opening: bytes, closing: bytes) -> None:
+    with pytest.raises(IntegrityError, match="deep"):
+        document.load(b'{"x":' + opening * depth + b"1" + closing * depth + b"}", "it")
+
+
+def test_moderate_nesting_is_read() -> None:
+    assert document.load(b'{"x":' + b"[" * 50 + b"]" * 50 + b"}", "it")
+
+
+def test_what_is_too_long_is_refused_and_the_longest_is_read() -> None:
+    longest = b'{"a": 1' + b" " * (document.MAX_SIZE - 8) + b"}"
+    assert document.load(longest, "it") == {"a": 1}
+    with pytest.raises(IntegrityError, match="longer than"):
+        document.load(longest + b" ", "it")

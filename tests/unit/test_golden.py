@@ -1,0 +1,113 @@
+"""Yesterday's bundles are opened for ever."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from fakes import MemoryStore, RecordingProgress
+
+from bundler import apply, transfer
+from bundler.errors import IntegrityError, NotFoundError
+from bundler.format import image, layer, tar
+from bundler.format.content import Digest
+from bundler.stores.archive import ArchiveStore
+from bundler.stores.layout import LayoutStore
+
+DIRECTORY = Path(__file__).parents[1] / "golden"
+GOLDEN = DIRECTORY / "v1.tar"
+DIGEST = "sha256:020161064b1fa3a9c92a6fd6700e9341d38cebbefefb5d3eda352ba39598d64a"
+CONFIG = "sha256:93813d3a6f751935917c74eddd59f28e0ca471cc82dbd7572c9380993c0b1ba3"
+"""Digest of the configuration of the image that every host makes of it."""
+
+
+def load_make() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("golden_make", DIRECTORY / "make.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def golden() -> transfer.Bundle:
+    return transfer.read_bundle(ArchiveStore(GOLDEN))
+
+
+def test_the_golden_bundle_is_the_one_it_was(golden: transfer.Bundle) -> None:
+    assert str(golden.digest) == DIGEST
+    assert [named.name for named in ArchiveStore(GOLDEN).names()] == ["1.0"]
+
+
+def test_all_of_it_verifies(golden: transfer.Bundle) -> None:
+    progress = RecordingProgress()
+    apply.verify(golden, ArchiveStore(GOLDEN), progress)
+    assert progress.done == sum(descriptor.size for descriptor in golden.manifest.layers)
+
+
+def test_it_holds_what_was_put_into_it(golden: transfer.Bundle) -> None:
+    make, store = load_make(), ArchiveStore(GOLDEN)
+    found: dict[str, tuple[tar.Entry, bytes]] = {}
+    for descriptor, described in zip(golden.manifest.layers, golden.metadata.layers, strict=True):
+        with store.open(descriptor) as blob, layer.decompressed(blob, described, "golden") as stream:
+            found |= {entry.path: (entry, content.read()) for entry, content in tar.read(stream, canonical=True)}
+    assert {path: member for path, member in found.items() if path not in ("/opt", "/opt/model/.wh.gone")} == {
+        entry.path: (entry, data) for entry, data in make.MEMBERS
+    }
+
+
+def test_the_same_entries_give_the_same_bundle_today(golden: transfer.Bundle, tmp_path: Path) -> None:
+    today = load_make().make(LayoutStore(tmp_path / "layout", "1.0"))
+    assert [described.diff_id for described in today.metadata.layers] == [described.diff_id for described in golden.metadata.layers]
+    assert today.metadata == golden.metadata
+    assert golden.metadata.to_bytes() == today.metadata.to_bytes()
+
+
+def test_the_image_made_of_it_is_the_one_it_was(golden: transfer.Bundle) -> None:
+    config = image.build_config(golden.metadata, golden.digest)
+    assert json.loads(config)["config"]["Labels"]["mine"] == "yes"
+    assert str(Digest.of(config)) == CONFIG
+
+
+def test_it_can_be_copied_as_it_is(golden: transfer.Bundle) -> None:
+    target = MemoryStore()
+    transfer.copy(ArchiveStore(GOLDEN), target, RecordingProgress())
+    assert transfer.read_bundle(target).digest == golden.digest
+
+
+def test_a_flip_anywhere_in_the_file_gives_an_error_of_ours_or_the_same_bundle(golden: transfer.Bundle, tmp_path: Path) -> None:
+    whole = GOLDEN.read_bytes()
+    path = tmp_path / "damaged.tar"
+    for position in range(0, len(whole), 41):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            found = transfer.read_bundle(ArchiveStore(path))
+            apply.verify(found, ArchiveStore(path), RecordingProgress())
+        except (IntegrityError, NotFoundError):
+            continue
+        assert found == golden
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    whole = GOLDEN.read_bytes()
+    path = tmp_path / "short.tar"
+    for length in range(0, len(whole) - 1024, 113):
+        path.write_bytes(whole[:length])
+        with pytest.raises(IntegrityError):
+            apply.verify(transfer.read_bundle(ArchiveStore(path)), ArchiveStore(path), RecordingProgress())
+
+
+def test_the_golden_is_not_made_anew_by_accident() -> None:
+    before = GOLDEN.read_bytes()
+    run = subprocess.run([sys.executable, DIRECTORY / "make.py"], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "--regenerate" in run.stderr
+    assert GOLDEN.read_bytes() == before

@@ -1,0 +1,297 @@
+"""What push promises when something goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, container, directory, file, image, link, tree
+
+from bundler import push as pushing
+from bundler import transfer
+from bundler.errors import AuthorizationError, BundlerError, EngineError, IntegrityError, ModelError, NoSpaceError, StoreError
+from bundler.format import artifact, document, pack, reference
+from bundler.format.content import Descriptor, Readable
+from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference
+from bundler.format.tar import Entry, Kind
+from bundler.ports import Reader, Store, Upload
+from bundler.stores.archive import ArchiveStore
+from bundler.stores.layout import LayoutStore
+from bundler.stores.local import LocalSpool, LocalStore
+
+LOCAL = LocalReference("model", "1.0")
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def push(
+    engine: FakeEngine,
+    *exports: str,
+    target: Store | LocalReference = LOCAL,
+    progress: RecordingProgress | None = None,
+    **options: Any,
+) -> pushing.PushResult:
+    model, progress = ScriptedModel(*exports), progress or RecordingProgress()
+    return pushing.push(engine.one, engine, model, LocalSpool(), target, progress, pushing.Options(**options))
+
+
+def leftovers(store: Path) -> list[str]:
+    return sorted(path.name for path in (store / "blobs" / "sha256").iterdir()) if store.exists() else []
+
+
+class BreakingContent:
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def read(self, size: int = -1, /) -> bytes:
+        del size
+        raise self._error
+
+
+class BreakingReader:
+    """Gives all that the engine's reader gives, but a content that cannot be read."""
+
+    def __init__(self, engine: FakeEngine, inner: Reader, error: BaseException) -> None:
+        self.stat = inner.stat
+        self._inner = inner
+        self._engine = engine
+        self._error = error
+
+    def entries(self, exports: Sequence[str]) -> Generator[tuple[Entry, Readable]]:
+        assert self._engine.is_paused == self._engine.pauses
+        for entry, content in self._inner.entries(exports):
+            yield entry, BreakingContent(self._error) if entry.size else content
+
+
+class BreakingEngine(FakeEngine):
+    error: BaseException = EngineError("the engine went away")
+
+    def reader(self, container: Any, exports: Sequence[str], wanted: str) -> Reader:
+        return BreakingReader(self, super().reader(container, exports, wanted), self.error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [EngineError("gone"), IntegrityError("cut"), NoSpaceError("full"), RuntimeError("bug"), KeyboardInterrupt(), SystemExit(1)],
+)
+@pytest.mark.parametrize("pause", [True, False])
+def test_whatever_breaks_a_capture_the_model_goes_on_and_nothing_is_left(error: BaseException, pause: bool, store: Path) -> None:
+    engine = BreakingEngine(files=tree(file("/s/a"), file("/s/b")), base_files=tree(file("/s/a"), file("/s/z")))
+    engine.error = error
+    with pytest.raises(type(error)) as caught:
+        push(engine, "/s", pause=pause)
+    assert caught.value is error
+    assert engine.pauses == int(pause)
+    assert not engine.is_paused
+    assert not engine.reading
+    assert engine.listings == 0
+    assert leftovers(store) == []
+
+
+def test_the_model_is_not_paused_while_it_exports_nor_while_the_bundle_travels() -> None:
+    engine = FakeEngine(files=tree(file("/s/f")))
+
+    class Watching(ScriptedModel):
+        def export(self) -> Sequence[str]:
+            assert not engine.is_paused
+            return super().export()
+
+    class Target(MemoryStore):
+        @contextmanager
+        def upload(self, name: str) -> Iterator[Upload]:
+            assert not engine.is_paused
+            with super().upload(name) as upload:
+                yield upload
+
+    target = Target()
+    pushing.push(engine.one, engine, Watching("/s"), LocalSpool(), target, RecordingProgress(), pushing.Options())
+    assert engine.pauses == 1
+    assert "1" in target.tags
+
+
+def test_without_pause_the_model_never_stands_still() -> None:
+    engine = FakeEngine(files=tree(file("/s/f")))
+    assert push(engine, "/s", pause=False).paused == 0.0
+    assert engine.pauses == 0
+
+
+@pytest.mark.parametrize("mounts", [{}, {"/s": "volume"}])
+def test_a_bundle_says_what_lies_on_a_volume(mounts: dict[str, str]) -> None:
+    engine = FakeEngine(files=tree(file("/s/f")), one=container(mounts=mounts))
+    (export,) = push(engine, "/s/f").bundle.metadata.exports
+    assert export.volume is bool(mounts)
+
+
+def test_paths_are_resolved_and_merged() -> None:
+    files = tree(file("/real/d/f", b"12345"), link("/way", Kind.SYMLINK, "real"), directory("/real", mode=0o701))
+    metadata = push(FakeEngine(files=files), "/way/d/", "/way/d/f").bundle.metadata
+    assert [(export.path, export.resolved) for export in metadata.exports] == [("/way/d", "/real/d"), ("/way/d/f", "/real/d/f")]
+    assert [(parent.path, parent.mode) for parent in metadata.parents] == [("/real", 0o701)]
+    assert [described.exports for described in metadata.layers] == [("/real/d",)]
+
+
+@pytest.mark.parametrize("path", ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"])
+def test_files_that_the_engine_mounts_are_refused(path: str) -> None:
+    with pytest.raises(ModelError, match=path):
+        push(FakeEngine(files=tree(file(path))), path)
+
+
+def test_files_that_the_engine_mounts_are_left_out_of_what_is_around_them() -> None:
+    engine = FakeEngine(files=tree(file("/etc/hosts"), file("/etc/mine")), base_files=tree(file("/etc/hosts"), file("/etc/mine")))
+    metadata = push(engine, "/etc").bundle.metadata
+    assert metadata.exports[0].entries == 2
+    assert metadata.removed == ()
+
+
+@pytest.mark.parametrize("name", [".wh.x", ".wh..wh..opq"])
+def test_state_that_no_layer_can_hold_is_refused_and_nothing_is_left(name: str, store: Path) -> None:
+    engine = FakeEngine(files=tree(file("/s/a"), file(f"/s/d/{name}")))
+    with pytest.raises(ModelError) as caught:
+        push(engine, "/s")
+    assert caught.value.exit_code == 3
+    assert leftovers(store) == []
+
+
+def test_metadata_that_no_registry_takes_leaves_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "MAX_SIZE", 1000)
+    with pytest.raises(ModelError, match="metadata would be"):
+        push(FakeEngine(files=tree(file("/s/f"))), "/s")
+    assert leftovers(store) == []
+
+
+def test_a_capture_that_fails_at_its_end_leaves_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack, "BIG", 4)
+
+    class Full(LocalSpool):
+        made = 0
+
+        def new_blob(self) -> Any:
+            self.made += 1
+            blob = super().new_blob()
+            if self.made == 2:
+                blob.finish = self.refuse  # type: ignore[method-assign]
+            return blob
+
+        def refuse(self, media_type: str) -> Descriptor:
+            raise NoSpaceError(f"no space left for {media_type}")
+
+    engine = FakeEngine(files=tree(file("/s/big"), file("/s/small", b"1")))
+    with pytest.raises(NoSpaceError):
+        pushing.push(engine.one, engine, ScriptedModel("/s"), Full(), LOCAL, RecordingProgress(), pushing.Options())
+    assert leftovers(store) == []
+
+
+class DownStore(MemoryStore):
+    """A store that cannot even be asked what it has."""
+
+    error: BundlerError = StoreError("the link is down")
+
+    def resolve(self) -> Descriptor:
+        raise self.error
+
+    @contextmanager
+    def upload(self, name: str) -> Iterator[Upload]:
+        del name
+        raise self.error
+        yield
+
+
+@pytest.mark.parametrize("error", [StoreError("down"), AuthorizationError("who are you"), NoSpaceError("full")])
+def test_a_target_that_cannot_be_reached_keeps_the_capture(error: BundlerError) -> None:
+    target = DownStore()
+    target.error = error
+    with pytest.raises(type(error)) as caught:
+        push(FakeEngine(files=tree(file("/s/f"))), "/s", target=target)
+    kept = reference.parse(caught.value.hint.partition("fps-bundle copy ")[2].split()[0])
+    assert isinstance(kept, LocalReference)
+    assert transfer.read_bundle(LocalStore(kept)).digest == kept.digest
+
+
+@pytest.mark.parametrize("text", ["oci:{}/dir:7", "oci-archive:{}/file.fps:7", "{}/file.tar", "oci:{}/dir"])
+def test_the_hint_names_the_target_as_it_was_written(text: str, tmp_path: Path) -> None:
+    written = text.format(tmp_path / "missing")
+    target = reference.parse(written)
+    if isinstance(target, LayoutReference):
+        (tmp_path / "missing" / "dir").mkdir(parents=True)
+        (tmp_path / "missing" / "dir" / "stranger").touch()
+        opened: Store = LayoutStore(Path(target.path), target.tag, target.digest)
+    else:
+        assert isinstance(target, ArchiveReference)
+        opened = ArchiveStore(Path(target.path), target.tag, target.digest)
+    with pytest.raises(StoreError) as caught:
+        push(FakeEngine(files=tree(file("/s/f"))), "/s", target=opened)
+    assert reference.parse(caught.value.hint.rpartition(" ")[2]) == target
+
+
+def test_what_stood_under_the_name_stays_when_a_push_fails() -> None:
+    engine = FakeEngine(files=tree(file("/s/f")))
+    first = push(engine, "/s")
+    engine.files |= tree(file("/s/f", b"changed"))
+    engine.fails_at = "/s/f"
+    with pytest.raises(EngineError):
+        push(engine, "/s")
+    assert transfer.read_bundle(LocalStore(LOCAL)).digest == first.bundle.digest
+
+
+def test_an_unchanged_push_to_the_local_store_leaves_what_is_there_whole() -> None:
+    engine = FakeEngine(files=tree(file("/s/f")))
+    first = push(engine, "/s")
+    assert push(engine, "/s").unchanged
+    found = transfer.read_bundle(LocalStore(LOCAL))
+    assert found == first.bundle
+    for descriptor in found.manifest.layers:
+        with LocalStore(LOCAL).open(descriptor) as blob:
+            assert len(blob.read()) == descriptor.size
+
+
+def test_a_damaged_bundle_under_the_name_is_replaced() -> None:
+    engine, target = FakeEngine(files=tree(file("/s/f"))), MemoryStore()
+    first = push(engine, "/s", target=target)
+    target.blobs[first.bundle.manifest.config.digest] = b"damaged"
+    assert not push(engine, "/s", target=target).unchanged
+
+
+def test_host_names_stay_home_when_told_so() -> None:
+    engine = FakeEngine(files=tree(file("/s/f")))
+    assert push(engine, "/s", host_name=False).bundle.metadata.source.host_name is None
+    engine.files |= tree(file("/s/f", b"changed"))
+    assert push(engine, "/s").bundle.metadata.source.host_name
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "title", "version"),
+    [
+        (("r.example:5000/team/detector:7",), {}, "detector", "7"),
+        (("detector:7",), {artifact.TITLE: "My Model", artifact.VERSION: "8"}, "My Model", "8"),
+        ((), {}, "model", "1.0"),
+    ],
+)
+def test_a_model_is_called_by_its_labels_or_its_image(
+    names: tuple[str, ...], labels: dict[str, str], title: str, version: str
+) -> None:
+    held = replace(image(), names=names, config={"Labels": labels})
+    metadata = push(FakeEngine(files=tree(file("/s/f")), held=[held]), "/s").bundle.metadata
+    assert (metadata.model.title, metadata.model.version) == (title, version)
+
+
+def test_a_stopped_container_is_started_only_when_told_so() -> None:
+    engine = FakeEngine(one=container(running=False))
+    with pytest.raises(ModelError, match="not running") as caught, pushing.running(engine.one, engine, start=False):
+        pass
+    assert "--start" in caught.value.hint
+    with pushing.running(engine.one, engine, start=True) as started:
+        assert started.running
+
+
+def test_a_container_that_somebody_paused_is_not_resumed() -> None:
+    engine = FakeEngine(one=container(paused=True))
+    with pytest.raises(ModelError, match="paused by somebody else"), pushing.running(engine.one, engine, start=True):
+        pass
