@@ -12,6 +12,7 @@ from bundler.errors import NotFoundError, UsageError
 from bundler.format import image, layer, paths, reference
 from bundler.format.content import Digest
 from bundler.format.imagearchive import NewImage, NewLayer
+from bundler.format.metadata import Base
 from bundler.ports import Engine, Image, Progress, Spool, Store
 from bundler.transfer import Bundle
 
@@ -40,20 +41,22 @@ def apply(
     progress: Progress,
     *,
     dry_run: bool,
+    on: Base | None = None,
 ) -> ApplyResult:
     """Fetch and verify every layer, then make the new image and give it its name.
 
-    Raises `IntegrityError` before the engine is touched when anything in the bundle is not as promised.
+    ``on`` describes ``base`` when it is another one than was recorded. Raises `IntegrityError` before the
+    engine is touched when anything in the bundle is not as promised.
     """
     with _at_hand(bundle, source, spool, progress) as local:
-        return _apply(bundle, local, base, tag, engine, progress, dry_run=dry_run)
+        return _apply(bundle, local, base, tag, engine, progress, dry_run=dry_run, on=on)
 
 
 def _apply(
-    bundle: Bundle, source: Store, base: Image, tag: str, engine: Engine, progress: Progress, *, dry_run: bool
+    bundle: Bundle, source: Store, base: Image, tag: str, engine: Engine, progress: Progress, *, dry_run: bool, on: Base | None
 ) -> ApplyResult:
     verify(bundle, source, progress)
-    new = _new_image(bundle, source, base)
+    new = _new_image(bundle, source, base, on)
     existing = _existing(engine, new)
     if dry_run:
         return ApplyResult(bundle, base, tag, new.config_digest, "", existing is not None)
@@ -168,9 +171,9 @@ def _existing(engine: Engine, new: NewImage) -> Image | None:
     return found if found.diff_ids == new.diff_ids else None
 
 
-def _new_image(bundle: Bundle, source: Store, base: Image) -> NewImage:
+def _new_image(bundle: Bundle, source: Store, base: Image, on: Base | None) -> NewImage:
     layers = tuple(
         NewLayer(descriptor, described, partial(source.open, descriptor))
         for descriptor, described in zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)
     )
-    return NewImage(image.build_config(bundle.metadata, bundle.digest), base.diff_ids, layers)
+    return NewImage(image.build_config(bundle.metadata, bundle.digest, on), base.diff_ids, layers)

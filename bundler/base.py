@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bundler.errors import BaseMismatchError
-from bundler.format import compatibility, image
+from bundler.format import artifact, compatibility, image
 from bundler.format.content import Digest
 from bundler.format.imagearchive import NewImage
-from bundler.format.metadata import Base, Platform
+from bundler.format.metadata import Base, Model, Platform
 from bundler.ports import Container, Engine, Image, Progress
 
 
@@ -85,10 +85,36 @@ def find(recorded: Base, engine: Engine, given: str | None) -> Image:
     )
 
 
+def find_version(model: Model, recorded: Base, engine: Engine, given: str | None) -> tuple[Image, Base | None]:
+    """The base by its layers, or else an image of the same title, version and vendor, described as the base that it becomes.
+
+    Raises `BaseMismatchError` when the given image, or every image here, says that it is something else.
+    """
+    candidates = [engine.image(given)] if given else list(engine.images())
+    for candidate in candidates:
+        if not compatibility.check(recorded, candidate.platform, candidate.diff_ids):
+            return candidate, None
+    same = [candidate for candidate in candidates if _is_version(model, candidate)]
+    if not same:
+        wanted = " ".join(part for part in (model.title, model.version, model.vendor) if part)
+        raise BaseMismatchError(
+            f"{given or 'no image here'} is {'not ' if given else ''}labelled as {wanted}",
+            hint="Bring the base of that version here.",
+        )
+    chosen = min(same, key=lambda candidate: candidate.names)
+    return chosen, _describe(chosen)
+
+
 def image_with(engine: Engine, diff_ids: Sequence[Digest], platform: Platform) -> Image | None:
     """An image of the engine that consists of exactly these layers; rather a clean one than one that we made."""
     found = [candidate for candidate in engine.images() if candidate.diff_ids == tuple(diff_ids) and candidate.platform == platform]
     return min(found, key=lambda candidate: (image.LABEL_DIGEST in candidate.labels, candidate.names), default=None)
+
+
+def _is_version(model: Model, candidate: Image) -> bool:
+    labels = candidate.labels
+    told = (labels.get(artifact.TITLE), labels.get(artifact.VERSION), labels.get(artifact.VENDOR) or None)
+    return told == (model.title, model.version, model.vendor) and image.LABEL_DIGEST not in labels
 
 
 def _given(container: Container, source: Image, wanted: Image, name: str) -> Base:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import typer
@@ -9,9 +10,19 @@ import typer
 from bundler.cli import options, parts
 
 
+class BaseMatch(Enum):
+    """How alike the base must be to the recorded one."""
+
+    exact = "exact"
+    version = "version"
+
+
 def apply(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     base: Annotated[str | None, typer.Option(metavar="IMAGE", help="The clean base image. Default: found by its layers.")] = None,
+    base_match: Annotated[
+        BaseMatch, typer.Option(help="Take only the very base, or one of the same title, version and vendor.")
+    ] = BaseMatch.exact,
     tag: Annotated[
         str | None,
         typer.Option(metavar="NAME:TAG", help="Name of the new image. Default: the base's name, version and the digest."),
@@ -43,9 +54,15 @@ def apply(
     with console.Terminal(quiet=quiet) as terminal:
         bundle = read_bundle(store)
         engine = parts.connect(host)
-        found = bases.find(bundle.metadata.base, engine, base)
+        recorded, on = bundle.metadata.base, None
+        if base_match is BaseMatch.version:
+            found, on = bases.find_version(bundle.metadata.model, recorded, engine, base)
+        else:
+            found = bases.find(recorded, engine, base)
+        if on:
+            terminal.warn(f"{found.id} is not the base of this bundle, only of the same version; nobody tested this pair")
         name = verb.choose_tag(tag, bundle, found, engine, force=force)
-        result = verb.apply(bundle, store, found, name, engine, LocalSpool(), terminal, dry_run=dry_run)
+        result = verb.apply(bundle, store, found, name, engine, LocalSpool(), terminal, dry_run=dry_run, on=on)
     base_name = found.names[0] if found.names else found.id
     if json:
         console.result_json(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bundler.errors import ModelError
 from bundler.format import paths
-from bundler.format.content import BLOCK, Readable
+from bundler.format.content import BLOCK, NOTHING, Readable
 from bundler.format.tar import Entry, Kind
 from bundler.ports import PathInfo
 
@@ -94,7 +94,7 @@ class DirectReader:
                     known.add(above)
                     with _changes(above), self._parent(above) as (directory, name):
                         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                    yield _entry(above, found, Kind.DIRECTORY), _NOTHING
+                    yield _entry(above, found, Kind.DIRECTORY), NOTHING
             with _changes(export), self._parent(export) as (directory, name):
                 yield from _walk(directory, name, export, {})
 
@@ -123,22 +123,22 @@ def _walk(directory: int, name: bytes, path: str, seen: dict[tuple[int, int], st
     if found.st_nlink > 1:
         first = seen.setdefault((found.st_dev, found.st_ino), path)
         if first != path:
-            yield _entry(path, found, Kind.HARD_LINK, target=first), _NOTHING
+            yield _entry(path, found, Kind.HARD_LINK, target=first), NOTHING
             return
     if kind is Kind.SYMLINK:
-        yield _entry(path, found, kind, target=_target(directory, name, path)), _NOTHING
+        yield _entry(path, found, kind, target=_target(directory, name, path)), NOTHING
     elif kind is Kind.FILE:
         with _File(directory, name, path, found) as file:
             yield file.entry, file
             file.check_end()
     else:
-        yield _entry(path, found, kind), _NOTHING
+        yield _entry(path, found, kind), NOTHING
 
 
 def _walk_directory(
     directory: int, name: bytes, path: str, found: os.stat_result, seen: dict[tuple[int, int], str]
 ) -> Generator[tuple[Entry, Readable]]:
-    yield _entry(path, found, Kind.DIRECTORY), _NOTHING
+    yield _entry(path, found, Kind.DIRECTORY), NOTHING
     with _changes(path):
         descriptor = os.open(name, _WALK, dir_fd=directory)
     try:
@@ -180,17 +180,6 @@ class _File:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
-
-
-class _Nothing:
-    """The content of an entry that has none."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        del size
-        return b""
-
-
-_NOTHING = _Nothing()
 
 
 def _entry(path: str, found: os.stat_result, kind: Kind, *, size: int = 0, target: str = "", capability: bytes = b"") -> Entry:

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from bundler.errors import IntegrityError, ModelError
 from bundler.format import paths, tar
-from bundler.format.content import Readable
+from bundler.format.content import NOTHING, Readable
 from bundler.ports import PathInfo
 
 OpenTar = Callable[[str], AbstractContextManager[Readable]]
@@ -95,7 +95,7 @@ class ExportReader:
     ) -> Generator[tuple[tar.Entry, Readable]]:
         known = first_names.setdefault((export, entry.target), entry.path)
         if known != entry.path:
-            yield replace(entry, target=known), _Nothing()
+            yield replace(entry, target=known), NOTHING
             return
         with self._open("/") as stream:
             for original, content in tar.read(stream):
@@ -103,14 +103,6 @@ class ExportReader:
                     yield replace(original, path=entry.path), content
                     return
         raise IntegrityError(f"{entry.target!r}, which {entry.path!r} is linked to, is not there")
-
-
-class _Nothing:
-    """The content of an entry that has none."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        del size
-        return b""
 
 
 def _broken(what: str, error: IntegrityError) -> ModelError:

@@ -172,6 +172,18 @@ class VerifyingReader(io.RawIOBase):
         super().close()
 
 
+class _Nothing:
+    """A `Readable` at its end."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        del size
+        return b""
+
+
+NOTHING = _Nothing()
+"""The content of whatever has none."""
+
+
 class HashingWriter:
     """Passes bytes on to ``target`` and keeps their sha256 and count."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bundler.format.content import Digest
@@ -30,8 +31,13 @@ LABEL_DIGEST = LABEL_PREFIX + "digest"
 LABEL_CHAIN_ID = LABEL_PREFIX + "base.chain-id"
 LABEL_BASE_NAME = LABEL_PREFIX + "base.name"
 LABEL_BASE_LAYERS = LABEL_PREFIX + "base.layers"
+LABEL_MATCH = LABEL_PREFIX + "base.match"
+"""Says ``version`` in an image whose base has the version that the bundle was made on, but other content."""
+
 LABEL_LINEAGE = LABEL_PREFIX + "lineage"
 LABEL_IMAGE_LAYERS = LABEL_PREFIX + "image.layers"
+
+_LINEAGE = re.compile(r"(sha256:[0-9a-f]{64}@[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z ?)*")
 
 
 def chain_id(diff_ids: Sequence[Digest]) -> Digest:
@@ -68,7 +74,10 @@ def lineage(labels: Mapping[str, str], diff_ids: Sequence[Digest]) -> tuple[Ance
     """The bundles that an image came from, newest first; none where our labels are missing or not believed."""
     if clean_layers(labels, diff_ids) is None:
         return ()
-    pairs = (item.partition("@") for item in labels.get(LABEL_LINEAGE, "").split())
+    line = labels.get(LABEL_LINEAGE, "")
+    if not _LINEAGE.fullmatch(line):
+        return ()
+    pairs = (item.partition("@") for item in line.split())
     return tuple(Ancestor(digest=Digest.parse(digest), created=created) for digest, _, created in pairs)
 
 
@@ -78,13 +87,19 @@ def clean_config(base: Base) -> bytes:
     return _canonical({**_platform(base.platform), "config": base.config, "rootfs": rootfs})
 
 
-def build_config(metadata: Metadata, bundle: Digest) -> bytes:
-    """The configuration of the new image: a function of the bundle alone, so every host gives the same digest."""
-    base = metadata.base
+def build_config(metadata: Metadata, bundle: Digest, on: Base | None = None) -> bytes:
+    """The configuration of the new image: a function of the bundle alone, so every host gives the same digest.
+
+    ``on`` is another base of the same version that takes the place of the recorded one; the new image
+    then has its settings, and those in which the source image differed from the recorded base.
+    """
+    base = on or metadata.base
     diff_ids = [*base.diff_ids, *(layer.diff_id for layer in metadata.layers)]
-    config = {key: value for key, value in base.config.items() if key not in SETTINGS}
-    config |= {key: metadata.image[key] for key in SETTINGS if key in metadata.image}
-    config["Labels"] = config.get("Labels", {}) | {
+    config = _overlay(base.config, metadata.base.config, metadata.image, SETTINGS)
+    labels, recorded, wanted = (part.get("Labels", {}) for part in (base.config, metadata.base.config, metadata.image))
+    config["Labels"] = _overlay(labels, recorded, wanted, {*recorded, *wanted})
+    config["Labels"] |= {LABEL_MATCH: "version"} if on else {}
+    config["Labels"] |= {
         LABEL_DIGEST: str(bundle),
         LABEL_CHAIN_ID: str(base.chain_id),
         LABEL_BASE_NAME: base.names[0] if base.names else "",
@@ -106,6 +121,12 @@ def build_config(metadata: Metadata, bundle: Digest) -> bytes:
             "history": history,
         }
     )
+
+
+def _overlay(base: Mapping[str, Any], recorded: Mapping[str, Any], image: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """What a base says, changed in those ``keys`` in which an image differs from the base that is recorded for it."""
+    changed = {key for key in keys if recorded.get(key) != image.get(key)}
+    return {key: value for key, value in base.items() if key not in changed} | {key: image[key] for key in changed if key in image}
 
 
 def _platform(platform: Platform) -> dict[str, str]:

@@ -210,3 +210,17 @@ def test_a_given_base_must_be_one(here: Host) -> None:
     assert outcome.code == 10
     assert "was not built on it" in outcome.err
     here.must("push", "first", "based:1", "--base", MODEL)
+
+
+def test_a_base_of_the_same_version_but_other_content(here: Host, there: Host, tmp_path: Path) -> None:
+    first = here.run_script("first", ["/srv/state"], STATE_SETUP)
+    here.must("push", "first", str(tmp_path / "x.tar"))
+    there.api.commit(there.run_script("changed", []), "rebuilt", "1")
+    there.api.remove_container("changed", force=True)
+    apply = ["apply", str(tmp_path / "x.tar"), "--base", "rebuilt:1", "--tag", "matched:1"]
+    assert there.bundle(*apply).code == 10
+    outcome = there.must(*apply, "--base-match", "version")
+    assert "only of the same version" in outcome.err
+    copy = there.api.create_container("matched:1")["Id"]
+    assert there.tree(copy, "/srv/state") == here.tree(first, "/srv/state")
+    assert there.api.inspect_image("matched:1")["Config"]["Labels"]["fps.bundle.base.match"] == "version"

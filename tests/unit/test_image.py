@@ -106,3 +106,29 @@ def test_the_config_of_the_clean_base_is_of_its_layers_alone() -> None:
     config = json.loads(image.clean_config(BASE))
     assert config["rootfs"]["diff_ids"] == [str(diff_id) for diff_id in BASE.diff_ids]
     assert config["config"] == BASE.config
+
+
+def test_another_base_of_the_same_version_keeps_its_own_settings_but_those_that_were_changed() -> None:
+    recorded = BASE.model_copy(update={"config": {"Cmd": ["old"], "Env": ["A=1"], "Labels": {"theirs": "1", "both": "1"}}})
+    other = BASE.model_copy(
+        update={"diff_ids": (Digest.of(b"other"),), "config": {"Cmd": ["cuda"], "Env": ["A=2"], "Labels": {"both": "2"}}}
+    )
+    described = metadata(
+        LAYERS, base=recorded, image={"Cmd": ["mine"], "Env": ["A=1"], "Labels": {"theirs": "1", "both": "1", "mine": "1"}}
+    )
+    config = json.loads(image.build_config(described, BUNDLE, other))
+    assert config["config"]["Cmd"] == ["mine"]
+    assert config["config"]["Env"] == ["A=2"]
+    labels = config["config"]["Labels"]
+    assert {key: value for key, value in labels.items() if not key.startswith(image.LABEL_PREFIX)} == {"both": "2", "mine": "1"}
+    assert labels[image.LABEL_MATCH] == "version"
+    assert config["rootfs"]["diff_ids"][0] == str(Digest.of(b"other"))
+    assert image.LABEL_MATCH not in json.loads(image.build_config(described, BUNDLE))["config"]["Labels"]
+
+
+@pytest.mark.parametrize("line", ["x", "sha256:1@2026-01-01T00:00:00Z", f"{BUNDLE}@yesterday"])
+def test_a_lineage_that_is_none_is_not_believed(line: str) -> None:
+    labels = built()["config"]["Labels"]
+    diff_ids = [Digest.parse(digest) for digest in built()["rootfs"]["diff_ids"]]
+    assert image.lineage(labels, diff_ids)
+    assert image.lineage({**labels, image.LABEL_LINEAGE: line}, diff_ids) == ()

@@ -269,3 +269,22 @@ def test_what_is_no_bundle_is_passed_over_in_a_list() -> None:
     store.blobs[Digest.of(other)] = other
     store.tags["other"] = artifact.Descriptor.of(artifact.MANIFEST, other)
     assert [name for name, _ in transfer.list_bundles(store)] == ["1"]
+
+
+def test_a_base_of_the_same_version_is_taken_when_that_is_enough() -> None:
+    engine, source = FakeEngine(held=[held("rebuilt:1", 3)]), MemoryStore()
+    bundle(source)
+    found = transfer.read_bundle(source)
+    chosen, on = bases.find_version(found.metadata.model, found.metadata.base, engine, None)
+    assert chosen.names == ("rebuilt:1",)
+    assert on is not None
+    result = applying.apply(found, source, chosen, "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False, on=on)
+    assert len(engine.image("copy:1").diff_ids) == 4
+    assert engine.image("copy:1").labels[image.LABEL_MATCH] == "version"
+    assert result.image_id
+
+    assert bases.find_version(found.metadata.model, found.metadata.base, FakeEngine(), None)[1] is None
+    strangers = FakeEngine(held=[held("other:1", 3, config={"Labels": {artifact.TITLE: "Other"}})])
+    for given in (None, "other:1"):
+        with pytest.raises(BaseMismatchError, match=r"labelled as Model 1\.0"):
+            bases.find_version(found.metadata.model, found.metadata.base, strangers, given)
