@@ -94,10 +94,14 @@ def push(
         local = spool.add(kept, bundle.manifest)
     if isinstance(target, LocalReference):
         return PushResult(bundle, local.where, 0, captured.paused, False, forgotten)
+    go_on = f"The captured state is kept. To go on without the model: fps-bundle copy {kept} {target.where}"
     try:
         result = transfer.copy(local, target, progress, bundle)
     except BundlerError as error:
-        error.hint = f"The captured state is kept. To go on without the model: fps-bundle copy {kept} {target.where}"
+        error.hint = go_on
+        raise
+    except KeyboardInterrupt:
+        progress.warn(go_on)
         raise
     spool.forget(kept)
     return PushResult(bundle, target.where, result.sent, captured.paused, False, forgotten)

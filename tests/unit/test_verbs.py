@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from bundles import BASE, bundle
@@ -288,3 +289,17 @@ def test_a_base_of_the_same_version_is_taken_when_that_is_enough() -> None:
     for given in (None, "other:1"):
         with pytest.raises(BaseMismatchError, match=r"labelled as Model 1\.0"):
             bases.find_version(found.metadata.model, found.metadata.base, strangers, given)
+
+
+def test_an_interrupted_transfer_says_how_to_go_on() -> None:
+    class Interrupting(MemoryStore):
+        def upload(self, name: str) -> NoReturn:  # noqa: ARG002 - as the port has it
+            raise KeyboardInterrupt
+
+    engine, progress = FakeEngine(files=tree(file("/s/f"))), RecordingProgress()
+    with pytest.raises(KeyboardInterrupt):
+        pushing.push(engine.one, engine, ScriptedModel("/s"), LocalSpool(), Interrupting(), progress, OPTIONS)
+    command = progress.warnings[-1].partition("fps-bundle copy ")[2].split()[0]
+    kept = reference.parse(command)
+    assert isinstance(kept, reference.LocalReference)
+    assert transfer.read_bundle(LocalStore(kept)).digest == kept.digest
