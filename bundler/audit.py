@@ -21,12 +21,13 @@ class Forgotten:
 def find_forgotten(container: Container, plan: Plan, engine: Engine) -> tuple[Forgotten, ...]:
     """The topmost changed paths that no export holds, as the engine's comparison with the image gives them."""
     changes = engine.changes(container)
-    silent = {path for path, change in changes.items() if change == "changed" and _is_above(path, changes)}
+    # A directory changes when something in it does, which is told for itself.
+    above = {directory for path in changes for directory in paths.ancestors(path)}
 
     def concerns_nobody(path: str) -> bool:
-        exported = any(paths.is_within(path, top) or paths.is_within(top, path) for top in plan.topmost)
-        mounted = any(paths.is_within(path, mount) or paths.is_within(mount, path) for mount in container.mounts)
-        return exported or mounted or path in silent or path in ENGINE_FILES or paths.is_within(path, "/dev")
+        ours_or_mounted = any(paths.overlap(path, other) for other in (*plan.topmost, *container.mounts))
+        silent = changes[path] == "changed" and path in above
+        return ours_or_mounted or silent or path in ENGINE_FILES or paths.is_within(path, "/dev")
 
     found: list[Forgotten] = []
     for path in sorted(changes, key=paths.sort_key):
@@ -34,8 +35,3 @@ def find_forgotten(container: Container, plan: Plan, engine: Engine) -> tuple[Fo
         if not concerns_nobody(path) and not below_last:
             found.append(Forgotten(path, changes[path], engine.size(container, path)))
     return tuple(found)
-
-
-def _is_above(path: str, changes: dict[str, str]) -> bool:
-    """Whether a directory changed only because something in it did."""
-    return any(other != path and paths.is_within(other, path) for other in changes)

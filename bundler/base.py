@@ -46,10 +46,9 @@ def of_container(container: Container, source: Image, given: str | None, engine:
 
 @contextmanager
 def at_hand(clean: Base, source: Image, engine: Engine, progress: Progress) -> Iterator[Image]:
-    """The clean base as an image of the engine; where it is gone, made again out of the leading layers of ``source``."""
-    found = image_with(engine, clean.diff_ids, clean.platform)
-    if found:
-        yield found
+    """The base that `of_container` found, as an image; where none was left, made again out of the leading layers of ``source``."""
+    if clean.image_id:
+        yield engine.image(clean.image_id)
         return
     progress.stage("making the clean base again out of the image's leading layers")
     rebuilt = engine.load(NewImage(image.clean_config(clean), tuple(clean.diff_ids), ()), source, progress)

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bundler.errors import ModelError, disk_errors
 from bundler.format import metadata as meta
@@ -99,7 +99,7 @@ def capture(
             if plan(container, reader, exports) != planned:
                 raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
             captured = _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
-            return Captured(**{**vars(captured), "paused": time.monotonic() - started})
+            return replace(captured, paused=time.monotonic() - started)
 
 
 @contextmanager
@@ -204,7 +204,7 @@ def _tell_what_stays(counts: Mapping[str, ExportCount], container: Container, pr
         if not any(paths.is_within(target, top) for top in counts):
             progress.warn(f"{paths.encode(path)} is a symbolic link; what it points to, {paths.encode(target)}, is not exported")
     for mount, kind in container.mounts.items():
-        if kind != "tmpfs" and any(paths.is_within(mount, top) or paths.is_within(top, mount) for top in counts):
+        if kind != "tmpfs" and any(paths.overlap(mount, top) for top in counts):
             progress.warn(
                 f"{mount} is a {kind}: its content is in the bundle, but a mount there hides it when the new image is run"
             )

@@ -126,12 +126,10 @@ class DockerEngine:
         return mended
 
     def reader(self, container: Container, exports: Sequence[str], wanted: str) -> Reader:
-        mounted = any(
-            paths.is_within(mount, export) or paths.is_within(export, mount) for export in exports for mount in container.mounts
-        )
-        direct = DirectReader.of(container.id, partial(self._process, container.id)) if self._is_local else None
-        if direct and wanted in ("auto", "direct"):
-            return direct
+        if wanted != "api" and self._is_local:
+            direct = DirectReader.of(container.id, partial(self._process, container.id))
+            if direct:
+                return direct
         if wanted == "direct":
             raise ModelError(
                 f"the files of {container.name} cannot be read directly",
@@ -139,7 +137,7 @@ class DockerEngine:
             )
         if not self._is_podman:
             return ArchiveReader(partial(self._stat, container.id), partial(self._open_archive, container.id))
-        if mounted:
+        if any(paths.overlap(mount, export) for export in exports for mount in container.mounts):
             raise ModelError(
                 f"{self._info.name} cannot give the mounts of {container.name} unchanged",
                 hint="Run this as root on the engine's own host, where they can be read directly.",

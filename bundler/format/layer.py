@@ -135,11 +135,11 @@ def _fault(entry: tar.Entry, privileged: Set[str]) -> str:
         return "which is not a clean path"
     if entry.kind is tar.Kind.HARD_LINK and not paths.is_clean(entry.target):
         return "a hard link to what is not a clean path"
-    name = entry.path.rpartition("/")[2]
+    directory, _, name = entry.path.rpartition("/")
     if name.startswith(tar.WHITEOUT):
         deleted = name.removeprefix(tar.WHITEOUT)
-        whiteout = tar.Entry(path=entry.path, kind=tar.Kind.FILE, mode=0, uid=0, gid=0, mtime=0)
-        if entry != whiteout or not paths.is_clean(f"/{deleted}") or deleted.startswith(tar.WHITEOUT):
+        expected = tar.whiteout(f"{directory}/{deleted}")
+        if entry != expected or not paths.is_clean(f"/{deleted}") or deleted.startswith(tar.WHITEOUT):
             return "a whiteout of another form than ours"
     # Engines give the mode and capability of a hard link's entry to the file that it shares.
     named = {tar.Kind.FILE: entry.path, tar.Kind.HARD_LINK: entry.target}.get(entry.kind)

@@ -13,7 +13,7 @@ from bundler.errors import ModelError
 from bundler.format import metadata, paths
 from bundler.format.content import Descriptor, Readable
 from bundler.format.layer import Blob, LayerWriter
-from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged
+from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged, whiteout
 
 BIG = 64 << 20
 MAX_BIG_LAYERS = 64
@@ -101,11 +101,10 @@ class Packer:
 
     def remove(self, path: str) -> None:
         """Delete a path of the base; comes after all entries (OCI image spec, layer.md, "Whiteouts")."""
-        directory, _, name = path.rpartition("/")
         self._open_directories = []
         layer = self._last_layer()
         self._add_ancestors(layer, path)
-        layer.add(Entry(path=f"{directory}/{WHITEOUT}{name}", kind=Kind.FILE, mode=0, uid=0, gid=0, mtime=0))
+        layer.add(whiteout(path))
 
     def finish(self) -> tuple[list[Descriptor], list[metadata.Layer]]:
         """End all layers; gives their descriptors and descriptions in the order in which they are applied."""

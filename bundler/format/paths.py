@@ -53,6 +53,11 @@ def is_within(path: str, top: str) -> bool:
     return path == top or path.startswith(top.rstrip("/") + "/")
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether one of two paths is the other or lies below it."""
+    return is_within(one, other) or is_within(other, one)
+
+
 def is_clean(path: str) -> bool:
     """Whether a path is absolute, below the root, and has no part that is empty, ``.`` or ``..``."""
     return path.startswith("/") and "\0" not in path and not any(part in ("", ".", "..") for part in path[1:].split("/"))

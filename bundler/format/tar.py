@@ -213,6 +213,12 @@ def _entry(block: bytes, records: dict[str, bytes]) -> Entry:
     )
 
 
+def whiteout(path: str) -> Entry:
+    """The entry that deletes a path of a lower layer."""
+    directory, _, name = path.rpartition("/")
+    return Entry(path=f"{directory}/{WHITEOUT}{name}", kind=Kind.FILE, mode=0, uid=0, gid=0, mtime=0)
+
+
 def is_privileged(entry: Entry) -> bool:
     """Whether a file gives rights to whoever runs it: setuid, setgid or a capability."""
     return bool(entry.mode & 0o6000 or entry.capability)
