@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 
-from bundler.errors import ModelError, disk_errors
+from bundler.errors import ModelError
 from bundler.format import metadata as meta
 from bundler.format import paths
 from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
 from bundler.format.removals import Listed, Removals
-from bundler.format.tar import Kind
 from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
+from bundler.unpaused import UnpausedReader
 
 ENGINE_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 """Files that the engine mounts over those of the image, for every container anew."""
@@ -87,30 +86,25 @@ def capture(
     """Read the exported paths into layers, and find out what the model has deleted out of its base.
 
     ``base`` is the clean base; it is listed before the model is paused. Raises `ModelError` when the
-    exported paths move in between, and with ``strict`` when something that is no state lies in them.
+    exported paths move in between, without ``pause`` when anything in them changes while it is read,
+    and with ``strict`` when something that is no state lies in them.
     """
     planned = plan(container, reader, exports)
     progress.stage("listing what the base image has there")
-    with _written_down(engine.listing(base, planned.topmost)) as listing:
-        if not pause:
-            return _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
-        with engine.paused(container):
-            started = time.monotonic()
-            if plan(container, reader, exports) != planned:
-                raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
-            captured = _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
-            return replace(captured, paused=time.monotonic() - started)
+    listing = engine.listing(base, planned.topmost)
 
+    def check_unmoved() -> None:
+        if plan(container, reader, exports) != planned:
+            raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
 
-@contextmanager
-def _written_down(listing: Iterator[Listed]) -> Iterator[Iterator[Listed]]:
-    """Take a whole listing in now, into a file, so that the model does not stand still for it later."""
-    with tempfile.TemporaryFile("w+", encoding="ascii") as file:
-        with disk_errors("the listing of the base"):
-            for listed in listing:
-                file.write(f"{listed.kind.value.decode()} {paths.encode(listed.path)}\n")
-            file.seek(0)
-        yield (Listed(paths.decode(line[2:-1]), Kind(line[:1].encode())) for line in file)
+    if not pause:
+        unpaused = UnpausedReader(reader, _hidden(container), check_unmoved, progress)
+        return _read(container, planned, listing, len(base.diff_ids), unpaused, spool, progress, strict=strict)
+    with engine.paused(container):
+        started = time.monotonic()
+        check_unmoved()
+        captured = _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
+        return replace(captured, paused=time.monotonic() - started)
 
 
 def _read(

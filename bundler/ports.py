@@ -103,7 +103,8 @@ class Engine(Protocol):
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         """Everything at and below these paths in a clean image, in walking order.
 
-        A path that the image has not, or has behind a symlink, has nothing.
+        A path that the image has not, or has behind a symlink, has nothing. All of it was gathered
+        before this returns, so that nobody waits for it while a model stands still.
         """
         ...
 

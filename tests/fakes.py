@@ -118,7 +118,6 @@ class FakeEngine:
     is_paused: bool = False
     pauses: int = 0
     reading: bool = False
-    listings: int = 0
     loads: list[NewImage] = field(default_factory=list)
 
     def info(self) -> EngineInfo:
@@ -167,13 +166,11 @@ class FakeEngine:
 
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         del base
-        self.listings += 1
-        try:
-            for path in sorted(self.base_files, key=paths.sort_key):
-                if any(paths.is_within(path, export) for export in exports):
-                    yield Listed(path, self.base_files[path][0].kind)
-        finally:
-            self.listings -= 1
+        assert not self.is_paused
+        found = sorted(self.base_files, key=paths.sort_key)
+        return iter(
+            [Listed(path, self.base_files[path][0].kind) for path in found if any(paths.is_within(path, top) for top in exports)]
+        )
 
     def image(self, name: str) -> Image:
         for held in self.held:

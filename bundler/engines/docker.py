@@ -14,14 +14,18 @@ from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import platformdirs
+
 from bundler import statefiles
 from bundler.engines import pause
 from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, NotFound, connect, errors, failure, refused, stream
 from bundler.engines.direct import DirectReader, Process
+from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader, ExportReader
 from bundler.errors import EngineError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import imagearchive, paths
 from bundler.format.content import Digest, Readable
+from bundler.format.image import chain_id as chain_id_of
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed
 from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader
@@ -164,6 +168,12 @@ class DockerEngine:
         return int(found["size"]) if found else 0
 
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
+        listings = Listings(platformdirs.user_cache_path("fps-bundle") / "listings")
+        chain_id = chain_id_of(base.diff_ids)
+        kept = listings.find(chain_id, exports)
+        return kept or listings.keep(chain_id, exports, self._look_through(base, exports))
+
+    def _look_through(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         with self._created(base) as container_id:
             stat = partial(self._stat, container_id)
             there = [export for export in exports if _stands_plainly(export, stat)]

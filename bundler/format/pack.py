@@ -63,7 +63,12 @@ class Packer:
         self.finished: list[Descriptor] = []
 
     def add_parent(self, entry: Entry) -> None:
-        """Take note of a directory above an export; it comes before what is in it."""
+        """Take note of a directory above an export; it comes before what is in it.
+
+        Raises `ModelError` for a link, which it has become since the export was looked for.
+        """
+        if entry.kind is not Kind.DIRECTORY:
+            raise ModelError(f"{paths.encode(entry.path)} changed while it was read", hint="Run the command again.")
         self.parents[entry.path] = entry
 
     def add(self, entry: Entry, content: Readable) -> None:

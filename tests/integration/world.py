@@ -55,6 +55,7 @@ class Host:
             "DOCKER_CONFIG": str(home / "docker"),
             "FPS_BUNDLE_STORE": str(home / "store"),
             "XDG_STATE_HOME": str(home / "state"),
+            "XDG_CACHE_HOME": str(home / "cache"),
         }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

@@ -1,0 +1,96 @@
+"""Reading a model that goes on working while it is read: everything twice, and the second time it must be the same.
+
+Each entry then was as it was captured from its first reading to its second, so that all of them
+were so together at the moment between the two: the capture is the state of that moment. Engines tell
+times in whole seconds; a change that follows the first reading shows in them, as the second one
+begins in a later second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import zip_longest
+
+from bundler.errors import ModelError, disk_errors
+from bundler.format import paths, tar
+from bundler.format.content import BLOCK, Readable
+from bundler.format.tar import Entry
+from bundler.ports import PathInfo, Progress, Reader
+
+A_LATER_SECOND = 1.05
+"""Seconds after which a clock of whole seconds has moved on, also one that is not quite like ours."""
+
+
+class UnpausedReader:
+    """A reader that lets no change pass: its walk ends with `ModelError` when a second walk gives anything else.
+
+    Paths that are ``ignored`` may change, as no capture takes them. ``between`` is called at the moment
+    that the capture is of.
+    """
+
+    def __init__(self, reader: Reader, ignored: Callable[[str], bool], between: Callable[[], None], progress: Progress) -> None:
+        self._reader = reader
+        self._ignored = ignored
+        self._between = between
+        self._progress = progress
+
+    def stat(self, path: str) -> PathInfo | None:
+        return self._reader.stat(path)
+
+    def entries(self, exports: Sequence[str]) -> Generator[tuple[Entry, Readable]]:
+        with tempfile.TemporaryFile("w+", encoding="ascii") as seen:
+            with closing(self._reader.entries(exports)) as entries:
+                for entry, content in entries:
+                    hashing = _Hashing(entry, content)
+                    yield entry, hashing
+                    if not self._ignored(entry.path):
+                        with disk_errors("the notes of what was read"):
+                            seen.write(_note(entry, hashing))
+            with disk_errors("the notes of what was read"):
+                seen.seek(0)
+            self._progress.stage("reading once more, to see that nothing changed")
+            time.sleep(A_LATER_SECOND)
+            self._between()
+            for first, second in zip_longest(seen, self._notes(exports), fillvalue=""):
+                if first != second:
+                    raise _changed(first or second)
+
+    def _notes(self, exports: Sequence[str]) -> Iterator[str]:
+        with closing(self._reader.entries(exports)) as entries:
+            for entry, content in entries:
+                if not self._ignored(entry.path):
+                    yield _note(entry, _Hashing(entry, content))
+
+
+class _Hashing:
+    """The content of an entry, hashed while it is read."""
+
+    def __init__(self, entry: Entry, content: Readable) -> None:
+        self._content = content
+        self._hash = hashlib.sha256(tar.encode(entry))
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._content.read(size)
+        self._hash.update(data)
+        return data
+
+    def digest(self) -> str:
+        """Of the entry and all of its content; what nobody read of it is read now."""
+        while self.read(BLOCK):
+            pass
+        return self._hash.hexdigest()
+
+
+def _note(entry: Entry, content: _Hashing) -> str:
+    return f"{content.digest()} {paths.encode(entry.path)}\n"
+
+
+def _changed(note: str) -> ModelError:
+    return ModelError(
+        f"{note[65:-1]} changed while it was read",
+        hint="Let the model stand still while it is read (without --no-pause), or run the command again.",
+    )
