@@ -82,9 +82,10 @@ class Engine(Protocol):
         ...
 
     def reader(self, container: Container, exports: Sequence[str], wanted: str) -> Reader:
-        """How to read a container for a capture: ``auto``, ``api`` or ``direct``.
+        """How to read a container for a capture: ``auto``, ``api``, ``direct`` or ``extended``.
 
-        Raises `ModelError` when the exports cannot be read in the way that is wanted.
+        Only ``extended``, which reads directly too, gives nanoseconds and user attributes. Raises
+        `ModelError` when the exports cannot be read in the way that is wanted.
         """
         ...
 

@@ -33,6 +33,9 @@ def push(
     export_timeout: Annotated[float, typer.Option(min=0, help="Seconds that the model may take to write its state.")] = 600,
     pause: Annotated[bool, typer.Option(help="Hold the model still while its files are read.")] = True,
     reader: Annotated[Reader, typer.Option(help="How to read the files; auto takes the direct way where it can.")] = Reader.auto,
+    extended: Annotated[
+        bool, typer.Option("--extended", help="Keep nanoseconds and user attributes too, which only the direct reader sees.")
+    ] = False,
     base: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="The clean base. Default: what the container was started from.")
     ] = None,
@@ -56,17 +59,27 @@ def push(
     from bundler import console, statefiles
     from bundler import endpoint as endpoints
     from bundler import push as verb
+    from bundler.errors import UsageError
     from bundler.format import paths, reference
     from bundler.models.grpc import GrpcModel
     from bundler.stores.local import LocalSpool
 
+    if extended and reader is Reader.api:
+        raise UsageError("--extended takes the direct reader", hint="Leave --reader away.")
     target = reference.parse(dest) if dest else None
     engine = parts.connect(host)
     found = engine.container(container)
     source = engine.image(found.image_id)
     target = target or verb.local_name(found, source)
     store = target if isinstance(target, reference.LocalReference) else parts.open_store(target, plain_http=plain_http)
-    chosen = verb.Options(pause=pause, reader=reader.value, base=base, strict=strict, audit=audit, host_name=host_name)
+    chosen = verb.Options(
+        pause=pause,
+        reader="extended" if extended else reader.value,
+        base=base,
+        strict=strict,
+        audit=audit,
+        host_name=host_name,
+    )
     with (
         console.Terminal(quiet=quiet) as terminal,
         statefiles.hold("container", found.id),

@@ -12,11 +12,11 @@ import os
 import stat as modes
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundler.errors import ModelError
-from bundler.format import paths
+from bundler.format import paths, tar
 from bundler.format.content import BLOCK, NOTHING, Readable
 from bundler.format.tar import Entry, Kind
 from bundler.ports import PathInfo
@@ -48,11 +48,12 @@ class Process:
 class DirectReader:
     """The files of a running container, as its own main process sees them."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, *, extended: bool = False) -> None:
         self._root = root
+        self._extended = extended
 
     @classmethod
-    def of(cls, container_id: str, process: Callable[[], Process | None]) -> DirectReader | None:
+    def of(cls, container_id: str, process: Callable[[], Process | None], *, extended: bool) -> DirectReader | None:
         """A reader, or None where the files cannot be seen exactly: another host, not root, a user namespace.
 
         The root directory is held open. It is the container's, because the engine named the same process
@@ -71,7 +72,7 @@ class DirectReader:
                 return None  # it has changed its root to somewhere below the container's
             root = os.open(home / "root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             if process() == before:
-                return cls(root)
+                return cls(root, extended=extended)
             os.close(root)
         return None
 
@@ -94,9 +95,9 @@ class DirectReader:
                     known.add(above)
                     with _changes(above), self._parent(above) as (directory, name):
                         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                    yield _entry(above, found, Kind.DIRECTORY), NOTHING
+                    yield _entry(above, found), NOTHING
             with _changes(export), self._parent(export) as (directory, name):
-                yield from _walk(directory, name, export, {})
+                yield from _Walk(extended=self._extended).entries(directory, name, export)
 
     @contextmanager
     def _parent(self, path: str) -> Iterator[tuple[int, bytes]]:
@@ -112,88 +113,89 @@ class DirectReader:
             os.close(descriptor)
 
 
-def _walk(directory: int, name: bytes, path: str, seen: dict[tuple[int, int], str]) -> Generator[tuple[Entry, Readable]]:
-    """An entry and all below it. ``seen`` has the first name of every inode that has several."""
-    with _changes(path):
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        kind = _KINDS[modes.S_IFMT(found.st_mode)]
-    if kind is Kind.DIRECTORY:
-        yield from _walk_directory(directory, name, path, found, seen)
-        return
-    if found.st_nlink > 1:
-        first = seen.setdefault((found.st_dev, found.st_ino), path)
-        if first != path:
-            yield _entry(path, found, Kind.HARD_LINK, target=first), NOTHING
-            return
-    if kind is Kind.SYMLINK:
-        yield _entry(path, found, kind, target=_target(directory, name, path)), NOTHING
-    elif kind is Kind.FILE:
-        with _File(directory, name, path, found) as file:
-            yield file.entry, file
-            file.check_end()
-    else:
-        yield _entry(path, found, kind), NOTHING
+class _Walk:
+    """The walk through one export: an entry and all below it."""
 
+    def __init__(self, *, extended: bool) -> None:
+        self._extended = extended
+        self._first: dict[tuple[int, int], Entry] = {}  # of every inode that has several names
 
-def _walk_directory(
-    directory: int, name: bytes, path: str, found: os.stat_result, seen: dict[tuple[int, int], str]
-) -> Generator[tuple[Entry, Readable]]:
-    yield _entry(path, found, Kind.DIRECTORY), NOTHING
-    with _changes(path):
-        descriptor = os.open(name, _WALK, dir_fd=directory)
-    try:
+    def entries(self, directory: int, name: bytes, path: str) -> Generator[tuple[Entry, Readable]]:
         with _changes(path):
-            _same(os.fstat(descriptor), found, path)
-            names = sorted(os.fsencode(child) for child in os.listdir(descriptor))  # noqa: PTH208 - of a descriptor
-        for child in names:
-            yield from _walk(descriptor, child, paths.join(path, paths.from_bytes(child)), seen)
-        with _changes(path):
-            if os.fstat(descriptor).st_mtime_ns != found.st_mtime_ns:
-                raise _changed(path)
-    finally:
-        os.close(descriptor)
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        entry = _entry(path, found)
+        if self._extended:
+            entry = replace(entry, nanoseconds=found.st_mtime_ns % 1_000_000_000)
+        first = self._first.get((found.st_dev, found.st_ino))
+        if first:
+            yield replace(first, path=path, kind=Kind.HARD_LINK, size=0, target=first.path), NOTHING
+        elif entry.kind is Kind.DIRECTORY:
+            with _opened(directory, name, path, found, _WALK) as descriptor:
+                yield self._with_xattrs(entry, descriptor), NOTHING
+                with _changes(path):
+                    names = sorted(os.fsencode(child) for child in os.listdir(descriptor))  # noqa: PTH208 - of a descriptor
+                for child in names:
+                    yield from self.entries(descriptor, child, paths.join(path, paths.from_bytes(child)))
+        elif entry.kind is Kind.FILE:
+            with _opened(directory, name, path, found, _READ) as descriptor:
+                entry = replace(entry, size=found.st_size, capability=_capability(descriptor, path))
+                yield self._noted(self._with_xattrs(entry, descriptor), found), _Content(descriptor, path)
+        elif entry.kind is Kind.SYMLINK:
+            yield self._noted(replace(entry, target=_target(directory, name, path)), found), NOTHING
+        else:
+            yield self._noted(entry, found), NOTHING
+
+    def _with_xattrs(self, entry: Entry, descriptor: int) -> Entry:
+        return replace(entry, xattrs=_user_xattrs(descriptor, entry.path)) if self._extended else entry
+
+    def _noted(self, entry: Entry, found: os.stat_result) -> Entry:
+        if found.st_nlink > 1:
+            self._first[found.st_dev, found.st_ino] = entry
+        return entry
 
 
-class _File:
-    """An open file of the state, that must stay as it was when it was found."""
+def _entry(path: str, found: os.stat_result) -> Entry:
+    """What stat(2) tells of an entry that all readers give."""
+    return Entry(
+        path=path,
+        kind=_KINDS[modes.S_IFMT(found.st_mode)],
+        mode=modes.S_IMODE(found.st_mode),
+        uid=found.st_uid,
+        gid=found.st_gid,
+        mtime=found.st_mtime_ns // 1_000_000_000,
+    )
 
-    def __init__(self, directory: int, name: bytes, path: str, found: os.stat_result) -> None:
+
+class _Content:
+    """What an open file holds."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
         self._path = path
-        self._found = found
-        with _changes(path):
-            self._descriptor = os.open(name, _READ, dir_fd=directory)
-            _same(os.fstat(self._descriptor), found, path)
-            self.entry = _entry(path, found, Kind.FILE, size=found.st_size, capability=_capability(self._descriptor))
 
     def read(self, size: int = -1, /) -> bytes:
         with _changes(self._path):
             return os.read(self._descriptor, size if size >= 0 else BLOCK)
 
-    def check_end(self) -> None:
-        with _changes(self._path):
-            now = os.fstat(self._descriptor)
-        if (now.st_size, now.st_mtime_ns) != (self._found.st_size, self._found.st_mtime_ns):
-            raise _changed(self._path)
 
-    def __enter__(self) -> _File:
-        return self
+@contextmanager
+def _opened(directory: int, name: bytes, path: str, found: os.stat_result, flags: int) -> Iterator[int]:
+    """What was found, opened; it must be that, and still be so after it was read."""
+    with _changes(path):
+        descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        _check(descriptor, found, path)
+        yield descriptor
+        _check(descriptor, found, path)
+    finally:
+        os.close(descriptor)
 
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
 
-
-def _entry(path: str, found: os.stat_result, kind: Kind, *, size: int = 0, target: str = "", capability: bytes = b"") -> Entry:
-    return Entry(
-        path=path,
-        kind=kind,
-        mode=modes.S_IMODE(found.st_mode),
-        uid=found.st_uid,
-        gid=found.st_gid,
-        mtime=found.st_mtime_ns // 1_000_000_000,
-        size=size,
-        target=target,
-        capability=capability,
-    )
+def _check(descriptor: int, found: os.stat_result, path: str) -> None:
+    with _changes(path):
+        now = os.fstat(descriptor)
+    if any(getattr(now, field) != getattr(found, field) for field in ("st_dev", "st_ino", "st_mode", "st_size", "st_mtime_ns")):
+        raise _changed(path)
 
 
 def _target(directory: int, name: bytes, path: str) -> str:
@@ -201,18 +203,33 @@ def _target(directory: int, name: bytes, path: str) -> str:
         return paths.from_bytes(os.readlink(name, dir_fd=directory))
 
 
-def _capability(descriptor: int) -> bytes:
-    try:
-        return os.getxattr(descriptor, CAPABILITY)
-    except OSError as error:
-        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
-            return b""
-        raise
+def _capability(descriptor: int, path: str) -> bytes:
+    with _changes(path):
+        try:
+            return os.getxattr(descriptor, CAPABILITY)
+        except OSError as error:
+            if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+                return b""
+            raise
 
 
-def _same(now: os.stat_result, found: os.stat_result, path: str) -> None:
-    if (now.st_dev, now.st_ino, modes.S_IFMT(now.st_mode)) != (found.st_dev, found.st_ino, modes.S_IFMT(found.st_mode)):
-        raise _changed(path)
+def _user_xattrs(descriptor: int, path: str) -> tuple[tuple[str, bytes], ...]:
+    with _changes(path):
+        try:
+            names = [
+                name for name in os.listxattr(descriptor) if name.startswith("user.") and not name.startswith(tar.OVERLAY_XATTR)
+            ]
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                return ()
+            raise
+        found = tuple((name, os.getxattr(descriptor, name)) for name in sorted(names))
+    if strange := [name for name, value in found if not tar.is_tellable(name, value)]:
+        raise ModelError(
+            f"no layer can hold the attribute {strange[0]!r} of {paths.encode(path)}, by its name or as it is empty",
+            hint="Have the model change it, or push without --extended.",
+        )
+    return found
 
 
 @contextmanager

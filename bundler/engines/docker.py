@@ -131,10 +131,10 @@ class DockerEngine:
 
     def reader(self, container: Container, exports: Sequence[str], wanted: str) -> Reader:
         if wanted != "api" and self._is_local:
-            direct = DirectReader.of(container.id, partial(self._process, container.id))
+            direct = DirectReader.of(container.id, partial(self._process, container.id), extended=wanted == "extended")
             if direct:
                 return direct
-        if wanted == "direct":
+        if wanted in ("direct", "extended"):
             raise ModelError(
                 f"the files of {container.name} cannot be read directly",
                 hint="That takes root on the engine's own host, and a container that runs there without a user namespace.",

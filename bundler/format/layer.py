@@ -141,6 +141,8 @@ def _fault(entry: tar.Entry, privileged: Set[str]) -> str:
         expected = tar.whiteout(f"{directory}/{deleted}")
         if entry != expected or not paths.is_clean(f"/{deleted}") or deleted.startswith(tar.WHITEOUT):
             return "a whiteout of another form than ours"
+    if not all(tar.is_tellable(name, value) for name, value in entry.xattrs):
+        return "with an attribute that is no state"
     # Engines give the mode and capability of a hard link's entry to the file that it shares.
     named = {tar.Kind.FILE: entry.path, tar.Kind.HARD_LINK: entry.target}.get(entry.kind)
     if named and tar.is_privileged(entry) and named not in privileged:

@@ -21,6 +21,10 @@ MAX_IMAGE_LAYERS = 120
 """Layers that an image may have; overlay2 takes 128 lower directories, and somebody may build on ours."""
 
 
+MAX_XATTRS = 512 << 10
+"""Bytes of extended attributes of one entry; they stand in its PAX header, and readers take no more than 1 MiB of that."""
+
+
 class ExportCount:
     """How much one export holds; ``links`` is the exported path itself when it is a symlink, with its target."""
 
@@ -133,6 +137,11 @@ class Packer:
                 hint="This is a fault of the engine or of fps-bundle; please report it.",
             )
         self._previous = key
+        if sum(len(name) + len(value) for name, value in entry.xattrs) > MAX_XATTRS:
+            raise ModelError(
+                f"{paths.encode(entry.path)!r} has more than {MAX_XATTRS} bytes of extended attributes",
+                hint="No layer can hold them. Have the model keep less there, or push without --extended.",
+            )
         if key[-1].startswith(WHITEOUT.encode()):
             raise ModelError(
                 f"{paths.encode(entry.path)!r} cannot be part of an image layer: names that begin with .wh. mean deletions there",
@@ -170,4 +179,4 @@ class Packer:
             if layer.lacks(path):
                 # Time 0, so that a new file beside a big one does not change the big one's layer;
                 # the true time of a directory of the state stands in the last layer, which wins.
-                layer.add(replace(inside.get(path) or self.parents[path], mtime=0))
+                layer.add(replace(inside.get(path) or self.parents[path], mtime=0, nanoseconds=0, xattrs=()))

@@ -9,6 +9,7 @@ two parsers cannot see two contents in it.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -21,11 +22,15 @@ RECORD = 512
 TRAILER = bytes(2 * RECORD)
 WHITEOUT = ".wh."
 """Begins the name of an entry that deletes (OCI image spec, layer.md, "Whiteouts")."""
+OVERLAY_XATTR = "user.overlay."
+"""Begins the attributes that overlayfs keeps for itself (kernel documentation, overlayfs.rst); they are never state."""
 MAX_HEADER = 1 << 20
 """Longest PAX header that is read, in bytes."""
 
-_CAPABILITY = "SCHILY.xattr.security.capability"
+_XATTR = "SCHILY.xattr."
+_CAPABILITY = _XATTR + "security.capability"
 _MAGIC = b"ustar\x0000"
+_SECOND = 1_000_000_000  # in nanoseconds
 _SHORT, _LONG = 8**7, 8**11  # first number that a field of 8 or 12 bytes cannot hold
 
 
@@ -50,8 +55,9 @@ STATE_KINDS = frozenset({Kind.FILE, Kind.HARD_LINK, Kind.SYMLINK, Kind.DIRECTORY
 class Entry:
     """One file system object: ``mode`` holds 12 permission bits, ``size`` bytes of content follow.
 
-    ``mtime`` is in whole seconds since 1970; ``target`` is the text of a symlink, or the path of
-    the entry that a hard link shares its content with.
+    ``mtime`` is in whole seconds since 1970, and ``nanoseconds`` come on top; ``target`` is the text of a
+    symlink, or the path of the entry that a hard link shares its content with. ``xattrs`` are extended
+    attributes of the ``user`` namespace, by name (xattr(7)).
     """
 
     path: str
@@ -63,6 +69,8 @@ class Entry:
     size: int = 0
     target: str = ""
     capability: bytes = b""
+    nanoseconds: int = 0
+    xattrs: tuple[tuple[str, bytes], ...] = ()
 
 
 def encode(entry: Entry) -> bytes:
@@ -82,8 +90,11 @@ def encode(entry: Entry) -> bytes:
     ):
         if not 0 <= number < limit:
             records[key] = b"%d" % number
+    if entry.nanoseconds:
+        records["mtime"] = _decimal(entry.mtime, entry.nanoseconds)
     if entry.capability:
         records[_CAPABILITY] = entry.capability
+    records.update((_XATTR + name, value) for name, value in sorted(entry.xattrs))
     if any(not _is_utf8(records[key]) for key in ("path", "linkpath") if key in records):
         records = {"hdrcharset": b"BINARY", **records}
     header = _ustar(
@@ -113,7 +124,7 @@ def read(stream: Readable, *, canonical: bool = False) -> Iterator[tuple[Entry, 
     Raises `IntegrityError` when the archive breaks off, has a header that cannot be trusted, or,
     with ``canonical``, is not byte for byte what `encode` writes.
     """
-    reader = _Reader(stream)
+    reader = _Reader(stream, extended=canonical)
     while True:
         raw, entry = reader.next_entry()
         if entry is None:
@@ -159,8 +170,11 @@ class Content(io.RawIOBase):
 
 
 class _Reader:
-    def __init__(self, stream: Readable) -> None:
+    """The headers of a tar; with ``extended`` also what only some readers of a file system see of an entry."""
+
+    def __init__(self, stream: Readable, *, extended: bool) -> None:
         self._stream = stream
+        self._extended = extended
 
     def next_entry(self) -> tuple[bytes, Entry | None]:
         """The bytes of the next header with its entry, or with None where the archive ends."""
@@ -168,14 +182,14 @@ class _Reader:
         if not any(block):
             return block, None
         if block[156:157] != b"x":
-            return block, _entry(block, {})
+            return block, _entry(block, {}, extended=self._extended)
         size = _octal(block, 124, 12)
         if size > MAX_HEADER:
             raise IntegrityError(f"a PAX header is longer than {MAX_HEADER} bytes")
         _check(block)
         body = _exactly(self._stream, size + -size % RECORD)
         header = _exactly(self._stream, RECORD)
-        return block + body + header, _entry(header, _pax_records(body[:size]))
+        return block + body + header, _entry(header, _pax_records(body[:size]), extended=self._extended)
 
     def finish(self, *, canonical: bool) -> None:
         if any(_exactly(self._stream, RECORD)):
@@ -185,7 +199,7 @@ class _Reader:
                 raise IntegrityError("the archive goes on after its end")
 
 
-def _entry(block: bytes, records: dict[str, bytes]) -> Entry:
+def _entry(block: bytes, records: dict[str, bytes], *, extended: bool) -> Entry:
     _check(block)
     flag = block[156:157].replace(b"\0", b"0").replace(b"7", b"0")
     try:
@@ -198,6 +212,7 @@ def _entry(block: bytes, records: dict[str, bytes]) -> Entry:
     name = records.get("path") or (prefix + b"/" if prefix else b"") + _text(block, 0, 100)
     target = records.get("linkpath") or _text(block, 157, 100)
     size = _number(records, "size", _octal(block, 124, 12))
+    mtime, nanoseconds = _time(records, _octal(block, 136, 12))
     if size < 0 or (size and kind is not Kind.FILE):
         raise IntegrityError(f"the entry {paths.encode(paths.from_bytes(name))!r} has an impossible size")
     return Entry(
@@ -206,10 +221,12 @@ def _entry(block: bytes, records: dict[str, bytes]) -> Entry:
         mode=_octal(block, 100, 8) & 0o7777,
         uid=_number(records, "uid", _octal(block, 108, 8)),
         gid=_number(records, "gid", _octal(block, 116, 8)),
-        mtime=_number(records, "mtime", _octal(block, 136, 12)),
+        mtime=mtime,
         size=size,
         target=("/" if kind is Kind.HARD_LINK else "") + paths.from_bytes(target) if kind in (Kind.HARD_LINK, Kind.SYMLINK) else "",
         capability=records.get(_CAPABILITY, b""),
+        nanoseconds=nanoseconds if extended else 0,
+        xattrs=_user_xattrs(records) if extended else (),
     )
 
 
@@ -222,6 +239,15 @@ def whiteout(path: str) -> Entry:
 def is_privileged(entry: Entry) -> bool:
     """Whether a file gives rights to whoever runs it: setuid, setgid or a capability."""
     return bool(entry.mode & 0o6000 or entry.capability)
+
+
+def is_tellable(name: str, value: bytes) -> bool:
+    """Whether an attribute of the ``user`` namespace is state, and a PAX header can tell it.
+
+    An empty value means there that the record does not count (POSIX.1-2001, pax, "pax Extended Header").
+    """
+    plain = name.isascii() and name.isprintable() and "=" not in name
+    return bool(value) and plain and len(name) > len("user.") and name.startswith("user.") and not name.startswith(OVERLAY_XATTR)
 
 
 def reroot(entry: Entry, old: str, new: str) -> Entry:
@@ -271,15 +297,32 @@ def _pax_records(body: bytes) -> dict[str, bytes]:
 
 
 def _number(records: dict[str, bytes], key: str, default: int) -> int:
-    """A PAX number, rounded down: engines send fractions of seconds."""
-    value = records.get(key)
-    if value is None:
-        return default
-    whole, _, fraction = value.partition(b".")
     try:
-        return int(whole) - (1 if value.startswith(b"-") and fraction.strip(b"0") else 0)
+        return int(records.get(key, default))
     except ValueError:
         raise IntegrityError(f"a PAX header has no number for {key}") from None
+
+
+def _time(records: dict[str, bytes], default: int) -> tuple[int, int]:
+    """Whole seconds, rounded down, and the nanoseconds on top of them; ``-0.25`` is -1 and 750,000,000."""
+    found = re.fullmatch(rb"(-?\d+)(?:\.(\d*))?", records.get("mtime", b"%d" % default))
+    if not found:
+        raise IntegrityError("a PAX header has no number for mtime")
+    whole, fraction = found.groups(b"")
+    seconds, nanoseconds = int(whole), int(fraction[:9].ljust(9, b"0"))
+    return (seconds - 1, _SECOND - nanoseconds) if nanoseconds and whole.startswith(b"-") else (seconds, nanoseconds)
+
+
+def _decimal(seconds: int, nanoseconds: int) -> bytes:
+    """What `_time` reads, without zeros at the end."""
+    sign = b""
+    if seconds < 0:
+        sign, seconds, nanoseconds = b"-", -seconds - 1, _SECOND - nanoseconds
+    return (b"%b%d.%09d" % (sign, seconds, nanoseconds)).rstrip(b"0")
+
+
+def _user_xattrs(records: dict[str, bytes]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((key.removeprefix(_XATTR), records[key]) for key in sorted(records) if key.startswith(f"{_XATTR}user."))
 
 
 def _check(block: bytes) -> None:

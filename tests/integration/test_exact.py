@@ -224,3 +224,98 @@ def test_a_base_of_the_same_version_but_other_content(here: Host, there: Host, t
     copy = there.api.create_container("matched:1")["Id"]
     assert there.tree(copy, "/srv/state") == here.tree(first, "/srv/state")
     assert there.api.inspect_image("matched:1")["Config"]["Labels"]["fps.bundle.base.match"] == "version"
+
+
+CAPABLE_TWICE = """
+import os
+os.mkdir('/srv')
+with open('/srv/a', 'w') as file:
+    file.write('#!/bin/sh')
+os.link('/srv/a', '/srv/b')
+os.chown('/srv/a', 1000, 1000)
+os.chmod('/srv/a', 0o6755)
+os.setxattr('/srv/a', 'security.capability', bytes.fromhex('0100000200040000000000000000000000000000'))
+"""
+
+
+@pytest.mark.parametrize(("host", "reader"), [("here", "api"), ("here", "direct"), ("podman", "api"), ("podman", "direct")])
+def test_a_capable_file_with_two_names(request: pytest.FixtureRequest, there: Host, tmp_path: Path, host: str, reader: str) -> None:
+    source: Host = request.getfixturevalue(host)
+    first = source.run_script("first", ["/srv"], CAPABLE_TWICE)
+    source.must("push", "first", str(tmp_path / "x.tar"), "--reader", reader)
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "capable:1")
+    copy = there.tree(there.api.create_container("capable:1")["Id"], "/srv")
+    assert copy == source.tree(first, "/srv")
+    assert copy["srv/a"][8]
+
+
+EXTENDED = """
+import os
+os.makedirs('/srv/below')
+for number, name in enumerate(['/srv/file', '/srv/below/file']):
+    open(name, 'w').write(name)
+    os.setxattr(name, 'user.note', bytes(range(256))[::37])
+    os.setxattr(name, 'user.a.b c', b'=')
+os.setxattr('/srv/below', 'user.kind', b'directory')
+os.link('/srv/file', '/srv/again')
+os.symlink('file', '/srv/link')
+for number, name in enumerate(['/srv/link', '/srv/file', '/srv/below/file', '/srv/below', '/srv']):
+    os.utime(name, ns=(0, 1_700_000_000_123_456_789 + number), follow_symlinks=False)
+"""
+
+LOOK = """
+import os
+for directory, directories, files in os.walk('/srv'):
+    for path in sorted({directory, *(os.path.join(directory, name) for name in files)}):
+        found = os.lstat(path)
+        names = sorted(os.listxattr(path, follow_symlinks=False))
+        print(path, found.st_mtime_ns, [(name, os.getxattr(path, name, follow_symlinks=False)) for name in names])
+"""
+
+
+@pytest.mark.parametrize("pause", ["--pause", "--no-pause"])
+def test_extended_keeps_nanoseconds_and_user_attributes(here: Host, there: Host, podman: Host, tmp_path: Path, pause: str) -> None:
+    first = here.run_script("first", ["/srv"], EXTENDED)
+    here.must("push", "first", str(tmp_path / "x.tar"), "--extended", pause)
+    expected = here.execute(first, LOOK)
+    assert "123456790" in expected
+    assert "user.a.b c" in expected
+    for host in (there, podman):
+        host.must("apply", str(tmp_path / "x.tar"), "--tag", "extended:1")
+        assert host.output("extended:1", LOOK) == expected
+
+
+OTHER_ATTRIBUTES = """
+import os, struct
+os.mkdir('/srv')
+open('/srv/file', 'w').write('content')
+os.setxattr('/srv/file', 'user.note', b'x')
+acl = [(1, 6, -1), (2, 4, 1000), (4, 4, -1), (16, 4, -1), (32, 0, -1)]
+os.setxattr('/srv/file', 'system.posix_acl_access', struct.pack('<I', 2) + b''.join(struct.pack('<HHi', *entry) for entry in acl))
+"""
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_attributes_that_do_not_travel(here: Host, there: Host, tmp_path: Path, reader: str) -> None:
+    first = here.run_script("first", ["/srv"], OTHER_ATTRIBUTES)
+    here.must("push", "first", str(tmp_path / "x.tar"), "--reader", reader)
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "plain:1")
+    look = "import os; print(sorted(os.listxattr('/srv/file')), oct(os.stat('/srv/file').st_mode), open('/srv/file').read())"
+    assert here.execute(first, look) == "['system.posix_acl_access', 'user.note'] 0o100640 content\n"
+    assert there.output("plain:1", look) == "[] 0o100640 content\n"
+
+
+@pytest.mark.parametrize(("name", "value"), [("user.empty", ""), ("user.a=b", "x"), ("user.\u2603", "x")])
+def test_extended_refuses_an_attribute_that_no_layer_can_hold(here: Host, name: str, value: str) -> None:
+    setup = f"import os; os.mkdir('/srv'); os.setxattr('/srv', {name!r}, {value!r}.encode())"
+    here.run_script("first", ["/srv"], setup)
+    outcome = here.bundle("push", "first", "extended:1", "--extended")
+    assert outcome.code == 3, outcome.err
+    assert "no layer can hold the attribute" in outcome.err
+    here.must("push", "first", "extended:1")
+
+
+def test_extended_takes_the_direct_reader(here: Host) -> None:
+    outcome = here.bundle("push", "first", "--extended", "--reader", "api")
+    assert outcome.code == 2
+    assert "--reader" in outcome.err

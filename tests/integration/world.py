@@ -161,6 +161,17 @@ class Host:
                 )
         return found
 
+    def output(self, image: str, code: str) -> str:
+        """What Python code prints in a new container of an image."""
+        python = self.api.inspect_image(image)["Config"]["Cmd"][0]
+        container = self.api.create_container(image, [python, "-c", code], **self._with_network({}))["Id"]
+        self.api.start(container)
+        status = self.api.wait(container)["StatusCode"]
+        printed: str = self.api.logs(container).decode()
+        self.api.remove_container(container)
+        assert status == 0, printed
+        return printed
+
     def images(self) -> set[str]:
         return {image["Id"] for image in self.api.images()}
 
@@ -170,11 +181,18 @@ class Host:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 50051), 1):
                 return True
             return False
-        probe = "import socket; socket.create_connection(('127.0.0.1', 50051), 1)"
+        with contextlib.suppress(AssertionError):
+            self.execute(container, "import socket; socket.create_connection(('127.0.0.1', 50051), 1)")
+            return True
+        return False
+
+    def execute(self, container: str, code: str) -> str:
+        """Run Python code in a container; gives what it prints."""
         python = self.api.inspect_container(container)["Config"]["Cmd"][0]
-        execution = self.api.exec_create(container, [python, "-c", probe])["Id"]
-        self.api.exec_start(execution)
-        return bool(self.api.exec_inspect(execution)["ExitCode"] == 0)
+        execution = self.api.exec_create(container, [python, "-c", code])["Id"]
+        output: str = self.api.exec_start(execution).decode()
+        assert self.api.exec_inspect(execution)["ExitCode"] == 0, output
+        return output
 
     def paused(self, container: str) -> bool:
         return bool(self.api.inspect_container(container)["State"]["Paused"])

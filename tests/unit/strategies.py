@@ -16,6 +16,10 @@ names = (
 container_paths = st.lists(names, min_size=1, max_size=5).map(lambda parts: "/" + "/".join(parts))
 ids = st.one_of(st.integers(0, 70000), st.integers(2**21 - 2, 2**32 - 2))
 times = st.integers(-(2**33), 2**36)
+nanoseconds = st.one_of(st.sampled_from([0, 1, 500_000_000]), st.integers(0, 999_999_999))
+xattrs = st.dictionaries(
+    st.text("abc._ +%", min_size=1, max_size=40).map(lambda name: f"user.{name}"), st.binary(min_size=1, max_size=300), max_size=3
+).map(lambda found: tuple(sorted(found.items())))
 
 
 @st.composite
@@ -32,4 +36,6 @@ def entries(draw: st.DrawFn) -> Entry:
         size=draw(st.one_of(st.integers(0, 5000), st.integers(8**11 - 1, 8**12))) if kind is Kind.FILE else 0,
         target=draw(target),
         capability=draw(st.sampled_from([b"", b"\1\0\0\2\0\4\0\0\n=\0\xff"])) if kind is Kind.FILE else b"",
+        nanoseconds=draw(nanoseconds),
+        xattrs=draw(xattrs) if kind in (Kind.FILE, Kind.DIRECTORY) else (),
     )

@@ -75,6 +75,15 @@ def test_a_link_that_would_make_its_target_privileged_is_refused() -> None:
     verify(target, setuid, privileged=frozenset({"/s/f"}))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("user.overlay.opaque", b"y"), ("user.", b"y"), ("user.a\x07b", b"y"), ("user.empty", b"")]
+)
+def test_an_attribute_that_no_capture_takes_is_refused(name: str, value: bytes) -> None:
+    verify(file("/s", xattrs=(("user.mine", b"\0\xff=\n"),)))
+    with pytest.raises(IntegrityError, match="attribute that is no state"):
+        verify(file("/s", xattrs=((name, value),)))
+
+
 def test_directories_may_have_setgid_and_sticky() -> None:
     verify(directory("/s", mode=0o3777))
 

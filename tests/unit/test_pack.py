@@ -115,6 +115,20 @@ def test_a_name_that_means_a_deletion_is_refused() -> None:
         packed(MemoryStore(), tree(file("/s/.wh.x")), ["/s"])
 
 
+def test_more_attributes_than_a_header_holds_are_refused() -> None:
+    with pytest.raises(ModelError, match="extended attributes"):
+        packed(MemoryStore(), tree(file("/s/f", xattrs=(("user.a", bytes(pack.MAX_XATTRS)),))), ["/s"])
+
+
+def test_ancestors_of_a_big_file_have_no_times_and_attributes() -> None:
+    store = MemoryStore()
+    files = tree(directory("/s", nanoseconds=5, xattrs=(("user.a", b"1"),)), file("/s/big", BIG))
+    _, descriptors, layers = packed(store, files, ["/s"])
+    first, last = (read(store, *both)[0] for both in zip(descriptors, layers, strict=True))
+    assert (first.mtime, first.nanoseconds, first.xattrs) == (0, 0, ())
+    assert (last.nanoseconds, last.xattrs) == (5, (("user.a", b"1"),))
+
+
 def test_entries_out_of_order_are_refused() -> None:
     packer = pack.Packer(lambda: MemoryBlob(MemoryStore()), ["/s"], 1)
     for entry, data in (directory("/s"), file("/s/b")):

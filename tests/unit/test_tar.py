@@ -32,12 +32,20 @@ def test_what_is_written_is_read_again(entry: Entry) -> None:
     assert found == entry
 
 
+@given(entries())
+def test_what_engines_do_not_tell_is_not_read_out_of_their_archives(entry: Entry) -> None:
+    stream = io.BytesIO(tar.encode(entry) + b"x" * tar.RECORD)
+    found, _ = next(tar.read(stream))
+    assert found == replace(entry, nanoseconds=0, xattrs=())
+
+
 @given(entries().filter(lambda entry: entry.size < 8**11))
 def test_pythons_tarfile_reads_the_same(entry: Entry) -> None:
     with tarfile.open(fileobj=io.BytesIO(tar.encode(replace(entry, size=0)) + tar.TRAILER)) as opened:
         (info,) = opened
     assert "/" + info.name == entry.path
-    assert (info.mode, info.uid, info.gid, info.mtime) == (entry.mode, entry.uid, entry.gid, entry.mtime)
+    assert (info.mode, info.uid, info.gid) == (entry.mode, entry.uid, entry.gid)
+    assert info.mtime == pytest.approx(entry.mtime + entry.nanoseconds / 10**9, rel=1e-15, abs=1e-9)
     assert info.linkname == (entry.target[1:] if entry.kind is Kind.HARD_LINK else entry.target)
 
 
@@ -103,12 +111,35 @@ def test_fractions_of_seconds_are_rounded_down(mtime: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("mtime", "nanoseconds", "text"),
+    [(0, 1, "0.000000001"), (5, 250_000_000, "5.25"), (-1, 500_000_000, "-0.5"), (-2, 999_999_999, "-1.000000001"), (-2, 0, "-2")],
+)
+def test_nanoseconds_are_told_as_a_decimal_without_zeros_at_its_end(mtime: int, nanoseconds: int, text: str) -> None:
+    entry = replace(FILE, mtime=mtime, nanoseconds=nanoseconds, size=0)
+    assert f" mtime={text}\n".encode() in tar.encode(entry)
+    assert read(archive((entry, b"")))[0][0] == entry
+
+
+@pytest.mark.parametrize("mtime", ["5.250", "5.0", "5.", "-0", "05.5", "5.0000000001", "5.-5", "+5.5", "5e1"])
+def test_a_second_spelling_of_a_time_is_not_canonical(mtime: str) -> None:
+    entry = replace(FILE, mtime=5, nanoseconds=250_000_000, size=0)
+    whole = tar.encode(entry)
+    record = f"{len(mtime) + 10} mtime={mtime}\n".encode()
+    assert len(record) == len(mtime) + 10
+    header = bytearray(whole[:512])
+    header[124:136] = b"%011o\0" % len(record)
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:]) + 8 * 32)
+    with pytest.raises(IntegrityError):
+        read(bytes(header) + record + tar.padding(len(record)) + whole[1024:] + tar.TRAILER)
+
+
+@pytest.mark.parametrize(
     "records",
     [
         {"path": "a/file"},
         {"size": "5"},
         {"comment": "hello"},
-        {"SCHILY.xattr.user.x": "1"},
+        {"SCHILY.xattr.trusted.x": "1"},
         {"GNU.sparse.major": "1"},
         {"uid": "007"},
     ],
