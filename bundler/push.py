@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from bundler import base, transfer
@@ -14,7 +14,8 @@ from bundler.capture import Captured, capture, plan
 from bundler.errors import BundlerError, ModelError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
-from bundler.format.content import Descriptor
+from bundler.format.content import BLOCK, Descriptor, Digest
+from bundler.format.layer import decompressed
 from bundler.format.reference import LocalReference, image_name, image_tag
 from bundler.ports import Container, Engine, Image, Model, Progress, Spool, Store
 
@@ -84,6 +85,7 @@ def push(
             container, exports, base_image, engine, reader, spool, progress, pause=options.pause, strict=options.strict
         )
     with _dropped_on_failure(captured.descriptors, spool):
+        captured = _with_known_blobs(captured, spool)
         metadata = _metadata(container, source, clean, captured, engine, options)
         present = _already_there(metadata, target, spool)
         if present:
@@ -110,6 +112,33 @@ def push(
 def _kept_name(container: Container, source: Image, bundle: transfer.Bundle) -> LocalReference:
     """How a bundle is called while it is on its way to another store."""
     return LocalReference(local_name(container, source).name, digest=bundle.digest)
+
+
+def _with_known_blobs(captured: Captured, spool: Spool) -> Captured:
+    """Use again what the local store has of the same layers in another compression, by another version of this program."""
+    store = spool.open(LocalReference(""))
+    known: dict[Digest, list[Descriptor]] = {layer.diff_id: [] for layer in captured.layers}
+    with suppress(BundlerError):  # what is damaged there does not concern this bundle
+        for _, manifest in transfer.list_bundles(store):
+            for layer, blob in zip(transfer.read_bundle(store, manifest.descriptor).metadata.layers, manifest.layers, strict=True):
+                known.get(layer.diff_id, []).append(blob)
+    used = []
+    for layer, blob in zip(captured.layers, captured.descriptors, strict=True):
+        others = [] if blob in known[layer.diff_id] else known[layer.diff_id]
+        used.append(next((other for other in others if _is_sound(store, other, layer)), blob))
+    spool.drop([blob for blob in captured.descriptors if blob not in used])
+    return replace(captured, descriptors=used)
+
+
+def _is_sound(store: Store, blob: Descriptor, layer: meta.Layer) -> bool:
+    """Whether a blob really holds a layer that we have just made."""
+    try:
+        with store.open(blob) as stream, decompressed(stream, layer, store.where) as content:
+            while content.read(BLOCK):
+                pass
+            return not stream.read(1)
+    except BundlerError:
+        return False
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, con
 from bundler import push as pushing
 from bundler import transfer
 from bundler.errors import AuthorizationError, BundlerError, EngineError, IntegrityError, ModelError, NoSpaceError, StoreError
-from bundler.format import artifact, document, pack, reference
+from bundler.format import artifact, document, layer, pack, reference
 from bundler.format.content import Descriptor, Readable
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference
 from bundler.format.tar import Entry, Kind
@@ -294,3 +294,23 @@ def test_a_container_that_somebody_paused_is_not_resumed() -> None:
     engine = FakeEngine(one=container(paused=True))
     with pytest.raises(ModelError, match="paused by somebody else"), pushing.running(engine.one, engine, start=True):
         pass
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"damaged"])
+def test_a_layer_that_is_here_in_another_compression_is_used_again(
+    store: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
+) -> None:
+    monkeypatch.setattr(pack, "BIG", 100_000)
+    big = file("/s/big", b"0123456789" * 20_000)
+    with monkeypatch.context() as older:
+        older.setattr(layer, "LEVEL", 9)
+        before = push(FakeEngine(tree(directory("/s"), big, file("/s/x", b"1"))), "/s").bundle
+    first = before.manifest.layers[0]
+    if damage is not None:
+        path = store / "blobs" / "sha256" / first.digest.hex
+        path.write_bytes(damage + path.read_bytes()[len(damage) :] if damage else b"")
+    blobs = leftovers(store)
+    after = push(FakeEngine(tree(directory("/s"), big, file("/s/x", b"2"))), "/s", target=LocalReference("model", "2")).bundle
+    assert after.metadata.layers[0] == before.metadata.layers[0]
+    assert (after.manifest.layers[0] == first) == (damage is None)
+    assert len(leftovers(store)) - len(blobs) == (3 if damage is None else 4)
