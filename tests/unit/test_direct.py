@@ -1,0 +1,142 @@
+"""The direct reader sees what is there, and nothing else: no link is followed, no other process is taken for the container's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundler.engines import direct
+from bundler.engines.direct import DirectReader, Process
+from bundler.errors import ModelError
+
+SECRET = "not of the state"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The root of a container, beside something that is not in it."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text(SECRET)
+    root = tmp_path / "root"
+    (root / "s" / "deep").mkdir(parents=True)
+    for name in ("file", "deep/inner", "zz"):
+        (root / "s" / name).write_text("state")
+    return root
+
+
+def read(root: Path) -> dict[str, bytes]:
+    reader = DirectReader(os.open(root, os.O_RDONLY | os.O_DIRECTORY))
+    return {entry.path: content.read() for entry, content in reader.entries(["/s"])}
+
+
+def on(monkeypatch: pytest.MonkeyPatch, call: str, name: bytes, act: Callable[[], None], *, after: bool = False) -> None:
+    """Have something happen once, just before or after the reader makes a system call about a name."""
+    original = getattr(os, call)
+    waiting = [act]
+
+    def acting(path: Any, *arguments: Any, **more: Any) -> Any:
+        if path == name and waiting and not after:
+            waiting.pop()()
+        result = original(path, *arguments, **more)
+        if path == name and waiting and after:
+            waiting.pop()()
+        return result
+
+    monkeypatch.setattr(direct.os, call, acting)
+
+
+def test_a_tree_that_stands_still_is_read(root: Path) -> None:
+    assert read(root) == {"/s": b"", "/s/deep": b"", "/s/deep/inner": b"state", "/s/file": b"state", "/s/zz": b"state"}
+
+
+@pytest.mark.parametrize("name", ["file", "deep", "zz"])
+@pytest.mark.parametrize("target", ["outside", "outside/file", "/etc", "nowhere"])
+def test_what_becomes_a_link_between_two_looks_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str, target: str
+) -> None:
+    def swap() -> None:
+        (root / "s" / name).rename(root / "aside")
+        (root / "s" / name).symlink_to(root.parent / target)
+
+    on(monkeypatch, "open", name.encode(), swap)
+    with pytest.raises(ModelError, match=f"/s/{name} changed while it was read"):
+        read(root)
+
+
+@pytest.mark.parametrize("call", ["stat", "open"])
+def test_what_vanishes_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    on(monkeypatch, call, b"inner", (root / "s" / "deep" / "inner").unlink)
+    with pytest.raises(ModelError, match="/s/deep/inner changed while it was read"):
+        read(root)
+
+
+def test_another_file_of_the_same_name_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "other").write_text("other")
+    on(monkeypatch, "open", b"zz", lambda: (root / "other").rename(root / "s" / "zz"))
+    with pytest.raises(ModelError, match="/s/zz changed while it was read"):
+        read(root)
+
+
+def test_a_file_that_grows_while_it_is_open_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "open", b"zz", lambda: (root / "s" / "zz").write_text("state and more"), after=True)
+    with pytest.raises(ModelError, match="/s/zz changed while it was read"):
+        read(root)
+
+
+def test_a_link_in_place_of_a_parent_is_refused(root: Path) -> None:
+    (root / "s").rename(root / "aside")
+    (root / "s").symlink_to(root.parent / "outside")
+    reader = DirectReader(os.open(root, os.O_RDONLY | os.O_DIRECTORY))
+    with pytest.raises(ModelError, match="changed while it was read"):
+        list(reader.entries(["/s/file"]))
+    assert SECRET not in str(read(root))
+
+
+@pytest.fixture
+def marked() -> str:
+    """What a container's ID would be for the process of this test: a part of its mount table."""
+    return Path("/proc/self/mountinfo").read_text().split()[0]
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the files of another process")
+
+
+@needs_root
+def test_the_same_process_before_and_after_is_taken(marked: str) -> None:
+    assert DirectReader.of(marked, lambda: Process(os.getpid(), "now"), extended=False)
+
+
+@needs_root
+@pytest.mark.parametrize("second", [None, Process(os.getpid(), "later"), Process(1, "now")], ids=["gone", "restarted", "another"])
+def test_a_process_that_is_another_one_afterwards_is_not(marked: str, second: Process | None) -> None:
+    answers: Iterator[Process | None] = iter([Process(os.getpid(), "now"), second])
+    assert DirectReader.of(marked, lambda: next(answers), extended=False) is None
+
+
+def test_a_process_of_another_container_is_not() -> None:
+    assert DirectReader.of("c" * 64, lambda: Process(os.getpid(), "now"), extended=False) is None
+
+
+@pytest.mark.parametrize("process", [None, Process(0, ""), Process(2**22 + 1, "now")], ids=["stopped", "no number", "ended"])
+def test_a_container_that_does_not_run_is_not(marked: str, process: Process | None) -> None:
+    assert DirectReader.of(marked, lambda: process, extended=False) is None
+
+
+def test_who_is_not_root_reads_by_the_engine(marked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct.os, "geteuid", lambda: 1000)
+    assert DirectReader.of(marked, lambda: Process(os.getpid(), "now"), extended=False) is None
+
+
+@needs_root
+def test_a_process_in_a_user_namespace_is_not() -> None:
+    with subprocess.Popen(["unshare", "--user", "--map-root-user", "sleep", "60"]) as child:
+        while Path(f"/proc/{child.pid}/uid_map").read_text().split() == ["0", "0", "4294967295"]:
+            assert child.poll() is None
+        mark = Path(f"/proc/{child.pid}/mountinfo").read_text().split()[0]
+        assert DirectReader.of(mark, lambda: Process(child.pid, "now"), extended=False) is None
+        child.kill()
