@@ -48,12 +48,13 @@ def ensure(program: str, *packages: str) -> str:
 
 
 @contextmanager
-def private_engine() -> Iterator[str]:
-    """Run an engine with everything of its own; gives its address for ``DOCKER_HOST``."""
+def private_engine(*options: str) -> Iterator[str]:
+    """Run an engine with everything of its own, and further options of ``dockerd``; gives its address for ``DOCKER_HOST``."""
     dockerd = ensure("dockerd", "docker.io", "iptables")
     ensure("iptables", "iptables")
     ip = ensure("ip", "iproute2")
     root = Path(tempfile.mkdtemp(prefix="fps-engine-"))
+    root.chmod(0o711)  # with --userns-remap the engine's files belong to another user
     bridge = f"fps{secrets.token_hex(4)}"
     (root / "daemon.json").write_text("{}")  # not the one of an engine that is installed here
     process = None
@@ -71,6 +72,7 @@ def private_engine() -> Iterator[str]:
                     "--iptables=false",
                     "--ip6tables=false",
                     f"--config-file={root}/daemon.json",
+                    *options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -139,12 +139,12 @@ class DockerEngine:
                 f"the files of {container.name} cannot be read directly",
                 hint="That takes root on the engine's own host, and a container that runs there without a user namespace.",
             )
-        if not self._is_podman:
+        if not self._archives_change_owners:
             return ArchiveReader(partial(self._stat, container.id), partial(self._open_archive, container.id))
         if any(paths.overlap(mount, export) for export in exports for mount in container.mounts):
             raise ModelError(
                 f"{self._info.name} cannot give the mounts of {container.name} unchanged",
-                hint="Run this as root on the engine's own host, where they can be read directly.",
+                hint="Have the model keep its state out of mounts; or, without a user namespace, run this as root on the engine's host.",
             )
         return ExportReader(partial(self._stat, container.id), partial(self._open_export, container.id))
 
@@ -177,7 +177,7 @@ class DockerEngine:
         with self._created(base) as container_id:
             stat = partial(self._stat, container_id)
             there = [export for export in exports if _stands_plainly(export, stat)]
-            if self._is_podman:
+            if self._archives_change_owners:
                 reader: Reader = ExportReader(stat, partial(self._open_export, container_id))
             else:
                 reader = ArchiveReader(stat, partial(self._open_archive, container_id))
@@ -340,6 +340,12 @@ class DockerEngine:
     @property
     def _is_podman(self) -> bool:
         return self._info.image_store == "podman"
+
+    @cached_property
+    def _archives_change_owners(self) -> bool:
+        """Whether the archive of a path tells other owners than the container sees; that of the whole container is right."""
+        with errors("asking the engine what it is"):
+            return self._is_podman or "name=userns" in (self._api.info().get("SecurityOptions") or ())
 
     @cached_property
     def _is_local(self) -> bool:

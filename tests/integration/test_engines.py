@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from privateengine import private_engine
 from test_exact import DELETIONS
 from test_round_trip import STATE_SETUP
-from world import Host
+from world import MODEL, Host
 
 
 @pytest.fixture
@@ -43,3 +45,48 @@ def test_a_paused_podman_model_is_resumed(podman: Host) -> None:
     container = podman.run_script("first", ["/srv/state"], STATE_SETUP)
     podman.must("push", "first", "x:1")
     assert not podman.paused(container)
+
+
+@pytest.fixture
+def namespaced(here: Host, tmp_path: Path) -> Iterator[Host]:
+    """A host whose engine maps the users of its containers to others (dockerd's ``--userns-remap``)."""
+    tables = [Path("/etc/subuid"), Path("/etc/subgid")]
+    before = [table.read_text() if table.exists() else "" for table in tables]
+    for table, text in zip(tables, before, strict=True):
+        table.write_text(f"{text}daemon:300000:65536\n")
+    try:
+        with private_engine("--userns-remap=daemon") as address:
+            host = Host(address, tmp_path)
+            host.take_image(here, MODEL)
+            yield host
+            host.clean()
+    finally:
+        for table, text in zip(tables, before, strict=True):
+            table.write_text(text)
+
+
+OWNED = """
+import os
+os.mkdir('/srv')
+for owner in (0, 1, 1000, 65535):
+    open(f'/srv/{owner}', 'w').close(); os.chown(f'/srv/{owner}', owner, 65535 - owner)
+"""
+OWNERS = """
+import os
+for name in sorted(os.listdir('/srv')):
+    found = os.stat(f'/srv/{name}')
+    print(name, found.st_uid, found.st_gid)
+"""
+
+
+def test_a_user_namespace_does_not_change_owners(namespaced: Host, there: Host, tmp_path: Path) -> None:
+    first = namespaced.run_script("first", ["/srv"], OWNED)
+    outcome = namespaced.bundle("push", "first", "x:1", "--reader", "direct")
+    assert outcome.code == 3
+    assert "without a user namespace" in outcome.err
+    namespaced.must("push", "first", str(tmp_path / "x.tar"))
+    expected = namespaced.execute(first, OWNERS)
+    assert "65535 65535 0" in expected
+    for host in (there, namespaced):
+        host.must("apply", str(tmp_path / "x.tar"), "--tag", "owned:1")
+        assert host.output("owned:1", OWNERS) == expected
