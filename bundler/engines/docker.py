@@ -144,7 +144,7 @@ class DockerEngine:
         if any(paths.overlap(mount, export) for export in exports for mount in container.mounts):
             raise ModelError(
                 f"{self._info.name} cannot give the mounts of {container.name} unchanged",
-                hint="Have the model keep its state out of mounts; or, without a user namespace, run this as root on the engine's host.",
+                hint="Run this as root on the engine's own host, without a user namespace; or keep state out of mounts.",
             )
         return ExportReader(partial(self._stat, container.id), partial(self._open_export, container.id))
 

@@ -90,3 +90,14 @@ def test_a_user_namespace_does_not_change_owners(namespaced: Host, there: Host, 
     for host in (there, namespaced):
         host.must("apply", str(tmp_path / "x.tar"), "--tag", "owned:1")
         assert host.output("owned:1", OWNERS) == expected
+
+
+def test_mounts_that_an_engine_does_not_give_unchanged_are_refused(podman: Host) -> None:
+    options = {"host_config": {"Binds": ["kept:/srv/kept"]}}
+    podman.run_script("first", ["/srv"], "open('/srv/kept/file', 'w').close()", **options)
+    outcome = podman.bundle("push", "first", "x:1", "--reader", "api")
+    assert outcome.code == 3
+    assert "cannot give the mounts of first unchanged" in outcome.err
+    podman.must("push", "first", "x:1", "--reader", "direct")
+    podman.api.remove_container("first", force=True)
+    podman.api.remove_volume("kept")
