@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from bundler import transfer
-from bundler.errors import NotFoundError, UsageError
+from bundler import naming, transfer
+from bundler.errors import NotFoundError
 from bundler.format import image, layer, paths, reference
 from bundler.format.content import Digest
 from bundler.format.imagearchive import NewImage, NewLayer
@@ -61,44 +61,32 @@ def _apply(
     if dry_run:
         return ApplyResult(bundle, base, tag, new.config_digest, "", existing is not None)
     if existing:
-        previous = _name(engine, existing, tag)
+        previous = naming.give(engine, existing, tag)
         return ApplyResult(bundle, base, tag, new.config_digest, existing.id, True, previous)
     progress.stage(f"loading the new layers into {engine.info().name}", bundle.metadata.size)
     loaded = engine.load(new, base, progress)
     try:
-        previous = _name(engine, loaded, tag)
+        previous = naming.give(engine, loaded, tag)
     finally:
         engine.release(loaded)
     return ApplyResult(bundle, base, tag, new.config_digest, loaded.id, False, previous)
 
 
-def undo(tag: str, engine: Engine) -> Image:
-    """Swap a tag with the image that it named before the last apply; gives the image that it names now.
-
-    Raises `NotFoundError` when there is none.
-    """
-    current, previous = engine.image(tag), engine.image(_previous(tag))
-    engine.tag(previous, tag)
-    engine.tag(current, _previous(tag))
-    return previous
-
-
-def _name(engine: Engine, new: Image, tag: str) -> str:
-    """Give the new image its name; what had it stays reachable under the name that is returned."""
-    kept = ""
-    try:
-        holder = engine.image(tag)
-        if holder.id != new.id:
-            kept = _previous(tag)
-            engine.tag(holder, kept)
-    except NotFoundError:
-        pass  # the name is free
-    engine.tag(new, tag)
-    return kept
-
-
-def _previous(tag: str) -> str:
-    return f"{tag}-previous"
+@contextmanager
+def loaded(bundle: Bundle, source: Store, base: Image, engine: Engine, spool: Spool, progress: Progress) -> Iterator[Image]:
+    """A bundle on its base as an image without a name, which is gone after the block unless it was here already."""
+    with _at_hand(bundle, source, spool, progress) as local:
+        verify(bundle, local, progress)
+        new = _new_image(bundle, local, base, None)
+        existing = _existing(engine, new)
+        if existing:
+            yield existing
+            return
+        made = engine.load(new, base, progress)
+        try:
+            yield made
+        finally:
+            engine.release(made)
 
 
 def verify(bundle: Bundle, source: Store, progress: Progress) -> None:
@@ -131,22 +119,7 @@ def _at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) ->
 
 def choose_tag(wanted: str | None, bundle: Bundle, base: Image, engine: Engine, *, force: bool) -> str:
     """The name of the new image; raises `UsageError` for one that is no tag, or names an image that we did not make."""
-    if wanted is None:
-        return _default_tag(bundle, base)
-    parsed = reference.parse(wanted)
-    if not isinstance(parsed, reference.LocalReference | reference.RegistryReference) or parsed.digest:
-        raise UsageError(f"{wanted!r} is no name for an image", hint="Write NAME:TAG.")
-    tag = str(parsed)
-    try:
-        holder = engine.image(tag)
-    except NotFoundError:
-        return tag
-    if image.LABEL_DIGEST not in holder.labels and not force:
-        raise UsageError(
-            f"{tag} names an image that fps-bundle did not make",
-            hint="Choose another --tag, or take the name away from it with --force.",
-        )
-    return tag
+    return naming.check(wanted, engine, force=force) if wanted is not None else _default_tag(bundle, base)
 
 
 def _default_tag(bundle: Bundle, base: Image) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bundler.capture import ENGINE_FILES, Plan
+from bundler.capture import Plan
 from bundler.format import paths
+from bundler.mounts import ENGINE_FILES
 from bundler.ports import Container, Engine
 
 

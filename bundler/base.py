@@ -29,12 +29,13 @@ def of_container(container: Container, source: Image, given: str | None, engine:
             )
         clean = len(source.diff_ids)
     diff_ids = source.diff_ids[:clean]
-    found = source if clean == len(source.diff_ids) else image_with(engine, diff_ids, source.platform)
-    if found:
-        return _describe(found)
     recorded = source.labels.get(image.LABEL_BASE_NAME)
+    names = (recorded,) if recorded else ()
+    found = source if clean == len(source.diff_ids) else image_with(engine, diff_ids, source.platform, names)
+    if found:
+        return describe(found)
     return Base(
-        names=(recorded,) if recorded else (),
+        names=names,
         repo_digests=(),
         image_id="",
         platform=source.platform,
@@ -71,7 +72,7 @@ def find(recorded: Base, engine: Engine, given: str | None) -> Image:
             hint = f"The bundle was made on {names}. Without --base the right image is looked for."
             raise BaseMismatchError(f"{given} is not the base of this bundle", mismatches=mismatches, hint=hint)
         return found
-    if fitting := image_with(engine, recorded.diff_ids, recorded.platform):
+    if fitting := image_with(engine, recorded.diff_ids, recorded.platform, recorded.names):
         return fitting
     nearest = _nearest(recorded, engine)
     hint = f"Bring {names} here first (docker load or docker pull), then apply again."
@@ -101,33 +102,38 @@ def find_version(model: Model, recorded: Base, engine: Engine, given: str | None
             hint="Bring the base of that version here.",
         )
     chosen = min(same, key=lambda candidate: candidate.names)
-    return chosen, _describe(chosen)
+    return chosen, describe(chosen)
 
 
-def image_with(engine: Engine, diff_ids: Sequence[Digest], platform: Platform) -> Image | None:
-    """An image of the engine that consists of exactly these layers; rather a clean one than one that we made."""
+def image_with(engine: Engine, diff_ids: Sequence[Digest], platform: Platform, names: Sequence[str]) -> Image | None:
+    """An image that consists of exactly these layers: rather a clean one than one that we made, and rather one of these names."""
     found = [candidate for candidate in engine.images() if candidate.diff_ids == tuple(diff_ids) and candidate.platform == platform]
-    return min(found, key=lambda candidate: (image.LABEL_DIGEST in candidate.labels, candidate.names), default=None)
+    return min(
+        found,
+        key=lambda candidate: (image.is_ours(candidate.labels), not set(names) & set(candidate.names), candidate.names),
+        default=None,
+    )
 
 
 def _is_version(model: Model, candidate: Image) -> bool:
     labels = candidate.labels
     told = (labels.get(artifact.TITLE), labels.get(artifact.VERSION), labels.get(artifact.VENDOR) or None)
-    return told == (model.title, model.version, model.vendor) and image.LABEL_DIGEST not in labels
+    return told == (model.title, model.version, model.vendor) and not image.is_ours(labels)
 
 
 def _given(container: Container, source: Image, wanted: Image, name: str) -> Base:
     if wanted.platform != source.platform or source.diff_ids[: len(wanted.diff_ids)] != wanted.diff_ids:
-        described = _describe(wanted)
+        described = describe(wanted)
         raise BaseMismatchError(
             f"{name} is not the base of {container.name}: its image was not built on it",
             mismatches=compatibility.check(described, source.platform, source.diff_ids[: len(wanted.diff_ids)]),
             hint="Without --base the image that the container was started from is the base.",
         )
-    return _describe(wanted)
+    return describe(wanted)
 
 
-def _describe(found: Image) -> Base:
+def describe(found: Image) -> Base:
+    """An image of the engine as the clean base that it is."""
     return Base(
         names=found.names,
         repo_digests=found.repo_digests,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -13,11 +13,9 @@ from bundler.format import paths
 from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
 from bundler.format.removals import Listed, Removals
+from bundler.mounts import ENGINE_FILES, hidden, on_tmpfs
 from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
 from bundler.unpaused import UnpausedReader
-
-ENGINE_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
-"""Files that the engine mounts over those of the image, for every container anew."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def plan(container: Container, reader: Reader, exports: Sequence[str]) -> Plan:
     resolved = {path: paths.resolve(path, read_link) for path in exports}
     paths.check_exports(resolved.values())
     _refuse(
-        [path for path, where in resolved.items() if any(paths.is_within(where, mount) for mount in _tmpfs(container))],
+        [path for path, where in resolved.items() if on_tmpfs(container, where)],
         "lie on a tmpfs, which is gone when the container stops",
         "Have the model keep its state on a disk.",
     )
@@ -98,7 +96,7 @@ def capture(
             raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
 
     if not pause:
-        unpaused = UnpausedReader(reader, _hidden(container), check_unmoved, progress)
+        unpaused = UnpausedReader(reader, hidden(container), check_unmoved, progress)
         return _read(container, planned, listing, len(base.diff_ids), unpaused, spool, progress, strict=strict)
     with engine.paused(container):
         started = time.monotonic()
@@ -118,16 +116,16 @@ def _read(
     *,
     strict: bool,
 ) -> Captured:
-    hidden = _hidden(container)
+    is_hidden = hidden(container)
     packer = Packer(spool.new_blob, planned.topmost, base_layers)
-    removals = Removals(listed for listed in listing if not hidden(listed.path))
+    removals = Removals(listed for listed in listing if not is_hidden(listed.path))
     try:
         progress.stage(f"reading {len(planned.topmost)} exported paths")
         with closing(reader.entries(planned.topmost)) as entries:
             for entry, content in entries:
                 if not any(paths.is_within(entry.path, top) for top in planned.topmost):
                     packer.add_parent(entry)
-                elif hidden(entry.path):
+                elif is_hidden(entry.path):
                     packer.skip(entry.path)
                 else:
                     removals.saw(entry)
@@ -158,16 +156,6 @@ def _read(
         privileged=tuple(paths.encode(path) for path in packer.privileged),
         paused=0.0,
     )
-
-
-def _hidden(container: Container) -> Callable[[str], bool]:
-    """Which paths no capture sees: what lies below a tmpfs, and what the engine mounts."""
-    tmpfs = _tmpfs(container)
-    return lambda path: path in ENGINE_FILES or any(path != mount and paths.is_within(path, mount) for mount in tmpfs)
-
-
-def _tmpfs(container: Container) -> list[str]:
-    return [mount for mount, kind in container.mounts.items() if kind == "tmpfs"]
 
 
 def _refuse(faulty: Sequence[str], why: str, hint: str) -> None:

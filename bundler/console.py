@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from bundler.errors import BaseMismatchError, BundlerError
+from bundler.errors import BaseMismatchError, BundlerError, ModelError
 
 _WIDE = 250
 """Columns for which results are laid out: a narrow terminal wraps lines itself, so that digests can still be copied whole."""
@@ -111,6 +111,11 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     _OUT.print(_table(columns, rows))
 
 
+def notes_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table that is no result."""
+    _ERR.print(_table(columns, rows))
+
+
 def result_tree(tree: Tree) -> None:
     _OUT.print(tree)
 
@@ -121,6 +126,9 @@ def error(failure: BundlerError) -> None:
     if isinstance(failure, BaseMismatchError) and failure.mismatches:
         rows = [(item.what, item.recorded, item.found) for item in failure.mismatches]
         _ERR.print(_table(("what", "recorded", "found here"), rows))
+    if isinstance(failure, ModelError):
+        for line in failure.log.splitlines():
+            _ERR.print(Text(f"  {safe(line)}", "dim"))
     if failure.hint:
         _ERR.print(Text(safe(failure.hint)))
 

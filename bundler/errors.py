@@ -42,9 +42,10 @@ class UsageError(BundlerError):
 
 
 class ModelError(BundlerError):
-    """The model cannot be reached, its call failed, or its state cannot be exported."""
+    """The model cannot be reached, its call failed, or its state cannot be exported; ``log`` is what it wrote last."""
 
     exit_code = 3
+    log = ""
 
 
 class EngineError(BundlerError):

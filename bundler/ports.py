@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -66,6 +66,17 @@ class PathInfo:
     """What stands at a path: a symlink has its ``link_target``, everything else None."""
 
     link_target: str | None
+    is_directory: bool
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a container is run, in the words of ``docker run``; empty means as the engine does it."""
+
+    network: str = ""
+    memory: str = ""
+    gpus: str = ""
+    environment: Sequence[str] = ()
 
 
 class Engine(Protocol):
@@ -81,16 +92,39 @@ class Engine(Protocol):
         """Hold all processes of a container still for the length of the block, however it ends."""
         ...
 
-    def reader(self, container: Container, exports: Sequence[str], wanted: str) -> Reader:
+    def reader(self, container: Container, wanted: str) -> Reader:
         """How to read a container for a capture: ``auto``, ``api``, ``direct`` or ``extended``.
 
         Only ``extended``, which reads directly too, gives nanoseconds and user attributes. Raises
-        `ModelError` when the exports cannot be read in the way that is wanted.
+        `ModelError` when the container cannot be read in the way that is wanted.
         """
         ...
 
     def started(self, container: Container) -> AbstractContextManager[Container]:
         """Run a stopped container for the length of the block; gives it as it is when it runs."""
+        ...
+
+    def created(self, image: Image) -> AbstractContextManager[Container]:
+        """A container of an image that is never started, for the length of the block."""
+        ...
+
+    def running(self, image: Image, options: RunOptions, *, keep: bool) -> AbstractContextManager[Container]:
+        """A new container of an image, running for the length of the block; ``keep`` leaves it there when the block fails."""
+        ...
+
+    def put(self, container: Container, archive: Iterator[bytes]) -> None:
+        """Unpack a tar at the root of a container's file system.
+
+        Raises `ModelError` when the engine refuses what is in it; success does not say that all of it arrived.
+        """
+        ...
+
+    def logs(self, container: Container) -> str:
+        """The last lines that a container wrote."""
+        ...
+
+    def commit(self, container: Container) -> Image:
+        """Make an image of a container's file system, held until `release`; the container is paused meanwhile."""
         ...
 
     def changes(self, container: Container) -> dict[str, str]:
@@ -143,8 +177,9 @@ class Reader(Protocol):
     def entries(self, exports: Sequence[str]) -> Generator[tuple[Entry, Readable]]:
         """Everything at and below these topmost resolved paths, and the directories above them, in walking order.
 
-        A content must be read before the next entry is asked for. Nobody may ask the engine about this
-        container before the generator is used up or closed: an engine locks what it reads.
+        Raises `ModelError` for a mount that cannot be read exactly. A content must be read before the
+        next entry is asked for. Nobody may ask the engine about this container before the generator is
+        used up or closed: an engine locks what it reads.
         """
         ...
 
@@ -154,6 +189,17 @@ class Model(Protocol):
 
     def export(self) -> Sequence[str]:
         """Ask the model to write its state to disk and name the paths; waits for the model to come up first."""
+        ...
+
+    def connect(self) -> None:
+        """Wait for the model to come up."""
+        ...
+
+    def ingest(self, copy: Callable[[str, str], str]) -> None:
+        """Serve the model's requests for files of an older one, in their order, until it is content.
+
+        ``copy`` is called with source and destination, and gives an error or an empty text.
+        """
         ...
 
     def close(self) -> None: ...

@@ -78,7 +78,7 @@ def push(
     clean = base.of_container(container, source, options.base, engine, progress)
     progress.stage("asking the model to export its state")
     exports = paths.check_exports(model.export())
-    reader = engine.reader(container, exports, options.reader)
+    reader = engine.reader(container, options.reader)
     forgotten = find_forgotten(container, plan(container, reader, exports), engine) if options.audit else ()
     with base.at_hand(clean, source, engine, progress) as base_image:
         captured = capture(

@@ -8,7 +8,6 @@ begins in a later second.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,8 +15,9 @@ from contextlib import closing
 from itertools import zip_longest
 
 from bundler.errors import ModelError, disk_errors
-from bundler.format import paths, tar
-from bundler.format.content import BLOCK, Readable
+from bundler.format import paths
+from bundler.format.content import Readable
+from bundler.format.fingerprint import Fingerprint, path_of
 from bundler.format.tar import Entry
 from bundler.ports import PathInfo, Progress, Reader
 
@@ -45,11 +45,11 @@ class UnpausedReader:
         with tempfile.TemporaryFile("w+", encoding="ascii") as seen:
             with closing(self._reader.entries(exports)) as entries:
                 for entry, content in entries:
-                    hashing = _Hashing(entry, content)
-                    yield entry, hashing
+                    fingerprint = Fingerprint(entry, content)
+                    yield entry, fingerprint
                     if not self._ignored(entry.path):
                         with disk_errors("the notes of what was read"):
-                            seen.write(_note(entry, hashing))
+                            seen.write(fingerprint.note())
             with disk_errors("the notes of what was read"):
                 seen.seek(0)
             self._progress.stage("reading once more, to see that nothing changed")
@@ -63,34 +63,11 @@ class UnpausedReader:
         with closing(self._reader.entries(exports)) as entries:
             for entry, content in entries:
                 if not self._ignored(entry.path):
-                    yield _note(entry, _Hashing(entry, content))
-
-
-class _Hashing:
-    """The content of an entry, hashed while it is read."""
-
-    def __init__(self, entry: Entry, content: Readable) -> None:
-        self._content = content
-        self._hash = hashlib.sha256(tar.encode(entry))
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._content.read(size)
-        self._hash.update(data)
-        return data
-
-    def digest(self) -> str:
-        """Of the entry and all of its content; what nobody read of it is read now."""
-        while self.read(BLOCK):
-            pass
-        return self._hash.hexdigest()
-
-
-def _note(entry: Entry, content: _Hashing) -> str:
-    return f"{content.digest()} {paths.encode(entry.path)}\n"
+                    yield Fingerprint(entry, content).note()
 
 
 def _changed(note: str) -> ModelError:
     return ModelError(
-        f"{note[65:-1]} changed while it was read",
+        f"{paths.encode(path_of(note))} changed while it was read",
         hint="Let the model stand still while it is read (without --no-pause), or run the command again.",
     )

@@ -160,8 +160,8 @@ class FakeEngine:
         self.refuse_while_read()
         return self.files[path][0].size
 
-    def reader(self, container: Container, exports: Sequence[str], wanted: str) -> Reader:
-        del container, exports, wanted
+    def reader(self, container: Container, wanted: str) -> Reader:
+        del container, wanted
         return _FakeReader(self)
 
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
@@ -216,7 +216,7 @@ class _FakeReader:
         if path not in self._engine.files:
             return None
         entry = self._engine.files[path][0]
-        return PathInfo(entry.target if entry.kind is Kind.SYMLINK else None)
+        return PathInfo(entry.target if entry.kind is Kind.SYMLINK else None, entry.kind is Kind.DIRECTORY)
 
     def entries(self, exports: Sequence[str]) -> Generator[tuple[Entry, Readable]]:
         above = {directory for export in exports for directory in paths.ancestors(export)}

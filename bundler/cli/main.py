@@ -16,6 +16,7 @@ from bundler.cli.apply import apply
 from bundler.cli.copy import copy
 from bundler.cli.doctor import doctor
 from bundler.cli.history import history
+from bundler.cli.ingest import ingest
 from bundler.cli.inspect import inspect
 from bundler.cli.list import list_bundles
 from bundler.cli.options import DEBUG
@@ -65,6 +66,7 @@ app = typer.Typer(
 )
 app.command()(push)
 app.command()(apply)
+app.command()(ingest)
 app.command()(undo)
 app.command()(copy)
 app.command()(inspect)

@@ -19,10 +19,9 @@ def undo(
 
     The two images change places, so that a second undo undoes the first.
     """
-    from bundler import apply as verb
-    from bundler import console
+    from bundler import console, naming
 
-    image = verb.undo(tag, parts.connect(host))
+    image = naming.undo(tag, parts.connect(host))
     if json:
         console.result_json({"tag": tag, "imageID": image.id})
         return

@@ -14,10 +14,10 @@ import urllib3
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, NotFound, TLSParameterError
 
-from bundler.errors import BundlerError, EngineError, NoSpaceError
+from bundler.errors import BundlerError, EngineError, NoSpaceError, UsageError
 from bundler.format.content import BLOCK, Readable
 
-__all__ = ["LONG_TIMEOUT", "TIMEOUT", "NotFound", "connect", "errors", "failure", "refused", "stream"]
+__all__ = ["LONG_TIMEOUT", "TIMEOUT", "NotFound", "connect", "errors", "failure", "gpus", "message", "refused", "stream"]
 
 TIMEOUT = 120
 """Seconds that a request may take; loading and saving an image may be silent for `LONG_TIMEOUT`."""
@@ -57,7 +57,7 @@ def errors(doing: str) -> Iterator[None]:
     except APIError as error:
         raise failure(doing, str(error.explanation or error)) from error
     except requests.exceptions.HTTPError as error:
-        raise failure(doing, _message(error.response)) from error
+        raise failure(doing, message(error.response)) from error
     except (
         requests.exceptions.RequestException,
         urllib3.exceptions.HTTPError,
@@ -85,11 +85,22 @@ def refused(error: BaseException) -> bool:
     return isinstance(error.__cause__, APIError)
 
 
-def _message(response: requests.Response) -> str:
+def message(response: requests.Response) -> str:
+    """What the engine says of a request that it refused."""
     try:
         return str(response.json()["message"])
     except (ValueError, LookupError, TypeError, requests.exceptions.RequestException):
         return f"{response.status_code} {response.reason}"
+
+
+def gpus(wanted: str) -> list[docker.types.DeviceRequest]:
+    """The GPUs that ``docker run --gpus`` asks for: ``all``, a number, or ``device=0,1``."""
+    kind, equals, devices = wanted.partition("=")
+    if equals and kind == "device":
+        return [docker.types.DeviceRequest(device_ids=devices.split(","), capabilities=[["gpu"]])]
+    if wanted != "all" and not (wanted.isascii() and wanted.isdigit()):
+        raise UsageError(f"{wanted!r} names no GPUs", hint="Write all, a number, or device=0,1.")
+    return [docker.types.DeviceRequest(count=-1 if wanted == "all" else int(wanted), capabilities=[["gpu"]])]
 
 
 def _root(error: BaseException) -> str:

@@ -83,7 +83,8 @@ class DirectReader:
         try:
             with self._parent(path) as (directory, name):
                 found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                return PathInfo(_target(directory, name, path) if modes.S_ISLNK(found.st_mode) else None)
+                target = _target(directory, name, path) if modes.S_ISLNK(found.st_mode) else None
+                return PathInfo(target, modes.S_ISDIR(found.st_mode))
         except (FileNotFoundError, NotADirectoryError):
             return None
 

@@ -18,7 +18,7 @@ import platformdirs
 
 from bundler import statefiles
 from bundler.engines import pause
-from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, NotFound, connect, errors, failure, refused, stream
+from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, NotFound, connect, errors, failure, gpus, message, refused, stream
 from bundler.engines.direct import DirectReader, Process
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader, ExportReader
@@ -28,16 +28,19 @@ from bundler.format.content import Digest, Readable
 from bundler.format.image import chain_id as chain_id_of
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed
-from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader
+from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader, RunOptions
 
 LOADING = "fps-bundle-loading"
 """Repository under which an image stands between being loaded and being verified."""
+
+LOG_LINES = 20
+"""Lines of a container's log that are shown when it failed."""
 
 TEMPORARY = "fps.bundle.temporary"
 """Label of containers that we make and remove again."""
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
-_SYMLINK = 1 << 27  # os.ModeSymlink of Go's io/fs
+_SYMLINK, _DIRECTORY = 1 << 27, 1 << 31  # ModeSymlink and ModeDir of Go's io/fs
 
 
 class DockerEngine:
@@ -129,7 +132,7 @@ class DockerEngine:
                 left.journal.unlink(missing_ok=True)
         return mended
 
-    def reader(self, container: Container, exports: Sequence[str], wanted: str) -> Reader:
+    def reader(self, container: Container, wanted: str) -> Reader:
         if wanted != "api" and self._is_local:
             direct = DirectReader.of(container.id, partial(self._process, container.id), extended=wanted == "extended")
             if direct:
@@ -141,12 +144,7 @@ class DockerEngine:
             )
         if not self._archives_change_owners:
             return ArchiveReader(partial(self._stat, container.id), partial(self._open_archive, container.id))
-        if any(paths.overlap(mount, export) for export in exports for mount in container.mounts):
-            raise ModelError(
-                f"{self._info.name} cannot give the mounts of {container.name} unchanged",
-                hint="Run this as root on the engine's own host, without a user namespace; or keep state out of mounts.",
-            )
-        return ExportReader(partial(self._stat, container.id), partial(self._open_export, container.id))
+        return ExportReader(partial(self._stat, container.id), partial(self._open_export, container.id), container.mounts)
 
     @contextmanager
     def started(self, container: Container) -> Iterator[Container]:
@@ -178,7 +176,7 @@ class DockerEngine:
             stat = partial(self._stat, container_id)
             there = [export for export in exports if _stands_plainly(export, stat)]
             if self._archives_change_owners:
-                reader: Reader = ExportReader(stat, partial(self._open_export, container_id))
+                reader: Reader = ExportReader(stat, partial(self._open_export, container_id), ())
             else:
                 reader = ArchiveReader(stat, partial(self._open_archive, container_id))
             for entry, _ in reader.entries(there) if there else ():
@@ -196,6 +194,61 @@ class DockerEngine:
             with errors("removing a temporary container"):
                 self._api.remove_container(created["Id"], v=True, force=True)
 
+    @contextmanager
+    def created(self, image: Image) -> Iterator[Container]:
+        with self._created(image) as container_id:
+            yield self.container(container_id)
+
+    @contextmanager
+    def running(self, image: Image, options: RunOptions, *, keep: bool) -> Iterator[Container]:
+        with errors(f"creating a container of {image.id}"):
+            created = self._api.create_container(
+                image.id,
+                environment=list(options.environment),
+                host_config=self._api.create_host_config(
+                    network_mode=options.network or None,
+                    mem_limit=options.memory or None,
+                    device_requests=gpus(options.gpus) if options.gpus else None,
+                ),
+                labels={} if keep else {TEMPORARY: "1"},
+            )
+        done = False
+        try:
+            with errors("starting the new container"):
+                self._api.start(created["Id"])
+            yield self.container(created["Id"])
+            done = True
+        finally:
+            if done or not keep:
+                with errors("removing a temporary container"), contextlib.suppress(NotFound):
+                    self._api.remove_container(created["Id"], v=True, force=True)
+
+    def put(self, container: Container, archive: Iterator[bytes]) -> None:
+        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{container.id}/archive"
+        with errors(f"writing into {container.name}"):
+            # At the root, because the engine looks for the targets of hard links from there.
+            response = self._api.put(
+                url, params={"path": "/", "noOverwriteDirNonDir": "true"}, data=archive, timeout=(TIMEOUT, LONG_TIMEOUT)
+            )
+        if not response.ok:
+            error = failure(f"writing into {container.name}", message(response))
+            raise error if isinstance(error, NoSpaceError) else ModelError(error.message)
+
+    def logs(self, container: Container) -> str:
+        with errors(f"reading the log of {container.name}"):
+            return str(self._api.logs(container.id, tail=LOG_LINES).decode("utf-8", "replace")).strip()
+
+    def commit(self, container: Container) -> Image:
+        tag = uuid.uuid4().hex
+        parameters = {"container": container.id, "repo": LOADING, "tag": tag, "pause": "true"}
+        with errors(f"committing {container.name}"):
+            url = f"{self._api.base_url}/v{self._api.api_version}/commit"
+            response = self._api.post(url, params=parameters, json={}, timeout=(TIMEOUT, LONG_TIMEOUT))
+            response.raise_for_status()
+        committed = self.image(f"{LOADING}:{tag}")
+        self._held[committed.id] = f"{LOADING}:{tag}"
+        return committed
+
     def _process(self, container_id: str) -> Process | None:
         with errors("looking at a container"):
             state = self._api.inspect_container(container_id)["State"]
@@ -203,7 +256,9 @@ class DockerEngine:
 
     def _stat(self, container_id: str, path: str) -> PathInfo | None:
         found = self._look(container_id, path)
-        return PathInfo(found.get("linkTarget") if found["mode"] & _SYMLINK else None) if found else None
+        if found is None:
+            return None
+        return PathInfo(found.get("linkTarget") if found["mode"] & _SYMLINK else None, bool(found["mode"] & _DIRECTORY))
 
     def _look(self, container_id: str, path: str) -> dict[str, Any] | None:
         """What the engine says of a path (Docker Engine API, ``X-Docker-Container-Path-Stat``), or None."""

@@ -10,7 +10,7 @@ All three give the same entries in the same order. What they are made of differs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -70,13 +70,20 @@ class ExportReader:
 
     The archive names a file by its first name in the whole container. Where that lies outside of an export, the
     content is fetched from another walk, for the first name inside; later names are links to that one.
+    What lies on ``mounts`` is not in it.
     """
 
-    def __init__(self, stat: Stat, open_tar: OpenTar) -> None:
+    def __init__(self, stat: Stat, open_tar: OpenTar, mounts: Collection[str]) -> None:
         self.stat = stat
         self._open = open_tar
+        self._mounts = mounts
 
     def entries(self, exports: Sequence[str]) -> Generator[tuple[tar.Entry, Readable]]:
+        if hidden := [mount for mount in self._mounts if any(paths.overlap(mount, export) for export in exports)]:
+            raise ModelError(
+                f"this engine cannot give the mounts of its containers unchanged: {paths.encode(hidden[0])}",
+                hint="Run this as root on the engine's own host, without a user namespace; or keep state out of mounts.",
+            )
         above = {directory for export in exports for directory in paths.ancestors(export)}
         first_names: dict[tuple[str, str], str] = {}
         with self._open("/") as stream:

@@ -34,6 +34,9 @@ LABEL_BASE_LAYERS = LABEL_PREFIX + "base.layers"
 LABEL_MATCH = LABEL_PREFIX + "base.match"
 """Says ``version`` in an image whose base has the version that the bundle was made on, but other content."""
 
+LABEL_INGESTED = LABEL_PREFIX + "ingested-from"
+"""Says in an image that Ingest made which container or bundle it took files from."""
+
 LABEL_LINEAGE = LABEL_PREFIX + "lineage"
 LABEL_IMAGE_LAYERS = LABEL_PREFIX + "image.layers"
 
@@ -70,6 +73,11 @@ def clean_layers(labels: Mapping[str, str], diff_ids: Sequence[Digest]) -> int |
     return int(count) if labels.get(LABEL_CHAIN_ID) == str(chain_id(diff_ids[: int(count)])) else None
 
 
+def is_ours(labels: Mapping[str, str]) -> bool:
+    """Whether an image says that we made it."""
+    return any(label.startswith(LABEL_PREFIX) for label in labels)
+
+
 def lineage(labels: Mapping[str, str], diff_ids: Sequence[Digest]) -> tuple[Ancestor, ...]:
     """The bundles that an image came from, newest first; none where our labels are missing or not believed."""
     if clean_layers(labels, diff_ids) is None:
@@ -99,23 +107,43 @@ def build_config(metadata: Metadata, bundle: Digest, on: Base | None = None) -> 
     labels, recorded, wanted = (part.get("Labels", {}) for part in (base.config, metadata.base.config, metadata.image))
     config["Labels"] = _overlay(labels, recorded, wanted, {*recorded, *wanted})
     config["Labels"] |= {LABEL_MATCH: "version"} if on else {}
-    config["Labels"] |= {
-        LABEL_DIGEST: str(bundle),
+    line = (Ancestor(digest=bundle, created=metadata.created), *metadata.lineage)
+    config["Labels"] |= {LABEL_DIGEST: str(bundle), **_labels(base, diff_ids, line)}
+    return _image(base, diff_ids, config, metadata.created, f"fps-bundle apply {bundle}")
+
+
+def build_ingested(
+    base: Base, diff_ids: Sequence[Digest], labels: Mapping[str, str], source: str, line: Sequence[Ancestor], created: str
+) -> bytes:
+    """The configuration of an image that a model made for itself on a new base, by Ingest.
+
+    ``diff_ids`` are the layers that were committed; ``labels`` are those of the older image, ``source`` says which that was,
+    and ``line`` the bundles that it came from.
+    """
+    own = {key: value for key, value in labels.items() if not key.startswith((LABEL_PREFIX, "org.opencontainers.image."))}
+    config = dict(base.config)
+    config["Labels"] = {**own, **base.config.get("Labels", {}), **_labels(base, diff_ids, line), LABEL_INGESTED: source}
+    return _image(base, diff_ids, config, created, "fps-bundle ingest")
+
+
+def _labels(base: Base, diff_ids: Sequence[Digest], line: Sequence[Ancestor]) -> dict[str, str]:
+    """What says, in an image of ours, which clean base it stands on and which bundles it came from."""
+    return {
         LABEL_CHAIN_ID: str(base.chain_id),
         LABEL_BASE_NAME: base.names[0] if base.names else "",
         LABEL_BASE_LAYERS: str(len(base.diff_ids)),
         LABEL_IMAGE_LAYERS: str(len(diff_ids)),
-        LABEL_LINEAGE: " ".join(
-            f"{ancestor.digest}@{ancestor.created}"
-            for ancestor in (Ancestor(digest=bundle, created=metadata.created), *metadata.lineage)
-        ),
+        LABEL_LINEAGE: " ".join(f"{ancestor.digest}@{ancestor.created}" for ancestor in line),
     }
+
+
+def _image(base: Base, diff_ids: Sequence[Digest], config: Mapping[str, Any], created: str, made_by: str) -> bytes:
     history = [{"created_by": "base image"} for _ in base.diff_ids]
-    history += [{"created": metadata.created, "created_by": f"fps-bundle apply {bundle}"} for _ in metadata.layers]
+    history += [{"created": created, "created_by": made_by} for _ in diff_ids[len(base.diff_ids) :]]
     return _canonical(
         {
             **_platform(base.platform),
-            "created": metadata.created,
+            "created": created,
             "config": config,
             "rootfs": {"type": "layers", "diff_ids": [str(diff_id) for diff_id in diff_ids]},
             "history": history,

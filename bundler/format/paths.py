@@ -80,13 +80,14 @@ def check_exports(given: Iterable[str]) -> list[str]:
         raise ModelError("the model's Export named no paths, so there is nothing to move", hint=_HINT)
     if len(exports) > MAX_PATHS:
         raise ModelError(f"the model's Export named {len(exports)} paths, more than {MAX_PATHS}", hint="Name directories.")
-    faults = [f"{encode(path)[:200]!r} {fault}" for path in exports if (fault := _fault(path))]
+    faults = [f"{encode(path)[:200]!r} {found}" for path in exports if (found := fault(path))]
     if faults:
         raise ModelError(f"the model's Export named paths that cannot be exported: {'; '.join(faults[:20])}", hint=_HINT)
     return [path.removesuffix("/") for path in exports]
 
 
-def _fault(path: str) -> str:
+def fault(path: str) -> str:
+    """Why a path of a container can be neither exported nor copied; empty when it can. A slash at its end is no fault."""
     if not path.startswith("/"):
         return "is not absolute"
     if len(to_bytes(path)) > MAX_LENGTH:

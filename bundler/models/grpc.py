@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import TypeVar
 
 import grpc
 
 from bundler._proto.fps.model import migrator_pb2, migrator_pb2_grpc
 from bundler.errors import ModelError
+
+T = TypeVar("T")
 
 _OPTIONS = (
     # A model is reached directly: a proxy that stands in the environment is meant for the internet.
@@ -26,8 +31,12 @@ class GrpcModel:
         self._wait = wait
         self._deadline = deadline
         self._channel = grpc.insecure_channel(endpoint, options=_OPTIONS)
+        self._connected = False
+        self._stub = migrator_pb2_grpc.MigratorStub(self._channel)  # type: ignore[no-untyped-call]
 
-    def export(self) -> Sequence[str]:
+    def connect(self) -> None:
+        if self._connected:
+            return
         try:
             grpc.channel_ready_future(self._channel).result(timeout=self._wait)
         except grpc.FutureTimeoutError as error:
@@ -35,15 +44,62 @@ class GrpcModel:
                 f"no Migrator answered at {self._endpoint} within {self._wait:g} s",
                 hint="Does it serve t1.fps.model.Migrator? --endpoint, --port and --wait say where and how long to look.",
             ) from error
-        stub = migrator_pb2_grpc.MigratorStub(self._channel)  # type: ignore[no-untyped-call]
+        self._connected = True
+
+    def export(self) -> Sequence[str]:
+        self.connect()
         try:
-            response = stub.Export(migrator_pb2.ExportRequest(), timeout=self._deadline)
+            response = self._stub.Export(migrator_pb2.ExportRequest(), timeout=self._deadline)
         except grpc.RpcError as error:
             raise _failed(self._endpoint, "Export", error) from error
         return list(response.paths)
 
+    def ingest(self, copy: Callable[[str, str], str]) -> None:
+        self.connect()
+        results: SimpleQueue[migrator_pb2.IngestFileResult | None] = SimpleQueue()
+        call = self._stub.Ingest(iter(results.get, None))
+        silence = _Silence(call, self._deadline)
+        try:
+            while (request := silence.limit(lambda: next(call, None))) is not None:
+                error = copy(request.source_path, request.dest_path)
+                results.put(
+                    migrator_pb2.IngestFileResult(source_path=request.source_path, dest_path=request.dest_path, error=error)
+                )
+        except grpc.RpcError as error:
+            if silence.broken:
+                raise ModelError(
+                    f"the model at {self._endpoint} asked for nothing for {self._deadline:g} s in the middle of Ingest",
+                    hint="Look at its log; --idle-timeout gives it longer.",
+                ) from error
+            raise _failed(self._endpoint, "Ingest", error) from error
+        finally:
+            results.put(None)
+            call.cancel()
+
     def close(self) -> None:
         self._channel.close()
+
+
+class _Silence:
+    """Breaks a call off when the other side says nothing for too long; gRPC's own deadline is for whole calls."""
+
+    def __init__(self, call: grpc.Call, seconds: float) -> None:
+        self._call = call
+        self._seconds = seconds
+        self.broken = False
+
+    def limit(self, wait: Callable[[], T]) -> T:
+        timer = threading.Timer(self._seconds, self._break)
+        timer.daemon = True
+        timer.start()
+        try:
+            return wait()
+        finally:
+            timer.cancel()
+
+    def _break(self) -> None:
+        self.broken = True
+        self._call.cancel()
 
 
 def _failed(endpoint: str, method: str, error: grpc.RpcError) -> ModelError:

@@ -30,6 +30,16 @@ class Migrator(migrator_pb2_grpc.MigratorServicer):
         self._state.flush()
         return migrator_pb2.ExportResponse(paths=[str(path) for path in self._state.paths])
 
+    def Ingest(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802 - named by the proto
+        """Ask for the files of an older version one after the other, and take over what they hold."""
+        for path in self._state.paths:
+            taken = self._state.inbox / path.name
+            yield migrator_pb2.IngestFileCopy(source_path=str(path), dest_path=str(taken))
+            result = next(request_iterator)
+            if result.error:
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{path} is needed: {result.error}")
+        self._state.take_over()
+
 
 def handler(state: State) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):

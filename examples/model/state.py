@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -20,10 +21,15 @@ class State:
         self._config = root / "config.json"
         self._version = version
         self._lock = threading.Lock()
+        self.inbox = root / "older"
+        """Where the files of an older version arrive, before they are taken over."""
         root.mkdir(parents=True, exist_ok=True)
         if not self._config.exists():
             self._config.write_text(json.dumps({"smoothing": 1.0, "name": "fire-or-water"}, indent=2) + "\n")
-        self._classifier = weights.load(self._weights, version) if self._weights.exists() else Classifier()
+        self._open()
+
+    def _open(self) -> None:
+        self._classifier = weights.load(self._weights, self._version) if self._weights.exists() else Classifier()
         self._classifier.smoothing = json.loads(self._config.read_text())["smoothing"]
         self._database = sqlite3.connect(self._samples, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode=WAL")
@@ -50,3 +56,13 @@ class State:
         with self._lock:
             weights.save(self._classifier, self._weights, self._version)
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def take_over(self) -> None:
+        """Become what the files in the inbox say, with the weights in this version's own format."""
+        with self._lock:
+            weights.save(weights.load_any(self.inbox / self._weights.name), self._weights, self._version)
+            self._database.close()
+            for path in (self._samples, self._config):
+                (self.inbox / path.name).replace(path)
+            shutil.rmtree(self.inbox)
+            self._open()

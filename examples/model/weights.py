@@ -39,6 +39,16 @@ def load(path: Path, version: str) -> Classifier:
     return _read(body)
 
 
+def load_any(path: Path) -> Classifier:
+    """Read weights of whatever version wrote them."""
+    with path.open("rb") as file:
+        magic = file.read(max(map(len, _MAGIC.values())))
+    versions = [version for version, known in _MAGIC.items() if magic.startswith(known)]
+    if not versions:
+        raise ValueError(f"{path} holds no weights of a version that is known here")
+    return load(path, versions[0])
+
+
 def _record(label: str, classifier: Classifier) -> bytes:
     counter = classifier.counts[label]
     head = _text(label) + struct.pack("<II", classifier.samples[label], len(counter))

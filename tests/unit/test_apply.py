@@ -13,7 +13,7 @@ from fakes import FakeEngine, MemoryStore, RecordingProgress, Tree, directory, f
 
 from bundler import apply as applying
 from bundler import base as bases
-from bundler import transfer
+from bundler import naming, transfer
 from bundler.errors import BaseMismatchError, EngineError, IntegrityError, NotFoundError, UsageError
 from bundler.format import metadata as meta
 from bundler.format.content import Digest
@@ -142,7 +142,7 @@ def test_undo_without_an_earlier_image_says_so() -> None:
     engine = FakeEngine()
     apply(of(), engine)
     with pytest.raises(NotFoundError):
-        applying.undo("copy:1", engine)
+        naming.undo("copy:1", engine)
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ class BreakingReader:
 class BreakingEngine(FakeEngine):
     error: BaseException = EngineError("the engine went away")
 
-    def reader(self, container: Any, exports: Sequence[str], wanted: str) -> Reader:
-        return BreakingReader(self, super().reader(container, exports, wanted), self.error)
+    def reader(self, container: Any, wanted: str) -> Reader:
+        return BreakingReader(self, super().reader(container, wanted), self.error)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from fakes import image as held
 
 from bundler import apply as applying
 from bundler import base as bases
+from bundler import naming, transfer
 from bundler import push as pushing
-from bundler import transfer
 from bundler.audit import find_forgotten
 from bundler.capture import plan
 from bundler.errors import BaseMismatchError, BundlerError, IntegrityError, ModelError, StoreError, UsageError
@@ -129,7 +129,7 @@ def test_what_lies_below_a_tmpfs_is_neither_state_nor_removed() -> None:
 def test_the_audit_is_silent_about_what_is_exported() -> None:
     files = tree(file("/s/f"), file("/w/new", b"123"), file("/m/x"))
     engine = FakeEngine(files=files, one=container(mounts={"/m": "volume"}))
-    planned = plan(engine.one, engine.reader(engine.one, ["/s"], "auto"), ["/s"])
+    planned = plan(engine.one, engine.reader(engine.one, "auto"), ["/s"])
     assert [(item.path, item.change) for item in find_forgotten(engine.one, planned, engine)] == [("/w", "added")]
 
 
@@ -190,7 +190,7 @@ def test_a_tag_that_moves_leaves_its_image_under_another_name() -> None:
     second = applied(engine, source)
     assert second.previous == "copy:1-previous"
     assert engine.image("copy:1-previous").id == first.image_id
-    assert applying.undo("copy:1", engine).id == first.image_id
+    assert naming.undo("copy:1", engine).id == first.image_id
     assert engine.image("copy:1-previous").id == second.image_id
 
 

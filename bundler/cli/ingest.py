@@ -1,0 +1,168 @@
+"""``fps-bundle ingest``"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bundler.cli import options, parts
+
+if TYPE_CHECKING:
+    from bundler.console import Terminal
+    from bundler.ingest import IngestResult, Old
+    from bundler.ports import Container, Engine
+    from bundler.push import PushResult
+
+
+def ingest(
+    old: Annotated[str, typer.Argument(help="The older model: a container, running or stopped, or a bundle.")],
+    onto: Annotated[str, typer.Option(metavar="IMAGE", help="The clean base image of the newer version.")],
+    tag: Annotated[str, typer.Option(metavar="NAME:TAG", help="Name of the new image.")],
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="DEST", help="Push the new model as a bundle, too, as `fps-bundle push` does.")
+    ] = None,
+    export: Annotated[bool, typer.Option(help="Have a running old model write its memory to disk first, by its Export.")] = True,
+    endpoint: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the new model's Migrator listens.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Its port in the container. Default: the image's label, or the only exposed port."),
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until a Migrator answers.")] = 30,
+    export_timeout: Annotated[float, typer.Option(min=0, help="Seconds that a model may take to write its state.")] = 600,
+    idle_timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds for which the new model may ask for nothing before it is given up.")
+    ] = 600,
+    network: Annotated[str, typer.Option(help="Network of the new container, as in docker run.")] = "",
+    memory: Annotated[str, typer.Option(help="Memory limit of the new container, as in docker run.")] = "",
+    gpus: Annotated[str, typer.Option(help="GPUs of the new container, as in docker run.")] = "",
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the new container; repeatable.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
+    host: options.Host = None,
+    plain_http: options.PlainHttp = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Bring an older model's state onto a newer base image, by the newer model's own requests.
+
+    A container of the new base is started, and its Migrator's Ingest asks for files of the old model, which is only
+    read. When it is content, the container becomes the new image. Prints its configuration's digest and its ID.
+    """
+    from bundler import console, naming, statefiles, transfer
+    from bundler import endpoint as endpoints
+    from bundler import ingest as verb
+    from bundler import push as pushing
+    from bundler.format import reference
+    from bundler.models.grpc import GrpcModel
+    from bundler.ports import RunOptions
+    from bundler.stores.local import LocalSpool
+
+    target = reference.parse(push) if push else None
+    engine = parts.connect(host)
+    new_base = engine.image(onto)
+    verb.check_onto(new_base)
+    name = naming.check(tag, engine, force=force)
+    run = RunOptions(network=network, memory=memory, gpus=gpus, environment=tuple(env or ()))
+
+    def connect(new: Container, deadline: float) -> GrpcModel:
+        return GrpcModel(endpoint or endpoints.find(new, new_base.labels, port), wait=wait, deadline=deadline)
+
+    with console.Terminal(quiet=quiet) as terminal, statefiles.hold("image", name.replace("/", "_")):
+        if _is_bundle(old):
+            store = parts.open_store(reference.parse(old), plain_http=plain_http)
+            source = verb.bundle(transfer.read_bundle(store), store, engine, LocalSpool(), terminal)
+        else:
+            source = _container(old, engine, terminal, export=export, wait=wait, deadline=export_timeout)
+        result = verb.ingest(source, new_base, name, engine, lambda new: connect(new, idle_timeout), run, terminal, keep=keep)
+        pushed = None
+        if target:
+            made = engine.image(result.image_id)
+            with engine.running(made, run, keep=False) as started, closing(connect(started, export_timeout)) as model:
+                to = target if isinstance(target, reference.LocalReference) else parts.open_store(target, plain_http=plain_http)
+                pushed = pushing.push(started, engine, model, LocalSpool(), to, terminal, pushing.Options())
+    _tell(result, pushed, terminal, json=json)
+
+
+def _is_bundle(old: str) -> bool:
+    """No container's name has a colon, a slash or an at sign; a file that ends in .tar is a bundle everywhere."""
+    return any(mark in old for mark in ":/@") or old.endswith(".tar")
+
+
+@contextmanager
+def _container(name: str, engine: Engine, terminal: Terminal, *, export: bool, wait: float, deadline: float) -> Iterator[Old]:
+    from bundler import endpoint as endpoints
+    from bundler import ingest as verb
+    from bundler import statefiles
+    from bundler.errors import ModelError
+    from bundler.models.grpc import GrpcModel
+
+    found = engine.container(name)
+    with statefiles.hold("container", found.id), ExitStack() as stack:
+
+        def write_memory() -> None:
+            if not export:
+                return
+            try:
+                address = endpoints.find(found, engine.image(found.image_id).labels, None)
+                model = stack.enter_context(closing(GrpcModel(address, wait=wait, deadline=deadline)))
+                model.connect()
+            except ModelError as error:
+                terminal.warn(f"{found.name} does not answer as a Migrator, its files are taken as they are: {error.message}")
+                return
+            terminal.stage(f"asking {found.name} to write its memory to disk")
+            model.export()
+
+        with verb.container(found, engine, write_memory) as old:
+            yield old
+
+
+def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *, json: bool) -> None:
+    from bundler import console
+    from bundler.format import paths
+
+    if json:
+        console.result_json(
+            {
+                "tag": result.tag,
+                "configDigest": str(result.config_digest),
+                "imageID": result.image_id,
+                "previous": result.previous or None,
+                "copies": [
+                    {
+                        "source": paths.encode(copied.source),
+                        "dest": paths.encode(copied.dest),
+                        "entries": copied.entries,
+                        "size": copied.size,
+                        "leftOut": copied.left_out,
+                        "error": copied.error or None,
+                    }
+                    for copied in result.copied
+                ],
+                "bundle": str(pushed.bundle.digest) if pushed else None,
+                "reference": pushed.where if pushed else None,
+            }
+        )
+        return
+    rows = [
+        (paths.encode(it.source), paths.encode(it.dest), str(it.entries), console.size(it.size), it.error or _left_out(it.left_out))
+        for it in result.copied
+    ]
+    console.notes_table(("source", "destination", "entries", "size", ""), rows)
+    if result.previous:
+        terminal.say(f"the image that was {result.tag} is {result.previous} now; swap them: fps-bundle undo {result.tag}")
+    terminal.say(f"{result.tag} is the new model; run it: docker run {result.tag}")
+    console.result(f"config {result.config_digest}")
+    console.result(f"image {result.image_id}")
+    if pushed:
+        terminal.say(f"pushed {pushed.where}")
+        console.result(f"bundle {pushed.bundle.digest}")
+
+
+def _left_out(count: int) -> str:
+    return f"{count} FIFOs, sockets or devices left out" if count else ""
