@@ -105,6 +105,27 @@ class Host:
         wait_until(lambda: self.listens(container))
         return container
 
+    def script_image(self, name: str, requests: Sequence[Sequence[str]], mood: str = "", setup: str = "", **config: Any) -> None:
+        """Make the image of a newer model, whose Ingest asks for ``requests``; ``setup`` has been run in it."""
+        container = self.api.create_container(MODEL, [self._python(MODEL), "-c", setup], **self._with_network({}))["Id"]
+        files = {
+            "model.py": (HERE / "scripted_model.py").read_text(),
+            "requests": json.dumps(requests),
+            "paths": "/script",
+            "mood": mood,
+        }
+        self.api.put_archive(container, "/", _archive({f"script/{key}": value for key, value in files.items()}))
+        self.api.start(container)
+        assert self.api.wait(container)["StatusCode"] == 0, self.api.logs(container)
+        changes = [f'CMD ["{self._python(MODEL)}", "/script/model.py"]', "ENV PYTHONPATH=/app"]
+        changes += [f"VOLUME {volume}" for volume in config.get("volumes", ())]
+        repository, _, tag = name.rpartition(":")
+        self.api.commit(container, repository, tag, changes=changes)
+        self.api.remove_container(container)
+
+    def _python(self, image: str) -> str:
+        return str(self.api.inspect_image(image)["Config"]["Cmd"][0])
+
     def _with_network(self, options: dict[str, Any]) -> dict[str, Any]:
         """Podman's containers run in the network of the host here, so at most one model at a time."""
         if not self.is_podman:

@@ -1,0 +1,301 @@
+"""Ingest on real engines: a newer model asks for files of an older one, and becomes a new image."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_round_trip import QUESTION, STATE_SETUP, teach
+from world import MODEL, Host, wait_until
+
+NEWER = "example-model:2.0"
+SCRIPTED = "scripted:2"
+REQUESTS = int(os.environ.get("FPS_BUNDLE_REQUESTS", "300"))
+
+
+@pytest.fixture
+def upgraded(here: Host, there: Host) -> tuple[Host, Host]:
+    """Two hosts that have both versions of the example model."""
+    here.build_model("2.0")
+    there.take_image(here, NEWER)
+    return here, there
+
+
+def results(host: Host, image: str) -> dict[tuple[str, str], str]:
+    found = json.loads(host.output(image, "print(open('/script/results').read())"))
+    return {(source, dest): error for source, dest, error in found}
+
+
+def everything(host: Host) -> tuple[Any, ...]:
+    """All containers and images of a host, to see that nothing was left."""
+    containers = {container["Id"]: container["State"] for container in host.api.containers(all=True)}
+    return containers, {(image["Id"], *(image["RepoTags"] or ())) for image in host.api.images()}
+
+
+def test_a_newer_version_gives_the_older_ones_answers(upgraded: tuple[Host, Host], registry: str, tmp_path: Path) -> None:
+    here, there = upgraded
+    first = here.run(MODEL, "first")
+    teach(here, first)
+    bundle = f"{registry}/team/upgraded:2"
+    outcome = here.must("ingest", "first", "--onto", NEWER, "--tag", "upgraded:2", "--push", bundle, "--json").json
+    assert outcome["bundle"]
+    assert [copy["error"] for copy in outcome["copies"]] == [None] * 3
+    assert not here.paused(first)
+    answer = here.ask(first, "predict", text=QUESTION)
+    second = here.run("upgraded:2", "second")
+    assert here.ask(second, "predict", text=QUESTION) == answer
+    labels = here.api.inspect_image("upgraded:2")["Config"]["Labels"]
+    assert labels["org.opencontainers.image.version"] == "2.0"
+    assert labels["fps.bundle.ingested-from"] == f"container {first}"
+
+    there.must("apply", bundle, "--tag", "arrived:2")
+    third = there.run("arrived:2", "third")
+    assert there.ask(third, "predict", text=QUESTION) == answer
+    there.ask(third, "learn", text="even more smoke", label="fire")
+    there.must("push", "third", str(tmp_path / "3.tar"))
+    metadata = there.must("inspect", str(tmp_path / "3.tar"), "--json").json["metadata"]
+    assert metadata["base"]["names"] == [NEWER]
+    assert [ancestor["digest"] for ancestor in metadata["lineage"]] == [outcome["bundle"]]
+
+
+@pytest.mark.parametrize("what", ["stopped", "bundle"])
+def test_an_old_model_that_does_not_run_is_read_too(upgraded: tuple[Host, Host], tmp_path: Path, what: str) -> None:
+    here, _ = upgraded
+    first = here.run(MODEL, "first")
+    teach(here, first)
+    answer = here.ask(first, "predict", text=QUESTION)
+    here.must("push", "first", str(tmp_path / "first.tar"))
+    here.api.stop(first)
+    digest = here.must("inspect", str(tmp_path / "first.tar"), "--json").json["digest"]
+    before = everything(here)
+    old = "first" if what == "stopped" else str(tmp_path / "first.tar")
+    here.must("ingest", old, "--onto", NEWER, "--tag", "upgraded:2")
+    containers, images = everything(here)
+    assert containers == before[0]
+    assert {name for image in images - before[1] for name in image[1:]} == {"upgraded:2"}
+    labels = here.api.inspect_image("upgraded:2")["Config"]["Labels"]
+    assert labels["fps.bundle.lineage"].partition("@")[0] == (digest if what == "bundle" else "")
+    assert here.ask(here.run("upgraded:2", "second"), "predict", text=QUESTION) == answer
+
+
+def test_a_bundle_whose_base_is_missing(upgraded: tuple[Host, Host], tmp_path: Path) -> None:
+    here, there = upgraded
+    here.run_script("first", ["/srv"], "import os; os.mkdir('/srv')")
+    here.api.commit("first", "other", "1")
+    here.run_script("second", ["/srv"], image="other:1")
+    here.must("push", "second", str(tmp_path / "x.tar"))
+    outcome = there.bundle("ingest", str(tmp_path / "x.tar"), "--onto", NEWER, "--tag", "upgraded:2")
+    assert outcome.code == 10, outcome.err
+
+
+OLD_SETUP = f"""
+{STATE_SETUP}
+import socket
+os.mkfifo('/srv/state/fifo'); os.link('/srv/state/fifo', '/srv/state/fifo-again')
+socket.socket(socket.AF_UNIX).bind('/srv/state/socket')
+os.symlink('/srv/state', '/linked')
+os.mkdir('/forbidden'); open('/forbidden/fine', 'w').close(); open('/forbidden/.wh.x', 'w').close()
+"""
+
+NEW_SETUP = """
+import os
+for name in ('there', 'kept/state', 'type/state/small'):
+    os.makedirs(f'/new/{name}')
+open('/new/kept/state/mine', 'w').write('mine'); open('/new/file', 'w').write('mine')
+open('/new/type/deep', 'w').write('a file')
+os.symlink('there', '/new/link'); os.symlink('/proc', '/new/proc'); os.symlink('loop', '/new/loop')
+os.symlink('/etc/passwd', '/new/there/dangling')
+"""
+
+RULES = {
+    ("/srv/state/small", "/new/named"): "",
+    ("/srv/state/small", "/new/missing/parents/named"): "",
+    ("/srv/state/small", "/new/there"): "",
+    ("/srv/state/small", "/new/link/via-link"): "",
+    ("/srv/state/small", "/new/made/"): "",
+    ("/srv/state/small", "/new/file"): "",
+    ("/srv/state/deep/link", "/new/copied-link"): "",
+    ("/srv/state/dangling", "/new/there"): "",
+    ("/linked/deep/er", "/new/er"): "",
+    ("/srv/state", "/new/whole"): "",
+    ("/srv/state/", "/new/kept"): "",
+    ("/srv/state/nothing", "/new/x"): "does not exist in the old container",
+    ("srv/state", "/new/x"): "is not absolute",
+    ("", "/new/x"): "is not absolute",
+    ("/srv/../srv/state", "/new/x"): "is not a clean path",
+    ("/proc/1/environ", "/new/x"): "lies in /proc",
+    ("/", "/new/x"): "is the root",
+    ("/srv/state/small", "new"): "is not absolute",
+    ("/srv/state/small", "/new/../x"): "is not a clean path",
+    ("/srv/state/small", "/dev/x"): "lies in /dev",
+    ("/srv/state/small", "/new/proc/x"): "lies in /proc",
+    ("/srv/state/small", "/new/loop/x"): "loop of symbolic links",
+    ("/srv/state/small", "/new/file/x"): "is no directory",
+    ("/srv/state/small", "/new/type/state"): "cannot overwrite",
+    ("/srv/state/deep", "/new/type"): "cannot overwrite",
+    ("/srv/state/small", "/new/.wh.x"): "cannot be part of an image",
+    ("/srv/state/small", "/new/.wh.dir/x"): "cannot be part of an image",
+    ("/forbidden", "/new/forbidden"): "cannot be part of an image",
+}
+
+
+@pytest.mark.parametrize("engine", ["here", "podman"])
+def test_copies_go_where_docker_cp_would_put_them(request: pytest.FixtureRequest, engine: str) -> None:
+    host: Host = request.getfixturevalue(engine)
+    old = host.run_script("first", [], OLD_SETUP)
+    if host.is_podman:
+        host.api.stop(old, timeout=0)  # two models cannot listen on one port of the host
+    host.script_image(SCRIPTED, list(RULES), setup=NEW_SETUP)
+    host.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
+    found = results(host, "copied:1")
+    for asked, expected in RULES.items():
+        assert (expected in found[asked]) if expected else (found[asked] == ""), (asked, found[asked])
+
+    copy = host.api.create_container("copied:1", ["x"])["Id"]
+    source, tree = host.tree(old, "/srv/state"), host.tree(copy, "/new")
+    small = source["state/small"]
+    for name in ("named", "missing/parents/named", "there/small", "there/via-link", "made/small", "file"):
+        assert tree[f"new/{name}"] == small, name
+    assert tree["new/copied-link"] == source["state/deep/link"]
+    assert tree["new/there/dangling"] == source["state/dangling"]
+    expected = {
+        name.replace("state", "new/whole", 1): (*entry[:6], entry[6].replace("state/", "new/whole/", 1), *entry[7:])
+        for name, entry in source.items()
+        if "fifo" not in name and "socket" not in name
+    }
+    assert {name: entry for name, entry in tree.items() if f"{name}/".startswith("new/whole/")} == expected
+    assert "new/kept/state/mine" in tree
+    assert tree["new/kept/state/deep/also-big"][0] == b"1"
+    assert tree["new/type/deep"][4] == len("a file")
+    assert not any(".wh." in name for name in tree)
+
+
+def test_a_destination_inside_a_declared_volume(here: Host) -> None:
+    here.run_script("first", [], "import os; os.mkdir('/srv'); open('/srv/file', 'w').write('x')")
+    here.script_image(SCRIPTED, [("/srv/file", "/data/deep/file")], setup="import os; os.mkdir('/data')", volumes=["/data"])
+    here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
+    assert here.api.inspect_image("copied:1")["Config"]["Volumes"] == {"/data": {}}
+    assert here.output("copied:1", "print(open('/data/deep/file').read())") == "x\n"
+
+
+def test_mounts_of_the_old_container(here: Host) -> None:
+    setup = "for name in ('volume', 'tmpfs'):\n open(f'/srv/{name}/file', 'w').write(name)"
+    mounts = {"Tmpfs": {"/srv/tmpfs": ""}, "Binds": ["ingested-volume:/srv/volume"]}
+    old = here.run_script("first", [], setup, host_config=mounts)
+    here.script_image(SCRIPTED, [("/srv", "/all"), ("/srv/tmpfs/file", "/x"), ("/srv/volume/file", "/y")])
+    here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
+    assert "tmpfs" in results(here, "copied:1")["/srv/tmpfs/file", "/x"]
+    names = "import os; print(sorted(os.listdir('/all')), os.listdir('/all/tmpfs'), os.listdir('/all/volume'), open('/y').read())"
+    assert here.output("copied:1", names) == "['tmpfs', 'volume'] [] ['file'] volume\n"
+    here.api.remove_container(old, force=True)
+    here.api.remove_volume("ingested-volume")
+
+
+def test_many_requests_in_flight_are_answered_in_order(here: Host) -> None:
+    here.run_script("first", [], "import os; os.mkdir('/srv'); [open(f'/srv/{n}', 'w').write(str(n)) for n in range(10)]")
+    asked = [(f"/srv/{number % 11}", f"/new/{number}") for number in range(REQUESTS)]
+    here.script_image(SCRIPTED, asked, mood="many in flight")
+    started = time.monotonic()
+    here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
+    print(f"{REQUESTS} requests in {time.monotonic() - started:.1f} s")
+    found = results(here, "copied:1")
+    assert list(found) == asked
+    assert [bool(error) for error in found.values()] == [number % 11 == 10 for number in range(REQUESTS)]
+
+
+def test_a_directory_of_many_files(here: Host) -> None:
+    setup = "import os; os.mkdir('/srv'); [open(f'/srv/{number:05}', 'w').write(str(number)) for number in range(20_000)]"
+    old = here.run_script("first", [], setup)
+    here.script_image(SCRIPTED, [("/srv", "/srv")], mood="strict")
+    outcome = here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--json").json
+    assert outcome["copies"][0]["entries"] == 20_001
+    assert here.tree(here.api.create_container("copied:1")["Id"], "/srv") == here.tree(old, "/srv")
+
+
+@pytest.mark.parametrize(
+    ("mood", "options", "message", "log"),
+    [
+        ("strict", [], "cannot live without /srv/nothing", ""),
+        ("silent", ["--idle-timeout", "2"], "asked for nothing for 2 s", "I have nothing to say"),
+        ("dying", [], "failed Ingest", "I am dying"),
+    ],
+)
+def test_a_model_that_fails_its_ingest_leaves_nothing(here: Host, mood: str, options: list[str], message: str, log: str) -> None:
+    old = here.run_script("first", [], "import os; os.mkdir('/srv')")
+    here.script_image(SCRIPTED, [("/srv", "/srv"), ("/srv/nothing", "/x")], mood=mood)
+    before = everything(here)
+    outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", *options)
+    assert outcome.code == 3, outcome.err
+    assert message in outcome.err
+    assert log in outcome.err
+    assert everything(here) == before
+    assert not here.paused(old)
+
+
+def test_keep_leaves_the_container_of_a_model_that_failed(here: Host) -> None:
+    here.run_script("first", [], "import os; os.mkdir('/srv')")
+    here.script_image(SCRIPTED, [("/srv/nothing", "/x")], mood="strict")
+    outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--keep")
+    assert outcome.code == 3
+    kept = outcome.err.rpartition("is kept: ")[2].split()[0]
+    assert here.api.inspect_container(kept)["State"]["Running"]
+
+
+def test_an_image_with_state_is_no_clean_base(here: Host) -> None:
+    here.run_script("first", ["/srv"], "import os; os.mkdir('/srv')")
+    here.must("push", "first", "x:1")
+    here.must("apply", "x:1", "--tag", "applied:1")
+    outcome = here.bundle("ingest", "first", "--onto", "applied:1", "--tag", "copied:1")
+    assert outcome.code == 2
+    assert "is no clean base" in outcome.err
+
+
+BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big', 'wb') as f:\n for _ in range(600): f.write(os.urandom(1 << 20))"
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_an_ingest_that_is_ended_in_the_middle(here: Host, sign: signal.Signals) -> None:
+    old = here.run_script("first", [], BIG)
+    here.script_image(SCRIPTED, [("/srv/big", "/big")])
+    before = everything(here)
+    process = here.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
+    wait_until(lambda: here.paused(old))
+    process.send_signal(sign)
+    process.communicate(timeout=60)
+    wait_until(lambda: not here.paused(old), seconds=3)
+    if sign == signal.SIGINT:
+        assert process.returncode == 130
+        assert everything(here) == before
+    here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
+
+
+def test_two_ingests_into_one_name(here: Host) -> None:
+    old = here.run_script("first", [], BIG)
+    here.script_image(SCRIPTED, [("/srv/big", "/big")])
+    process = here.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
+    wait_until(lambda: here.paused(old))
+    outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
+    assert outcome.code == 5
+    assert "another fps-bundle is at work" in outcome.err
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+def test_an_old_container_that_is_removed_underneath(here: Host) -> None:
+    old = here.run_script("first", [], BIG)
+    here.script_image(SCRIPTED, [("/srv/big", "/big"), ("/srv/big", "/again")], mood="strict")
+    process = here.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
+    wait_until(lambda: here.paused(old))
+    here.api.remove_container(old, force=True)
+    before = everything(here)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode in (0, 3, 4), err
+    assert "bug:" not in err
+    if process.returncode:
+        assert "copied:1" not in str(everything(here)[1])
+        assert set(everything(here)[0]) <= set(before[0])
