@@ -58,8 +58,12 @@ class Copier:
         return copied.error
 
     def _copy(self, source: str, dest: str) -> Copied:
-        start = self._find_source(source)
+        start, is_directory = self._find_source(source)
         target, missing = self._find_target(dest, start.rpartition("/")[2])
+        there = self._new_files.stat(target)
+        if there and there.is_directory != is_directory:
+            one, other = ("a directory", "a file") if is_directory else ("a file", "a directory")
+            raise ModelError(f"{one} cannot overwrite {paths.encode(target)}, which is {other} in the new container")
         self._progress.stage(f"copying {paths.encode(source)} to {paths.encode(target)}")
         with tempfile.TemporaryFile("w+", encoding="ascii") as notes:
             transfer = _Transfer(start, target, hidden(self._old), notes, self._progress)
@@ -69,15 +73,17 @@ class Copier:
             self._check(target, notes)
         return Copied(source, dest, transfer.entries, transfer.size, transfer.left_out)
 
-    def _find_source(self, source: str) -> str:
+    def _find_source(self, source: str) -> tuple[str, bool]:
+        """Where a source really lies, and whether it is a directory."""
         _refuse(source, paths.fault(source))
         start = paths.resolve(source.removesuffix("/"), _link_reader(self._old_files))
         _refuse(source, paths.fault(start))
         if on_tmpfs(self._old, start):
             raise ModelError(f"{paths.encode(source)} lies on a tmpfs of the old container")
-        if self._old_files.stat(start) is None:
+        info = self._old_files.stat(start)
+        if info is None:
             raise ModelError(f"{paths.encode(source)} does not exist in the old container")
-        return start
+        return start, info.is_directory
 
     def _find_target(self, dest: str, name: str) -> tuple[str, list[str]]:
         """Where a copy goes, and the directories above that are missing there."""
@@ -88,7 +94,7 @@ class Copier:
         info = stat(target) if target != "/" else None
         if target == "/" or dest.endswith("/") or (info and info.is_directory):
             target = paths.join(target, name)
-        _refuse(dest, paths.fault(target))
+        _refuse(dest, paths.fault(target) or _whiteout_fault(target))
         if on_tmpfs(self._new, target):
             raise ModelError(f"{paths.encode(dest)} lies on a tmpfs of the new container, which is not committed")
         missing = []
@@ -144,10 +150,7 @@ class _Transfer:
                 if not paths.is_within(entry.path, self._start) or self._leave_out(entry):
                     continue
                 moved = tar.reroot(entry, self._start, self._target)
-                if moved.path.rpartition("/")[2].startswith(tar.WHITEOUT):
-                    raise ModelError(
-                        f"{paths.encode(moved.path)} cannot be part of an image: {tar.WHITEOUT} means a deletion there"
-                    )
+                _refuse(moved.path, _whiteout_fault(moved.path))
                 fingerprint = Fingerprint(moved, content)
                 yield tar.encode(moved)
                 left = moved.size
@@ -181,6 +184,10 @@ def _link_reader(reader: Reader) -> Callable[[str], str | None]:
         return info.link_target if info else None
 
     return read_link
+
+
+def _whiteout_fault(path: str) -> str:
+    return f"cannot be part of an image: {tar.WHITEOUT} means a deletion there" if f"/{tar.WHITEOUT}" in path else ""
 
 
 def _refuse(path: str, fault: str) -> None:
