@@ -6,7 +6,6 @@ import base64
 import binascii
 import contextlib
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,10 +17,12 @@ import platformdirs
 
 from bundler import statefiles
 from bundler.engines import pause
+from bundler.engines.address import DEFAULT, Address, resolve
 from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, NotFound, connect, errors, failure, refused, stream
 from bundler.engines.direct import DirectReader, Process
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader, ExportReader
+from bundler.engines.ssh import Forward
 from bundler.errors import EngineError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import imagearchive, paths
 from bundler.format.content import Digest, Readable
@@ -37,6 +38,7 @@ TEMPORARY = "fps.bundle.temporary"
 """Label of containers that we make and remove again."""
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+_LOOPBACK = "127.0.0.1"
 _SYMLINK = 1 << 27  # os.ModeSymlink of Go's io/fs
 
 
@@ -44,8 +46,19 @@ class DockerEngine:
     """The engine at ``host``, else the one that ``DOCKER_HOST``, ``DOCKER_CONTEXT`` or Docker's configuration name."""
 
     def __init__(self, host: str | None = None) -> None:
-        self._api = connect(host)
-        self._address = host or os.environ.get("DOCKER_HOST", "")
+        self._given = host or ""
+        self._address = resolve(host)
+        self._tunnel = None
+        reached = self._address
+        if reached.url.startswith("ssh://"):
+            self._tunnel = Forward(reached.url, urlsplit(reached.url).path or urlsplit(DEFAULT).path)
+            reached = Address(f"unix://{self._tunnel.path}")
+        try:
+            self._api = connect(reached)
+        except EngineError as error:
+            if self._tunnel and (said := self._tunnel.complaint()):
+                error.message += f"; ssh said: {said}"
+            raise
         self._held: dict[str, str] = {}
 
     def info(self) -> EngineInfo:
@@ -85,8 +98,19 @@ class DockerEngine:
         )
 
     @contextmanager
+    def route(self, endpoint: str) -> Iterator[str]:
+        if not self._tunnel:
+            yield endpoint
+            return
+        forward = Forward(self._address.url, endpoint)
+        try:
+            yield f"unix:{forward.path}"
+        finally:
+            forward.close()
+
+    @contextmanager
     def paused(self, container: Container) -> Iterator[None]:
-        with pause.guarded(statefiles.directory(), self._address, container.id) as guard:
+        with pause.guarded(statefiles.directory(), self._address.url, container.id, self._given) as guard:
             try:
                 with errors(f"pausing the container {container.name}"):
                     self._api.pause(container.id)
@@ -122,7 +146,7 @@ class DockerEngine:
         """Resume what a dead process of ours left paused on this engine; gives the containers' IDs."""
         mended = []
         for left in pause.abandoned(statefiles.directory()):
-            if left.host == self._address:
+            if left.host == self._address.url:
                 if self.is_paused(left.container):
                     self.resume(left.container)
                     mended.append(left.container)
@@ -350,13 +374,13 @@ class DockerEngine:
     @cached_property
     def _is_local(self) -> bool:
         """Whether the engine's processes are processes of this host, as far as its address tells."""
-        return self._api.base_url.startswith("http+docker://localhost")
+        return self._address.url.startswith("unix:")
 
     @cached_property
     def _host(self) -> str:
         """Where the engine's published ports are reached."""
-        address = urlsplit(self._api.base_url)
-        return address.hostname or "127.0.0.1" if address.scheme in ("http", "https") and address.port else "127.0.0.1"
+        address = urlsplit(self._address.url)
+        return address.hostname or _LOOPBACK if address.scheme in ("tcp", "http", "https") else _LOOPBACK
 
     def _published(self, ports: Mapping[str, Any]) -> dict[int, str]:
         published = {}
