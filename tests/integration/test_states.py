@@ -152,7 +152,7 @@ def check(source: Listing, copy: Listing, base: Listing, tally: Tally) -> None:
     """What the model exported is in the copy as the model has it, and all else is as in the base."""
     for root in source.roots:
         state = source.state(root)
-        assert difference(copy.state(root), state) == {}
+        same(copy.state(root), state)
         kinds = base.others(root)
         assert copy.others(root) == {path: kind for path, kind in source.others(root).items() if kinds.get(path) == kind}
         tally.entries += len(state)
@@ -163,15 +163,17 @@ def check(source: Listing, copy: Listing, base: Listing, tally: Tally) -> None:
     def is_beyond(path: bytes, _: Entry) -> bool:
         return path not in above and not any(is_within(path, root) for root in source.roots)
 
-    assert difference(copy.part(is_beyond), base.part(is_beyond)) == {}
+    same(copy.part(is_beyond), base.part(is_beyond))
     parents = {path: {**entry, "mtime": 0} for path, entry in source.part(lambda path, _: path in above).items()}
-    assert difference(copy.part(lambda path, _: path in above), parents) == {}
+    same(copy.part(lambda path, _: path in above), parents)
 
 
-def difference(one: dict[bytes, Entry], other: dict[bytes, Entry]) -> dict[bytes, tuple[Entry | None, Entry | None]]:
-    """Short, where two listings would fill the screen."""
-    pairs = {path: (one.get(path), other.get(path)) for path in one | other}
-    return {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
+def same(copy: dict[bytes, Entry], source: dict[bytes, Entry]) -> None:
+    """Fail, and say briefly what differs."""
+    for path in sorted(copy.keys() | source.keys()):
+        got, expected = copy.get(path, {}), source.get(path, {})
+        fields = {field: (got.get(field), expected.get(field)) for field in got | expected}
+        assert got == expected, f"{path!r}: { ({field: pair for field, pair in fields.items() if pair[0] != pair[1]}) }"
 
 
 def is_state(entry: Entry) -> bool:
