@@ -112,31 +112,33 @@ class DirectReader:
             os.close(descriptor)
 
 
-def _walk(directory: int, name: bytes, path: str, seen: dict[tuple[int, int], str]) -> Generator[tuple[Entry, Readable]]:
-    """An entry and all below it. ``seen`` has the first name of every inode that has several."""
+def _walk(directory: int, name: bytes, path: str, seen: dict[tuple[int, int], Entry]) -> Generator[tuple[Entry, Readable]]:
+    """An entry and all below it. ``seen`` has the first entry of every inode that has several names."""
     with _changes(path):
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         kind = _KINDS[modes.S_IFMT(found.st_mode)]
     if kind is Kind.DIRECTORY:
         yield from _walk_directory(directory, name, path, found, seen)
         return
-    if found.st_nlink > 1:
-        first = seen.setdefault((found.st_dev, found.st_ino), path)
-        if first != path:
-            yield _entry(path, found, Kind.HARD_LINK, target=first), NOTHING
-            return
-    if kind is Kind.SYMLINK:
-        yield _entry(path, found, kind, target=_target(directory, name, path)), NOTHING
+    inode = found.st_dev, found.st_ino
+    if first := seen.get(inode):
+        # With the capability, as in the engines' archives: who makes the link sets the owner again, which takes it away.
+        yield _entry(path, found, Kind.HARD_LINK, target=first.path, capability=first.capability), NOTHING
     elif kind is Kind.FILE:
         with _File(directory, name, path, found) as file:
+            if found.st_nlink > 1:
+                seen[inode] = file.entry
             yield file.entry, file
             file.check_end()
     else:
-        yield _entry(path, found, kind), NOTHING
+        entry = _entry(path, found, kind, target=_target(directory, name, path) if kind is Kind.SYMLINK else "")
+        if found.st_nlink > 1:
+            seen[inode] = entry
+        yield entry, NOTHING
 
 
 def _walk_directory(
-    directory: int, name: bytes, path: str, found: os.stat_result, seen: dict[tuple[int, int], str]
+    directory: int, name: bytes, path: str, found: os.stat_result, seen: dict[tuple[int, int], Entry]
 ) -> Generator[tuple[Entry, Readable]]:
     yield _entry(path, found, Kind.DIRECTORY), NOTHING
     with _changes(path):
