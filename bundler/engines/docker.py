@@ -176,13 +176,13 @@ class DockerEngine:
     def _look_through(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         with self._created(base) as container_id:
             stat = partial(self._stat, container_id)
-            there = [export for export in exports if _stands_plainly(export, stat)]
-            if self._is_podman:
+            if self._is_podman:  # which takes a path that it is asked about for a glob pattern: its archive tells what is there
                 reader: Reader = ExportReader(stat, partial(self._open_export, container_id))
             else:
                 reader = ArchiveReader(stat, partial(self._open_archive, container_id))
-            for entry, _ in reader.entries(there) if there else ():
-                if any(paths.is_within(entry.path, export) for export in there):
+                exports = [export for export in exports if _stands_plainly(export, stat)]
+            for entry, _ in reader.entries(exports):
+                if any(paths.is_within(entry.path, export) for export in exports):
                     yield Listed(entry.path, entry.kind)
 
     @contextmanager
@@ -210,12 +210,14 @@ class DockerEngine:
         url = f"{self._api.base_url}/v{self._api.api_version}/containers/{container_id}/archive"
         with errors(f"looking at {path}"):
             response = self._api.head(url, params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
-            if response.status_code == 404:
+            said = response.headers.get("X-Docker-Container-Path-Stat")
+            if said is None and response.status_code == 404:  # Podman says 404 of a link that leads nowhere, too
                 return None
-            response.raise_for_status()
-            try:
-                found: dict[str, Any] = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
-            except (KeyError, ValueError, binascii.Error) as error:
+            if said is None:
+                response.raise_for_status()
+            try:  # in the standard alphabet of RFC 4648, or in Podman's, the one for URLs
+                found: dict[str, Any] = json.loads(base64.b64decode((said or "").replace("-", "+").replace("_", "/")))
+            except (ValueError, binascii.Error) as error:
                 raise EngineError(f"the engine gave no readable answer about {path}") from error
         return found
 

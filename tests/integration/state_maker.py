@@ -116,11 +116,15 @@ def dress(path: Path, operation: dict[str, Any]) -> None:
     times[path] = operation["mtime"]
 
 
+def is_text(path: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in path)
+
+
 def exports(wanted: list[dict[str, Any]], roots: list[Path]) -> list[str]:
     """The wanted exports as paths, as far as there are such and gRPC can carry them."""
-    there = found(roots)
+    there = [path for path in found(roots) if is_text(path)]
     named: list[str] = []
-    for export in wanted:
+    for export in wanted if there else ():
         path = Path(there[export["which"] % len(there)])
         match export["what"]:
             case "state" | "base":
@@ -129,10 +133,8 @@ def exports(wanted: list[dict[str, Any]], roots: list[Path]) -> list[str]:
                 link = LINKS / f"{len(list(LINKS.iterdir()))}"
                 link.symlink_to(path.parent if export["slash"] else os.path.relpath(path.parent, LINKS))
                 path = link / path.name
-        with contextlib.suppress(UnicodeEncodeError):
-            str(path).encode()
-            if os.path.lexists(path):
-                named += [f"{path}/" if export["slash"] else f"{path}"] * export["times"]
+        if os.path.lexists(path):
+            named += [f"{path}/" if export["slash"] else f"{path}"] * export["times"]
     return named
 
 

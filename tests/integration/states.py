@@ -65,6 +65,8 @@ _changes = st.fixed_dictionaries(
     }
 )
 
+PLAIN_EXPORTS = [{"what": what, "which": 0, "slash": False, "times": 1} for what in ("state", "base")]
+
 
 def draw(count: int, name: str) -> list[Changes]:
     """So many changes, always the same for one ``name``."""
@@ -80,10 +82,9 @@ def draw(count: int, name: str) -> list[Changes]:
     return drawn[:count]
 
 
-def big_file(size: int) -> list[dict[str, Any]]:
-    """Operations that make a file of ``size`` bytes and another name for it, before all else."""
+def with_big_file(changes: Changes, size: int) -> Changes:
+    """The same, but for a file of ``size`` bytes with two names that is there before all else, and exported."""
     plain = {"do": "make", "which": 0, "other": 0, "size": size, "mode": 0o640, "uid": 1, "gid": 2, "mtime": 3, "capability": ""}
-    return [
-        {**plain, "kind": "file", "name": b"big".hex()},
-        {**plain, "kind": "hardlink", "name": b"a big one's other name".hex()},
-    ]
+    file = {**plain, "kind": "file", "name": b"big".hex()}
+    link = {**plain, "kind": "hardlink", "other": 1, "name": b"big-too".hex()}
+    return {"operations": [file, link, *changes["operations"]], "exports": [*changes["exports"], *PLAIN_EXPORTS]}

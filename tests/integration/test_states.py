@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from states import BIG, Changes, big_file, draw
+from states import BIG, PLAIN_EXPORTS, Changes, draw, with_big_file
 from world import MODEL, Host, program
 
 STATES = int(os.environ.get("FPS_BUNDLE_STATES", "40"))
@@ -114,12 +114,15 @@ def test_any_state_comes_out_as_it_went_in(
     image = BASE
     for generation in range(generations):
         changes = draw(count, f"{SEED}/{first}/{generation}")
+        reader = "direct" if (batch // 2 + generation) % 2 else "api"
         if generation == 0 and batch % 3 == 0:
-            changes[0]["operations"][:0] = big_file(BIG[batch // 3 % len(BIG)])
+            changes[0] = with_big_file(changes[0], BIG[batch // 3 % len(BIG)])
+        if origin.is_podman and reader == "api":  # it takes a path that it is asked about for a glob pattern
+            changes = [{**change, "exports": PLAIN_EXPORTS} for change in changes]
         name, new = f"generation-{generation}", f"state:{generation}"
         source, before = learn(origin, name, image, changes)
         bundle = str(tmp_path / f"{generation}.tar") if (batch + generation) % 2 else f"{registry}/states/{first}:{generation}"
-        origin.must("push", name, bundle, "--quiet", "--reader", "direct" if (batch // 2 + generation) % 2 else "api")
+        origin.must("push", name, bundle, "--quiet", "--reader", reader)
         goal.must("apply", bundle, "--tag", new, "--quiet")
         check(before, run(goal, new), base[goal], tally)
         big = {entry["digest"] for root in before.roots for entry in before.state(root).values() if entry["size"] >= 64 << 20}
