@@ -50,6 +50,9 @@ class Listing:
             if wanted(path, entry)
         }
 
+    def kind(self, path: bytes) -> int | None:
+        return self.entries[path]["kind"] if path in self.entries else None
+
     def state(self, root: bytes) -> dict[bytes, Entry]:
         """What a bundle holds of one export."""
         return self.part(lambda path, entry: is_within(path, root) and is_state(entry))
@@ -161,7 +164,9 @@ def check(source: Listing, copy: Listing, base: Listing, tally: Tally) -> None:
         tally.entries += len(state)
         tally.bytes += sum(entry["size"] for entry in state.values())
 
-    above = {path for path in source.entries for root in source.roots if is_below(root, path)}
+    # A FIFO or the like that is exported itself leaves nothing in a bundle, unless the base has something else there.
+    moved = [root for root in source.roots if is_state(source.entries[root]) or base.kind(root) not in (None, source.kind(root))]
+    above = {path for path in source.entries for root in moved if is_below(root, path)}
 
     def is_beyond(path: bytes, _: Entry) -> bool:
         return path not in above and not any(is_within(path, root) for root in source.roots)
