@@ -60,7 +60,7 @@ _exports = st.fixed_dictionaries(
 )
 _changes = st.fixed_dictionaries(
     {
-        "operations": st.lists(_operations, min_size=15, max_size=40),
+        "operations": st.lists(_operations, min_size=20, max_size=50),
         "exports": st.lists(_exports, min_size=1, max_size=5),
     }
 )
