@@ -37,6 +37,7 @@ TEMPORARY = "fps.bundle.temporary"
 """Label of containers that we make and remove again."""
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+_NOWHERE = ("not a directory", "too many links", "too many levels of symbolic links", "file name too long")
 _SYMLINK = 1 << 27  # os.ModeSymlink of Go's io/fs
 
 
@@ -213,6 +214,8 @@ class DockerEngine:
             said = response.headers.get("X-Docker-Container-Path-Stat")
             if said is None and response.status_code == 404:  # Podman says 404 of a link that leads nowhere, too
                 return None
+            if said is None and response.status_code == 500 and self._leads_nowhere(url, path):
+                return None
             if said is None:
                 response.raise_for_status()
             try:  # in the standard alphabet of RFC 4648, or in Podman's, the one for URLs
@@ -220,6 +223,11 @@ class DockerEngine:
             except (ValueError, binascii.Error) as error:
                 raise EngineError(f"the engine gave no readable answer about {path}") from error
         return found
+
+    def _leads_nowhere(self, url: str, path: str) -> bool:
+        """Whether the engine fails because a file or a loop of links is on the way; it says why where an answer has a body."""
+        with self._api.get(url, params={"path": paths.to_bytes(path)}, stream=True, timeout=TIMEOUT) as response:
+            return response.status_code == 500 and any(reason in response.text for reason in _NOWHERE)
 
     def _open_archive(self, container_id: str, path: str) -> AbstractContextManager[Readable]:
         return stream(self._api, f"reading {path}", f"/containers/{container_id}/archive", path=paths.to_bytes(path))

@@ -120,6 +120,17 @@ def is_text(path: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
+def can_be_asked_for(path: Path) -> bool:
+    """Whether the engines' APIs see a path: not when it is a link into a loop, or through a file."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return path.is_symlink()
+    except OSError:
+        return False
+    return True
+
+
 def exports(wanted: list[dict[str, Any]], roots: list[Path]) -> list[str]:
     """The wanted exports as paths, as far as there are such and gRPC can carry them."""
     there = [path for path in found(roots) if is_text(path)]
@@ -133,7 +144,7 @@ def exports(wanted: list[dict[str, Any]], roots: list[Path]) -> list[str]:
                 link = LINKS / f"{len(list(LINKS.iterdir()))}"
                 link.symlink_to(path.parent if export["slash"] else os.path.relpath(path.parent, LINKS))
                 path = link / path.name
-        if os.path.lexists(path):
+        if can_be_asked_for(path):
             named += [f"{path}/" if export["slash"] else f"{path}"] * export["times"]
     return named
 
