@@ -41,7 +41,8 @@ def length(path: Path | str) -> int:
 
 def happen(operation: dict[str, Any], roots: list[Path]) -> None:
     there = found(roots)
-    one, other = (Path(there[operation[pick] % len(there)]) for pick in ("which", "other"))
+    linkable = [path for path in there if not is_directory(Path(path))] if operation["kind"] == "hardlink" else []
+    one, other = (Path(among[operation[pick] % len(among)]) for pick, among in (("which", there), ("other", linkable or there)))
     name = os.fsdecode(bytes.fromhex(operation["name"]))
     new = (one if is_directory(one) else one.parent) / name
     if length(new) > LONGEST:
@@ -73,6 +74,9 @@ def make(path: Path, other: Path, operation: dict[str, Any]) -> None:
     match operation["kind"]:
         case "file":
             write(path, operation["size"], "xb")
+        case "two-names":
+            write(path, operation["size"], "xb")
+            os.link(path, f"{path}-too")
         case "directory" | "deep" | "wide":
             make_directory(path, operation)
         case "symlink":
@@ -93,7 +97,7 @@ def make_directory(path: Path, operation: dict[str, Any]) -> None:
     path.mkdir()
     if operation["kind"] == "deep":
         room = (LONGEST - length(path)) // (length(path.name) + 1)
-        path.joinpath(*[path.name] * min(room, operation["size"] % 50)).mkdir(parents=True, exist_ok=True)
+        path.joinpath(*[path.name] * min(room, 10 + operation["other"] % 40)).mkdir(parents=True, exist_ok=True)
     if operation["kind"] == "wide":
         for number in range(operation["size"] % 100):
             (path / f"{number}").touch()

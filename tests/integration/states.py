@@ -36,7 +36,7 @@ _which = st.integers(0, 2**20)
 
 _operations = st.fixed_dictionaries(
     {
-        "do": st.sampled_from(["make"] * 6 + ["replace"] * 3 + ["change"] * 3 + ["rename"] * 2 + ["remove"] * 2),
+        "do": st.sampled_from(["make"] * 10 + ["replace"] * 3 + ["change"] * 4 + ["rename"] * 2 + ["remove"] * 2),
         "kind": st.sampled_from(_kinds),
         "which": _which,
         "other": _which,
@@ -84,7 +84,6 @@ def draw(count: int, name: str) -> list[Changes]:
 
 def with_big_file(changes: Changes, size: int) -> Changes:
     """The same, but for a file of ``size`` bytes with two names that is there before all else, and exported."""
-    plain = {"do": "make", "which": 0, "other": 0, "size": size, "mode": 0o640, "uid": 1, "gid": 2, "mtime": 3, "capability": ""}
-    file = {**plain, "kind": "file", "name": b"big".hex()}
-    link = {**plain, "kind": "hardlink", "other": 1, "name": b"big-too".hex()}
-    return {"operations": [file, link, *changes["operations"]], "exports": [*changes["exports"], *PLAIN_EXPORTS]}
+    big = {"do": "make", "kind": "two-names", "which": 0, "other": 0, "name": b"big".hex(), "size": size}
+    dress = {"mode": 0o640, "uid": 1, "gid": 2, "mtime": 3, "capability": ""}
+    return {"operations": [{**big, **dress}, *changes["operations"]], "exports": [*changes["exports"], *PLAIN_EXPORTS]}
