@@ -93,8 +93,8 @@ class Packer:
         layer = self._layer_for(entry)
         self._add_ancestors(layer, entry.path)
         layer.add(entry, content)
-        if (export := paths.encode(self._export)) not in layer.exports:
-            layer.exports.append(export)
+        if self._export not in layer.exports:
+            layer.exports.append(self._export)
         if layer is not self._last:
             layer.suspend()
         if entry.kind is Kind.DIRECTORY:
