@@ -27,7 +27,8 @@ from bundler.format import imagearchive, paths
 from bundler.format.content import Digest, Readable
 from bundler.format.image import chain_id as chain_id_of
 from bundler.format.metadata import Platform
-from bundler.format.removals import Listed
+from bundler.format.removals import Listed, true_kind
+from bundler.format.tar import Kind
 from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader
 
 LOADING = "fps-bundle-loading"
@@ -182,9 +183,10 @@ class DockerEngine:
             else:
                 reader = ArchiveReader(stat, partial(self._open_archive, container_id))
                 exports = [export for export in exports if _stands_plainly(export, stat)]
+            special: dict[str, Kind] = {}
             for entry, _ in reader.entries(exports):
                 if any(paths.is_within(entry.path, export) for export in exports):
-                    yield Listed(entry.path, entry.kind)
+                    yield Listed(entry.path, true_kind(entry, special))
 
     @contextmanager
     def _created(self, image: Image) -> Iterator[str]:

@@ -266,6 +266,18 @@ for name in 'file', 'loop':
         assert there.tree(copy, path) == here.tree(first, path)
 
 
+@pytest.mark.parametrize("reader", READERS)
+def test_a_name_of_a_fifo_is_a_fifo_however_many_it_has(here: Host, there: Host, tmp_path: Path, reader: str) -> None:
+    make_base(
+        here, "import os; os.mkdir('/odd'); os.mkfifo('/odd/a'); os.link('/odd/a', '/odd/b'); open('/odd/d', 'w').close()", there
+    )
+    setup = "import os; os.remove('/odd/a'); os.remove('/odd/d'); os.mkfifo('/odd/c'); os.link('/odd/c', '/odd/d')"
+    here.run_script("first", ["/odd"], setup, image="odd:1")
+    here.must("push", "first", str(tmp_path / "x.tar"), "--reader", reader)
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "grown:1")
+    assert sorted(there.tree(there.api.create_container("grown:1")["Id"], "/odd")) == ["odd", "odd/b"]
+
+
 def make_base(host: Host, setup: str, other: Host) -> None:
     """Have an image ``odd:1`` on two hosts, in which Python code has run."""
     container = host.run_script("base", [], setup)
