@@ -28,7 +28,8 @@ from bundler.format import imagearchive, paths
 from bundler.format.content import Digest, Readable
 from bundler.format.image import chain_id as chain_id_of
 from bundler.format.metadata import Platform
-from bundler.format.removals import Listed
+from bundler.format.removals import Listed, true_kind
+from bundler.format.tar import Kind
 from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader
 
 LOADING = "fps-bundle-loading"
@@ -39,6 +40,7 @@ TEMPORARY = "fps.bundle.temporary"
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 _LOOPBACK = "127.0.0.1"
+_NOWHERE = ("not a directory", "too many links", "too many levels of symbolic links", "file name too long")
 _SYMLINK = 1 << 27  # os.ModeSymlink of Go's io/fs
 
 
@@ -200,14 +202,15 @@ class DockerEngine:
     def _look_through(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         with self._created(base) as container_id:
             stat = partial(self._stat, container_id)
-            there = [export for export in exports if _stands_plainly(export, stat)]
-            if self._archives_change_owners:
+            if self._archives_change_owners:  # what is there is not asked for, as Podman takes a path for a glob pattern
                 reader: Reader = ExportReader(stat, partial(self._open_export, container_id))
             else:
                 reader = ArchiveReader(stat, partial(self._open_archive, container_id))
-            for entry, _ in reader.entries(there) if there else ():
-                if any(paths.is_within(entry.path, export) for export in there):
-                    yield Listed(entry.path, entry.kind)
+                exports = [export for export in exports if _stands_plainly(export, stat)]
+            special: dict[str, Kind] = {}
+            for entry, _ in reader.entries(exports):
+                if any(paths.is_within(entry.path, export) for export in exports):
+                    yield Listed(entry.path, true_kind(entry, special))
 
     @contextmanager
     def _created(self, image: Image) -> Iterator[str]:
@@ -234,14 +237,23 @@ class DockerEngine:
         url = f"{self._api.base_url}/v{self._api.api_version}/containers/{container_id}/archive"
         with errors(f"looking at {path}"):
             response = self._api.head(url, params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
-            if response.status_code == 404:
+            said = response.headers.get("X-Docker-Container-Path-Stat")
+            if said is None and response.status_code == 404:  # Podman says 404 of a link that leads nowhere, too
                 return None
-            response.raise_for_status()
-            try:
-                found: dict[str, Any] = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
-            except (KeyError, ValueError, binascii.Error) as error:
+            if said is None and response.status_code == 500 and self._leads_nowhere(url, path):
+                return None
+            if said is None:
+                response.raise_for_status()
+            try:  # in the standard alphabet of RFC 4648, or in Podman's, the one for URLs
+                found: dict[str, Any] = json.loads(base64.b64decode((said or "").replace("-", "+").replace("_", "/")))
+            except (ValueError, binascii.Error) as error:
                 raise EngineError(f"the engine gave no readable answer about {path}") from error
         return found
+
+    def _leads_nowhere(self, url: str, path: str) -> bool:
+        """Whether the engine fails because a file or a loop of links is on the way; it says why where an answer has a body."""
+        with self._api.get(url, params={"path": paths.to_bytes(path)}, stream=True, timeout=TIMEOUT) as response:
+            return response.status_code == 500 and any(reason in response.text for reason in _NOWHERE)
 
     def _open_archive(self, container_id: str, path: str) -> AbstractContextManager[Readable]:
         return stream(self._api, f"reading {path}", f"/containers/{container_id}/archive", path=paths.to_bytes(path))

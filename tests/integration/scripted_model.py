@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent import futures
@@ -21,7 +22,7 @@ class Migrator(migrator_pb2_grpc.MigratorServicer):
             time.sleep(3600)
         if mood == "failing":
             context.abort(grpc.StatusCode.INTERNAL, "the disk of the model is on fire")
-        return migrator_pb2.ExportResponse(paths=(SCRIPT / "paths").read_text().splitlines())
+        return migrator_pb2.ExportResponse(paths=json.loads((SCRIPT / "paths").read_text()))
 
 
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
