@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from bundler import base as bases
@@ -78,7 +78,7 @@ def ingest(
     onto: Image,
     tag: str,
     engine: Engine,
-    connect: Callable[[Container], Model],
+    connect: Callable[[Container], AbstractContextManager[Model]],
     options: RunOptions,
     progress: Progress,
     *,
@@ -109,14 +109,14 @@ def _served(
     old: AbstractContextManager[Old],
     new: Container,
     engine: Engine,
-    connect: Callable[[Container], Model],
+    connect: Callable[[Container], AbstractContextManager[Model]],
     progress: Progress,
     *,
     keep: bool,
 ) -> tuple[Sequence[Copied], Old]:
     """Serve the new model's Ingest; what it said last is told when it fails."""
     try:
-        with closing(connect(new)) as model:
+        with connect(new) as model:
             progress.stage(f"waiting for the Migrator of {new.name}")
             model.connect()
             with old as taken:

@@ -88,6 +88,10 @@ class Engine(Protocol):
         """Look a container up by name, ID or unique prefix of one; raises `NotFoundError`."""
         ...
 
+    def route(self, endpoint: str) -> AbstractContextManager[str]:
+        """The way to a ``HOST:PORT`` that the engine's host can reach: what to dial here, for the length of the block."""
+        ...
+
     def paused(self, container: Container) -> AbstractContextManager[None]:
         """Hold all processes of a container still for the length of the block, however it ends."""
         ...

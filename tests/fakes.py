@@ -130,6 +130,10 @@ class FakeEngine:
         return self.one
 
     @contextmanager
+    def route(self, endpoint: str) -> Iterator[str]:
+        yield endpoint
+
+    @contextmanager
     def paused(self, container: Container) -> Iterator[None]:
         del container
         self.refuse_while_read()

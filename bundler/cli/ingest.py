@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +13,7 @@ from bundler.cli import options, parts
 if TYPE_CHECKING:
     from bundler.console import Terminal
     from bundler.ingest import IngestResult, Old
+    from bundler.models.grpc import GrpcModel
     from bundler.ports import Container, Engine
     from bundler.push import PushResult
 
@@ -55,11 +56,9 @@ def ingest(
     read. When it is content, the container becomes the new image. Prints its configuration's digest and its ID.
     """
     from bundler import console, naming, statefiles, transfer
-    from bundler import endpoint as endpoints
     from bundler import ingest as verb
     from bundler import push as pushing
     from bundler.format import reference
-    from bundler.models.grpc import GrpcModel
     from bundler.ports import RunOptions
     from bundler.stores.local import LocalSpool
 
@@ -70,8 +69,8 @@ def ingest(
     name = naming.check(tag, engine, force=force)
     run = RunOptions(network=network, memory=memory, gpus=gpus, environment=tuple(env or ()))
 
-    def connect(new: Container, deadline: float) -> GrpcModel:
-        return GrpcModel(endpoint or endpoints.find(new, new_base.labels, port), wait=wait, deadline=deadline)
+    def connect(new: Container, deadline: float) -> AbstractContextManager[GrpcModel]:
+        return parts.migrator(engine, new, new_base.labels, endpoint, port, wait=wait, deadline=deadline)
 
     with console.Terminal(quiet=quiet) as terminal, statefiles.hold("image", name.replace("/", "_")):
         if _is_bundle(old):
@@ -83,7 +82,7 @@ def ingest(
         pushed = None
         if target:
             made = engine.image(result.image_id)
-            with engine.running(made, run, keep=False) as started, closing(connect(started, export_timeout)) as model:
+            with engine.running(made, run, keep=False) as started, connect(started, export_timeout) as model:
                 to = target if isinstance(target, reference.LocalReference) else parts.open_store(target, plain_http=plain_http)
                 pushed = pushing.push(started, engine, model, LocalSpool(), to, terminal, pushing.Options())
     _tell(result, pushed, terminal, json=json)
@@ -96,11 +95,9 @@ def _is_bundle(old: str) -> bool:
 
 @contextmanager
 def _container(name: str, engine: Engine, terminal: Terminal, *, export: bool, wait: float, deadline: float) -> Iterator[Old]:
-    from bundler import endpoint as endpoints
     from bundler import ingest as verb
     from bundler import statefiles
     from bundler.errors import ModelError
-    from bundler.models.grpc import GrpcModel
 
     found = engine.container(name)
     with statefiles.hold("container", found.id), ExitStack() as stack:
@@ -109,8 +106,8 @@ def _container(name: str, engine: Engine, terminal: Terminal, *, export: bool, w
             if not export:
                 return
             try:
-                address = endpoints.find(found, engine.image(found.image_id).labels, None)
-                model = stack.enter_context(closing(GrpcModel(address, wait=wait, deadline=deadline)))
+                labels = engine.image(found.image_id).labels
+                model = stack.enter_context(parts.migrator(engine, found, labels, None, None, wait=wait, deadline=deadline))
                 model.connect()
             except ModelError as error:
                 terminal.warn(f"{found.name} does not answer as a Migrator, its files are taken as they are: {error.message}")

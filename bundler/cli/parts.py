@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,8 @@ from bundler.format.reference import ArchiveReference, LayoutReference, LocalRef
 
 if TYPE_CHECKING:
     from bundler.engines.docker import DockerEngine
-    from bundler.ports import Store
+    from bundler.models.grpc import GrpcModel
+    from bundler.ports import Container, Engine, Store
 
 
 def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
@@ -40,3 +43,26 @@ def connect(host: str | None) -> DockerEngine:
     for container in engine.mend():
         console.warn(f"an earlier fps-bundle died and left the container {container[:12]} paused; it was resumed")
     return engine
+
+
+@contextmanager
+def migrator(
+    engine: Engine,
+    container: Container,
+    labels: Mapping[str, str],
+    endpoint: str | None,
+    port: int | None,
+    *,
+    wait: float,
+    deadline: float,
+) -> Iterator[GrpcModel]:
+    """The Migrator of a container: at a given endpoint, which is dialled from here, or where the engine's host finds it."""
+    from bundler import endpoint as endpoints
+    from bundler.models.grpc import GrpcModel
+
+    where = endpoint or endpoints.find(container, labels, port)
+    with (
+        nullcontext(where) if endpoint else engine.route(where) as dial,
+        closing(GrpcModel(where, wait=wait, deadline=deadline, dial=dial)) as model,
+    ):
+        yield model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from enum import Enum
 from typing import Annotated
 
@@ -57,11 +56,9 @@ def push(
     leave the container, and goes on before the bundle travels. Prints the bundle's digest.
     """
     from bundler import console, statefiles
-    from bundler import endpoint as endpoints
     from bundler import push as verb
     from bundler.errors import UsageError
     from bundler.format import paths, reference
-    from bundler.models.grpc import GrpcModel
     from bundler.stores.local import LocalSpool
 
     if extended and reader is Reader.api:
@@ -84,7 +81,7 @@ def push(
         console.Terminal(quiet=quiet) as terminal,
         statefiles.hold("container", found.id),
         verb.running(found, engine, start=start) as model,
-        closing(GrpcModel(endpoint or endpoints.find(model, source.labels, port), wait=wait, deadline=export_timeout)) as migrator,
+        parts.migrator(engine, model, source.labels, endpoint, port, wait=wait, deadline=export_timeout) as migrator,
     ):
         result = verb.push(model, engine, migrator, LocalSpool(), store, terminal, chosen)
     bundle = result.bundle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import docker
 import requests
 import urllib3
-from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, NotFound, TLSParameterError
 
+from bundler.engines.address import Address
 from bundler.errors import BundlerError, EngineError, NoSpaceError, UsageError
 from bundler.format.content import BLOCK, Readable
 
@@ -23,18 +22,22 @@ TIMEOUT = 120
 """Seconds that a request may take; loading and saving an image may be silent for `LONG_TIMEOUT`."""
 
 LONG_TIMEOUT = 3600
+_CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
 _PLAIN = {"Accept-Encoding": "identity"}  # the engine would spend its time on gzip
 
 
-def connect(host: str | None) -> docker.APIClient:
-    """A client for the engine at ``host``, else for the one that the environment or Docker's configuration names."""
-    context = os.environ.get("DOCKER_CONTEXT")
+def connect(address: Address) -> docker.APIClient:
+    """A client for an engine on this host, or one that speaks TCP, with TLS where there are certificates."""
     with errors("connecting to the engine"):
-        if not host and not os.environ.get("DOCKER_HOST") and context and ContextAPI.get_context(context) is None:
-            raise EngineError(f"there is no Docker context {context!r}", hint="`docker context ls` lists them; see DOCKER_CONTEXT.")
-        if host:
-            return docker.APIClient(base_url=host, version="auto", timeout=TIMEOUT, use_ssh_client=True)
-        return docker.from_env(timeout=TIMEOUT, use_ssh_client=True).api
+        return docker.APIClient(base_url=address.url, version="auto", timeout=TIMEOUT, tls=_tls(address) or False)
+
+
+def _tls(address: Address) -> docker.tls.TLSConfig | None:
+    if not address.certificates:
+        return None
+    ca, certificate, key = (str(path) if path.is_file() else None for path in map(address.certificates.joinpath, _CERTIFICATES))
+    pair = (certificate, key) if certificate and key else None
+    return docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=address.verify)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import base64
 import binascii
 import contextlib
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,16 +17,19 @@ import platformdirs
 
 from bundler import statefiles
 from bundler.engines import pause
+from bundler.engines.address import DEFAULT, Address, resolve
 from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, NotFound, connect, errors, failure, gpus, message, refused, stream
 from bundler.engines.direct import DirectReader, Process
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader, ExportReader
+from bundler.engines.ssh import Forward
 from bundler.errors import EngineError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import imagearchive, paths
 from bundler.format.content import Digest, Readable
 from bundler.format.image import chain_id as chain_id_of
 from bundler.format.metadata import Platform
-from bundler.format.removals import Listed
+from bundler.format.removals import Listed, true_kind
+from bundler.format.tar import Kind
 from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader, RunOptions
 
 LOADING = "fps-bundle-loading"
@@ -41,14 +43,27 @@ TEMPORARY = "fps.bundle.temporary"
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 _SYMLINK, _DIRECTORY = 1 << 27, 1 << 31  # ModeSymlink and ModeDir of Go's io/fs
+_LOOPBACK = "127.0.0.1"
+_NOWHERE = ("not a directory", "too many links", "too many levels of symbolic links", "file name too long")
 
 
 class DockerEngine:
     """The engine at ``host``, else the one that ``DOCKER_HOST``, ``DOCKER_CONTEXT`` or Docker's configuration name."""
 
     def __init__(self, host: str | None = None) -> None:
-        self._api = connect(host)
-        self._address = host or os.environ.get("DOCKER_HOST", "")
+        self._given = host or ""
+        self._address = resolve(host)
+        self._tunnel = None
+        reached = self._address
+        if reached.url.startswith("ssh://"):
+            self._tunnel = Forward(reached.url, urlsplit(reached.url).path or urlsplit(DEFAULT).path)
+            reached = Address(f"unix://{self._tunnel.path}")
+        try:
+            self._api = connect(reached)
+        except EngineError as error:
+            if self._tunnel and (said := self._tunnel.complaint()):
+                error.message += f"; ssh said: {said}"
+            raise
         self._held: dict[str, str] = {}
 
     def info(self) -> EngineInfo:
@@ -88,8 +103,19 @@ class DockerEngine:
         )
 
     @contextmanager
+    def route(self, endpoint: str) -> Iterator[str]:
+        if not self._tunnel:
+            yield endpoint
+            return
+        forward = Forward(self._address.url, endpoint)
+        try:
+            yield f"unix:{forward.path}"
+        finally:
+            forward.close()
+
+    @contextmanager
     def paused(self, container: Container) -> Iterator[None]:
-        with pause.guarded(statefiles.directory(), self._address, container.id) as guard:
+        with pause.guarded(statefiles.directory(), self._address.url, container.id, self._given) as guard:
             try:
                 with errors(f"pausing the container {container.name}"):
                     self._api.pause(container.id)
@@ -125,7 +151,7 @@ class DockerEngine:
         """Resume what a dead process of ours left paused on this engine; gives the containers' IDs."""
         mended = []
         for left in pause.abandoned(statefiles.directory()):
-            if left.host == self._address:
+            if left.host == self._address.url:
                 if self.is_paused(left.container):
                     self.resume(left.container)
                     mended.append(left.container)
@@ -174,14 +200,15 @@ class DockerEngine:
     def _look_through(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         with self._created(base) as container_id:
             stat = partial(self._stat, container_id)
-            there = [export for export in exports if _stands_plainly(export, stat)]
-            if self._archives_change_owners:
+            if self._archives_change_owners:  # what is there is not asked for, as Podman takes a path for a glob pattern
                 reader: Reader = ExportReader(stat, partial(self._open_export, container_id), ())
             else:
                 reader = ArchiveReader(stat, partial(self._open_archive, container_id))
-            for entry, _ in reader.entries(there) if there else ():
-                if any(paths.is_within(entry.path, export) for export in there):
-                    yield Listed(entry.path, entry.kind)
+                exports = [export for export in exports if _stands_plainly(export, stat)]
+            special: dict[str, Kind] = {}
+            for entry, _ in reader.entries(exports):
+                if any(paths.is_within(entry.path, export) for export in exports):
+                    yield Listed(entry.path, true_kind(entry, special))
 
     @contextmanager
     def _created(self, image: Image) -> Iterator[str]:
@@ -265,14 +292,23 @@ class DockerEngine:
         url = f"{self._api.base_url}/v{self._api.api_version}/containers/{container_id}/archive"
         with errors(f"looking at {path}"):
             response = self._api.head(url, params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
-            if response.status_code == 404:
+            said = response.headers.get("X-Docker-Container-Path-Stat")
+            if said is None and response.status_code == 404:  # Podman says 404 of a link that leads nowhere, too
                 return None
-            response.raise_for_status()
-            try:
-                found: dict[str, Any] = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
-            except (KeyError, ValueError, binascii.Error) as error:
+            if said is None and response.status_code == 500 and self._leads_nowhere(url, path):
+                return None
+            if said is None:
+                response.raise_for_status()
+            try:  # in the standard alphabet of RFC 4648, or in Podman's, the one for URLs
+                found: dict[str, Any] = json.loads(base64.b64decode((said or "").replace("-", "+").replace("_", "/")))
+            except (ValueError, binascii.Error) as error:
                 raise EngineError(f"the engine gave no readable answer about {path}") from error
         return found
+
+    def _leads_nowhere(self, url: str, path: str) -> bool:
+        """Whether the engine fails because a file or a loop of links is on the way; it says why where an answer has a body."""
+        with self._api.get(url, params={"path": paths.to_bytes(path)}, stream=True, timeout=TIMEOUT) as response:
+            return response.status_code == 500 and any(reason in response.text for reason in _NOWHERE)
 
     def _open_archive(self, container_id: str, path: str) -> AbstractContextManager[Readable]:
         return stream(self._api, f"reading {path}", f"/containers/{container_id}/archive", path=paths.to_bytes(path))
@@ -405,13 +441,13 @@ class DockerEngine:
     @cached_property
     def _is_local(self) -> bool:
         """Whether the engine's processes are processes of this host, as far as its address tells."""
-        return self._api.base_url.startswith("http+docker://localhost")
+        return self._address.url.startswith("unix:")
 
     @cached_property
     def _host(self) -> str:
         """Where the engine's published ports are reached."""
-        address = urlsplit(self._api.base_url)
-        return address.hostname or "127.0.0.1" if address.scheme in ("http", "https") and address.port else "127.0.0.1"
+        address = urlsplit(self._address.url)
+        return address.hostname or _LOOPBACK if address.scheme in ("tcp", "http", "https") else _LOOPBACK
 
     def _published(self, ports: Mapping[str, Any]) -> dict[int, str]:
         published = {}

@@ -28,7 +28,7 @@ GRACE = 3.0
 
 @dataclass(frozen=True)
 class Abandoned:
-    """A container that a dead process of ours had paused; ``host`` is its engine, empty for the usual one."""
+    """A container that a dead process of ours had paused; ``host`` is the URL of its engine."""
 
     journal: Path
     host: str
@@ -47,13 +47,14 @@ class Guard:
 
 
 @contextmanager
-def guarded(state: Path, host: str, container: str) -> Iterator[Guard]:
+def guarded(state: Path, url: str, container: str, given: str) -> Iterator[Guard]:
     """Have a container resumed if this process ends inside the block; the caller pauses and resumes it there.
 
+    ``url`` is the engine's, for the journal; ``given`` is what named it to us, and names it to the watchdog.
     When the block ends without `Guard.all_is_well`, the watchdog and the next command take care of it.
     """
     guard = Guard()
-    with _journal(state, host, container, guard), _watchdog(host, container, guard):
+    with _journal(state, url, container, guard), _watchdog(given, container, guard):
         yield guard
 
 
@@ -83,7 +84,7 @@ def watch(is_paused: Callable[[], bool], resume: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _journal(state: Path, host: str, container: str, guard: Guard) -> Iterator[None]:
+def _journal(state: Path, url: str, container: str, guard: Guard) -> Iterator[None]:
     directory = _directory(state)
     path = directory / f"{container}.json"
     with disk_errors(path):
@@ -92,7 +93,7 @@ def _journal(state: Path, host: str, container: str, guard: Guard) -> Iterator[N
     with file:
         with disk_errors(path):
             fcntl.flock(file, fcntl.LOCK_EX)
-            json.dump({"host": host, "container": container}, file)
+            json.dump({"host": url, "container": container}, file)
             file.flush()
             os.fsync(file.fileno())
         try:
@@ -103,8 +104,8 @@ def _journal(state: Path, host: str, container: str, guard: Guard) -> Iterator[N
 
 
 @contextmanager
-def _watchdog(host: str, container: str, guard: Guard) -> Iterator[None]:
-    command = [sys.executable, "-m", "bundler.engines.watchdog", host, container]
+def _watchdog(given: str, container: str, guard: Guard) -> Iterator[None]:
+    command = [sys.executable, "-m", "bundler.engines.watchdog", given, container]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )

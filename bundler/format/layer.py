@@ -78,7 +78,8 @@ class LayerWriter:
         """End the archive and the blob."""
         self._tar.write(tar.TRAILER)
         self.suspend()
-        layer = metadata.Layer(diff_id=self._tar.digest, size=self._tar.count, entries=self.entries, exports=tuple(self.exports))
+        exports = tuple(map(paths.encode, self.exports))
+        layer = metadata.Layer(diff_id=self._tar.digest, size=self._tar.count, entries=self.entries, exports=exports)
         return self._blob.finish(artifact.LAYER), layer
 
     def discard(self) -> None:

@@ -17,6 +17,13 @@ class Listed:
     kind: Kind
 
 
+def true_kind(entry: Entry, special: dict[str, Kind]) -> Kind:
+    """What an entry is: a hard link to a FIFO, socket or device is one of these, too; ``special`` gathers those that were met."""
+    if entry.kind not in STATE_KINDS:
+        special[entry.path] = entry.kind
+    return special.get(entry.target, entry.kind) if entry.kind is Kind.HARD_LINK else entry.kind
+
+
 class Removals:
     """Finds the topmost paths of a base that a capture lacks; both come in walking order, and neither is held.
 
@@ -29,16 +36,17 @@ class Removals:
         self._base: Iterator[Listed] = iter(base)
         self._next = next(self._base, None)
         self._hidden = ""
+        self._special: dict[str, Kind] = {}
         self.removed: list[str] = []
 
     def saw(self, entry: Entry) -> None:
         """Take note of the next entry of the capture, of whatever kind."""
-        key = paths.sort_key(entry.path)
+        key, kind = paths.sort_key(entry.path), true_kind(entry, self._special)
         while self._next and paths.sort_key(self._next.path) < key:
             self._gone(self._next)
             self._advance()
         if self._next and self._next.path == entry.path:
-            if entry.kind not in STATE_KINDS and self._next.kind is not entry.kind:
+            if kind not in STATE_KINDS and self._next.kind is not kind:
                 self._gone(self._next)
             self._advance()
         if entry.kind is not Kind.DIRECTORY:

@@ -24,13 +24,13 @@ _OPTIONS = (
 
 
 class GrpcModel:
-    """A Migrator at ``HOST:PORT``; ``wait`` and ``deadline`` are in seconds."""
+    """A Migrator at ``HOST:PORT``, reached by the way of ``dial`` if that is another; ``wait`` and ``deadline`` are in seconds."""
 
-    def __init__(self, endpoint: str, *, wait: float, deadline: float) -> None:
+    def __init__(self, endpoint: str, *, wait: float, deadline: float, dial: str = "") -> None:
         self._endpoint = endpoint
         self._wait = wait
         self._deadline = deadline
-        self._channel = grpc.insecure_channel(endpoint, options=_OPTIONS)
+        self._channel = grpc.insecure_channel(dial or endpoint, options=_OPTIONS)
         self._connected = False
         self._stub = migrator_pb2_grpc.MigratorStub(self._channel)  # type: ignore[no-untyped-call]
 

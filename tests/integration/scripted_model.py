@@ -31,7 +31,7 @@ class Migrator(migrator_pb2_grpc.MigratorServicer):
             time.sleep(3600)
         if mood() == "failing":
             context.abort(grpc.StatusCode.INTERNAL, "the disk of the model is on fire")
-        return migrator_pb2.ExportResponse(paths=(SCRIPT / "paths").read_text().splitlines())
+        return migrator_pb2.ExportResponse(paths=json.loads((SCRIPT / "paths").read_text()))
 
     def Ingest(self, request_iterator: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         requests = json.loads((SCRIPT / "requests").read_text())

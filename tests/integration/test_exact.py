@@ -319,3 +319,63 @@ def test_extended_takes_the_direct_reader(here: Host) -> None:
     outcome = here.bundle("push", "first", "--extended", "--reader", "api")
     assert outcome.code == 2
     assert "--reader" in outcome.err
+
+
+# What follows was found by `make soak`.
+
+CAPABILITIES = """
+import os
+os.makedirs('/srv/state')
+for name, value in ('first', '01000002' + '00040000' + '00000000' * 3), ('third', '01000003' + '01000000' * 5):
+    open(f'/srv/state/{name}', 'w').close()
+    os.setxattr(f'/srv/state/{name}', 'security.capability', bytes.fromhex(value))
+os.link('/srv/state/first', '/srv/state/second')
+"""
+
+
+def test_a_capability_survives_a_second_name_and_is_the_same_by_every_reader(here: Host, there: Host, tmp_path: Path) -> None:
+    first = here.run_script("first", ["/srv/state"], CAPABILITIES)
+    layers = []
+    for reader in READERS:
+        here.must("push", "first", str(tmp_path / f"{reader}.tar"), "--reader", reader)
+        layers.append(here.must("inspect", str(tmp_path / f"{reader}.tar"), "--json").json["manifest"]["layers"])
+        there.must("apply", str(tmp_path / f"{reader}.tar"), "--tag", f"{reader}:1")
+        copy = there.tree(there.api.create_container(f"{reader}:1")["Id"], "/srv/state")
+        assert copy == here.tree(first, "/srv/state")
+        assert all(copy[f"state/{name}"][-1] for name in ("first", "second", "third"))
+    assert layers[0] == layers[1]
+
+
+def test_the_base_has_a_file_or_a_loop_where_a_directory_leads_to_an_export(here: Host, there: Host, tmp_path: Path) -> None:
+    make_base(here, "import os; os.mkdir('/odd'); open('/odd/file', 'w').close(); os.symlink('loop', '/odd/loop')", there)
+    setup = """
+import os
+for name in 'file', 'loop':
+    os.remove(f'/odd/{name}'); os.mkdir(f'/odd/{name}'); open(f'/odd/{name}/inside', 'w').write('x')
+"""
+    first = here.run_script("first", ["/odd/file/inside", "/odd/loop/inside"], setup, image="odd:1")
+    here.must("push", "first", str(tmp_path / "x.tar"))
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "grown:1")
+    copy = there.api.create_container("grown:1")["Id"]
+    for path in ("/odd/file/inside", "/odd/loop/inside"):
+        assert there.tree(copy, path) == here.tree(first, path)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_name_of_a_fifo_is_a_fifo_however_many_it_has(here: Host, there: Host, tmp_path: Path, reader: str) -> None:
+    make_base(
+        here, "import os; os.mkdir('/odd'); os.mkfifo('/odd/a'); os.link('/odd/a', '/odd/b'); open('/odd/d', 'w').close()", there
+    )
+    setup = "import os; os.remove('/odd/a'); os.remove('/odd/d'); os.mkfifo('/odd/c'); os.link('/odd/c', '/odd/d')"
+    here.run_script("first", ["/odd"], setup, image="odd:1")
+    here.must("push", "first", str(tmp_path / "x.tar"), "--reader", reader)
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "grown:1")
+    assert sorted(there.tree(there.api.create_container("grown:1")["Id"], "/odd")) == ["odd", "odd/b"]
+
+
+def make_base(host: Host, setup: str, other: Host) -> None:
+    """Have an image ``odd:1`` on two hosts, in which Python code has run."""
+    container = host.run_script("base", [], setup)
+    host.api.commit(container, "odd", "1")
+    host.api.remove_container(container, force=True)
+    other.take_image(host, "odd:1")

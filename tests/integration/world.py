@@ -15,7 +15,7 @@ import sys
 import tarfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,30 +94,39 @@ class Host:
         self, name: str, paths: Sequence[str], setup: str = "", mood: str = "", image: str = MODEL, **options: Any
     ) -> str:
         """Start a model that exports ``paths``, after Python code in ``setup`` has made its state."""
+        files = {"paths": json.dumps(list(paths)), "mood": mood}
+        return self.run_model(name, setup, files, image, **options)
+
+    def run_model(self, name: str, setup: str, files: Mapping[str, str], image: str, **options: Any) -> str:
+        """Start a scripted model with ``files`` in its ``/script``, and wait until it serves; gives its ID."""
+        code = f"{setup}\nexec(open('/script/scripted_model.py').read())"
+        container = self.run_python(name, code, {"mood": "", **files, **program("scripted_model")}, image, **options)
+        wait_until(lambda: self.listens(container))
+        return container
+
+    def run_python(self, name: str, code: str, files: Mapping[str, str], image: str, **options: Any) -> str:
+        """Start a container that runs Python code, with ``files`` in its ``/script``; gives its ID."""
         python = self.api.inspect_image(image)["Config"]["Cmd"][0]
-        code = f"{setup}\nexec(open('/script/model.py').read())"
         container: str = self.api.create_container(
             image, [python, "-c", code], name=name, environment={"PYTHONPATH": "/app"}, **self._with_network(options)
         )["Id"]
-        files = {"model.py": (HERE / "scripted_model.py").read_text(), "paths": "\n".join(paths), "mood": mood}
         self.api.put_archive(container, "/", _archive({f"script/{key}": value for key, value in files.items()}))
         self.api.start(container)
-        wait_until(lambda: self.listens(container))
         return container
 
     def script_image(self, name: str, requests: Sequence[Sequence[str]], mood: str = "", setup: str = "", **config: Any) -> None:
         """Make the image of a newer model, whose Ingest asks for ``requests``; ``setup`` has been run in it."""
         container = self.api.create_container(MODEL, [self._python(MODEL), "-c", setup], **self._with_network({}))["Id"]
         files = {
-            "model.py": (HERE / "scripted_model.py").read_text(),
+            **program("scripted_model"),
             "requests": json.dumps(requests),
-            "paths": "/script",
+            "paths": '["/script"]',
             "mood": mood,
         }
         self.api.put_archive(container, "/", _archive({f"script/{key}": value for key, value in files.items()}))
         self.api.start(container)
         assert self.api.wait(container)["StatusCode"] == 0, self.api.logs(container)
-        changes = [f'CMD ["{self._python(MODEL)}", "/script/model.py"]', "ENV PYTHONPATH=/app"]
+        changes = [f'CMD ["{self._python(MODEL)}", "/script/scripted_model.py"]', "ENV PYTHONPATH=/app"]
         changes += [f"VOLUME {volume}" for volume in config.get("volumes", ())]
         repository, _, tag = name.rpartition(":")
         self.api.commit(container, repository, tag, changes=changes)
@@ -125,6 +134,13 @@ class Host:
 
     def _python(self, image: str) -> str:
         return str(self.api.inspect_image(image)["Config"]["Cmd"][0])
+
+    def read(self, container: str, path: str) -> bytes:
+        """The content of one file of a container."""
+        with tarfile.open(fileobj=io.BytesIO(b"".join(self.api.get_archive(container, path)[0]))) as archive:
+            file = archive.extractfile(archive.getmembers()[0])
+            assert file
+            return file.read()
 
     def _with_network(self, options: dict[str, Any]) -> dict[str, Any]:
         """Podman's containers run in the network of the host here, so at most one model at a time."""
@@ -193,6 +209,9 @@ class Host:
         assert status == 0, printed
         return printed
 
+    def layers(self, image: str) -> list[str]:
+        return list(self.api.inspect_image(image)["RootFS"]["Layers"])
+
     def images(self) -> set[str]:
         return {image["Id"] for image in self.api.images()}
 
@@ -232,6 +251,11 @@ class Host:
     def leftovers(self) -> list[str]:
         """Half files below the home of this host."""
         return [str(path) for path in self.home.rglob(".fps-bundle-part-*")]
+
+
+def program(name: str) -> dict[str, str]:
+    """A program that runs in a container, as a file of its ``/script``."""
+    return {f"{name}.py": (HERE / f"{name}.py").read_text()}
 
 
 def _archive(files: dict[str, str]) -> bytes:

@@ -156,3 +156,9 @@ def test_contents_come_out_as_they_went_in() -> None:
     assert found["/s/big"] == BIG
     assert found["/s/small"] == b"hello"
     assert paths.sort_key("/s/big") < paths.sort_key("/s/small")
+
+
+def test_a_layer_lists_exports_of_any_name() -> None:
+    """Found by `make soak`."""
+    _, _, layers = packed(MemoryStore(), tree(file("/s/☃")), ["/s/☃"])
+    assert layers[0].exports == ("/s/%E2%98%83",)

@@ -39,6 +39,15 @@ def test_what_is_gone(base: Tree, capture: Tree, expected: list[str]) -> None:
     assert removed(base, capture) == expected
 
 
+@pytest.mark.parametrize(("base", "expected"), [(F, ["/a/q"]), (P, [])])
+def test_a_hard_link_to_a_fifo_is_a_fifo(base: Kind, expected: list[str]) -> None:
+    """Found by `make soak`."""
+    removals = Removals([Listed("/a/q", base)])
+    removals.saw(Entry("/a/p", P, 0, 0, 0, 0))
+    removals.saw(Entry("/a/q", Kind.HARD_LINK, 0, 0, 0, 0, target="/a/p"))
+    assert removals.finish() == expected
+
+
 def grow(parts: list[tuple[str, ...]], kinds: list[Kind]) -> Tree:
     tree: Tree = {"/t": D}
     for part, kind in zip(parts, kinds, strict=False):

@@ -1,0 +1,93 @@
+"""Engines behind ssh: the system's client carries sockets of the other host to sockets here (ssh(1), ``-L``)."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import weakref
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bundler.errors import EngineError
+
+TIMEOUT = 30
+"""Seconds that ssh may take to reach the other host and to be let in."""
+
+_OPTIONS = {
+    "BatchMode": "yes",  # never ask: nobody may be there to answer
+    "ConnectTimeout": "10",
+    "ExitOnForwardFailure": "yes",
+    "ServerAliveInterval": "15",
+    "StreamLocalBindMask": "0177",
+}
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_libc = ctypes.CDLL(None)
+
+
+class Forward:
+    """A socket here that leads to one of another host, until `close`.
+
+    ``url`` is ``ssh://[USER@]HOST[:PORT][/…]``; ``target`` a path of a socket there, or ``HOST:PORT`` as seen from there.
+    Raises `EngineError` when ssh cannot get there.
+    """
+
+    def __init__(self, url: str, target: str) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="fps-ssh-"))
+        self.path = self._directory / "socket"
+        self._said = self._directory / "said"
+        self._process = _start(url, f"{self.path}:{target}", self._said)
+        self.close = weakref.finalize(self, _end, self._process, self._directory)
+        deadline = time.monotonic() + TIMEOUT
+        while not self.path.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = self.complaint() or f"it did not get there in {TIMEOUT} s"
+                self.close()
+                raise EngineError(
+                    f"ssh cannot reach {url}: {said}",
+                    hint="Try it by hand; it must work without a question: ssh -o BatchMode=yes …",
+                )
+            time.sleep(0.02)
+
+    def complaint(self) -> str:
+        """What ssh said last."""
+        lines = self._said.read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _start(url: str, forward: str, said: Path) -> subprocess.Popen[bytes]:
+    address = urlsplit(url)
+    command = ["ssh", "-N", "-T", "-L", forward]
+    for key, value in _OPTIONS.items():
+        command += ["-o", f"{key}={value}"]
+    if address.username:
+        command += ["-l", address.username]
+    if address.port:
+        command += ["-p", str(address.port)]
+    try:
+        with said.open("wb") as log:
+            # In a session of its own, because a Ctrl-C of ours must not cut the way by which we clean up.
+            return subprocess.Popen(
+                [*command, "--", address.hostname or ""],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+    except FileNotFoundError as error:
+        raise EngineError(f"{url} takes the program ssh, which is not here", hint="Install an ssh client.") from error
+
+
+def _end_with_parent() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the watchdog ignores it, and children inherit that
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end(process: subprocess.Popen[bytes], directory: Path) -> None:
+    process.terminate()
+    process.wait()
+    shutil.rmtree(directory, ignore_errors=True)
