@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from bundler.errors import BundlerError, NoSpaceError
+from bundler.errors import BundlerError, EngineError, NoSpaceError
 from bundler.ports import Engine
 
 LITTLE_SPACE = 1 << 30
@@ -26,8 +27,24 @@ class Finding:
     exit_code: int = 0
 
 
-def examine(connect: Callable[[], Engine], store: Path, credentials: Callable[[], str]) -> list[Finding]:
-    """Look at the engine, the disks, the local store and the registry credentials; never fails itself."""
+class LeftPaused(Protocol):
+    """A container that a dead process of ours had paused on ``host``, which is empty if nobody knows."""
+
+    @property
+    def journal(self) -> Path: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def container(self) -> str: ...
+
+
+def examine(
+    connect: Callable[[], Engine], store: Path, credentials: Callable[[], str], paused: Callable[[], Sequence[LeftPaused]]
+) -> list[Finding]:
+    """Look at the engine, the disks, the local store, the registry credentials and paused containers; never fails itself.
+
+    ``paused`` is asked after ``connect``, which mends what it can.
+    """
     findings = []
     try:
         info = connect().info()
@@ -42,7 +59,17 @@ def examine(connect: Callable[[], Engine], store: Path, credentials: Callable[[]
         findings.append(Finding("registry credentials", True, credentials()))
     except BundlerError as error:
         findings.append(_wrong("registry credentials", error))
+    findings += [_paused(left) for left in paused()]
     return findings
+
+
+def _paused(left: LeftPaused) -> Finding:
+    name = left.container[:12]
+    if left.host:
+        found, hint = f"on {left.host}, by an fps-bundle that died.", f"Resume it: fps-bundle doctor --host {left.host}"
+    else:
+        found, hint = "perhaps; its journal is damaged.", f"See to it by hand, then delete {left.journal}"
+    return Finding("container left paused", False, f"{name} {found}", hint, EngineError.exit_code)
 
 
 def _writable(store: Path) -> Finding:

@@ -12,11 +12,14 @@ def doctor(host: options.Host = None, json: options.Json = False, debug: options
 
     Ends with the exit code of the first thing that is wrong.
     """
-    from bundler import console
+    from bundler import console, statefiles
     from bundler.doctor import examine
+    from bundler.engines import pause
     from bundler.stores import credentials, local
 
-    findings = examine(lambda: parts.connect(host), local.directory(), credentials.describe)
+    findings = examine(
+        lambda: parts.connect(host), local.directory(), credentials.describe, lambda: pause.abandoned(statefiles.directory())
+    )
     if json:
         console.result_json([{"what": item.what, "ok": item.ok, "found": item.found, "hint": item.hint} for item in findings])
     else:

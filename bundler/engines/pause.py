@@ -28,7 +28,7 @@ GRACE = 3.0
 
 @dataclass(frozen=True)
 class Abandoned:
-    """A container that a dead process of ours had paused; ``host`` is the URL of its engine."""
+    """A container that a dead process of ours had paused; ``host`` is the URL of its engine, empty if unknown."""
 
     journal: Path
     host: str
@@ -59,13 +59,16 @@ def guarded(state: Path, url: str, container: str, given: str) -> Iterator[Guard
 
 
 def abandoned(state: Path) -> list[Abandoned]:
-    """The containers whose journal nobody holds any more."""
+    """The containers whose journal nobody holds any more; of a damaged one only the container is known, by its name."""
     found = []
     for path in sorted(_directory(state).glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError), path.open("rb") as file:
+        with contextlib.suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            content = json.load(file)
-            found.append(Abandoned(path, content["host"], content["container"]))
+            try:
+                url = str(json.load(file)["host"])
+            except (ValueError, LookupError, TypeError):
+                url = ""
+            found.append(Abandoned(path, url, path.stem))
     return found
 
 

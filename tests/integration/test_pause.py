@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -69,6 +70,26 @@ def test_the_next_command_mends_what_a_killed_watchdog_could_not(here: Host, mod
     assert "it was resumed" in here.must("doctor").err
     assert not here.paused(model)
     assert "it was resumed" not in here.must("doctor").err
+
+
+def test_the_doctor_tells_of_what_it_cannot_mend_itself(here: Host, model: str) -> None:
+    journals = here.home / "state" / "fps-bundle" / "paused"
+    journals.mkdir(parents=True, exist_ok=True)
+    elsewhere, damaged = journals / f"{'e' * 64}.json", journals / f"{model}.json"
+    elsewhere.write_text(json.dumps({"host": "ssh://root@elsewhere", "container": "e" * 64}))
+    damaged.write_text("{")
+    here.api.pause(model)
+    try:
+        outcome = here.bundle("doctor")
+    finally:
+        here.api.unpause(model)
+        elsewhere.unlink()
+        damaged.unlink()
+    assert outcome.code == 4
+    assert "eeeeeeeeeeee on ssh://root@elsewhere" in outcome.out
+    assert "fps-bundle doctor --host ssh://root@elsewhere" in outcome.out
+    assert f"{model[:12]} perhaps; its journal is damaged. See to it by hand, then delete {damaged}" in outcome.out
+    here.must("doctor")
 
 
 def test_a_model_that_somebody_pauses_after_us_is_left_alone(here: Host, model: str) -> None:

@@ -78,10 +78,10 @@ def test_the_doctor_names_what_is_wrong(tmp_path: Path) -> None:
     def no_credentials() -> str:
         raise AuthorizationError("damaged")
 
-    found = {item.what: item for item in examine(no_engine, tmp_path / "store", no_credentials)}
+    found = {item.what: item for item in examine(no_engine, tmp_path / "store", no_credentials, list)}
     assert (found["engine"].ok, found["engine"].exit_code, found["engine"].hint) == (False, 4, "start one")
     assert found["registry credentials"].exit_code == 7
-    assert all(item.ok for item in examine(FakeEngine, tmp_path, lambda: "none"))
+    assert all(item.ok for item in examine(FakeEngine, tmp_path, lambda: "none", list))
 
 
 def configure(directory: Path, content: object, monkeypatch: pytest.MonkeyPatch) -> None:

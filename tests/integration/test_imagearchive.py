@@ -1,0 +1,135 @@
+"""The dialects of an image archive: the full one on either engine, and the OCI layout that none of these engines needs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import RecordingProgress
+from privateengine import ensure
+from test_round_trip import STATE_SETUP
+from world import MODEL, Host
+
+from bundler import apply as applying
+from bundler import base as bases
+from bundler.engines.docker import DockerEngine
+from bundler.format import artifact, image, imagearchive
+from bundler.format.content import Descriptor, Digest
+from bundler.format.imagearchive import NewImage, NewLayer
+from bundler.stores.archive import ArchiveStore
+from bundler.stores.local import LocalSpool
+from bundler.transfer import read_bundle
+
+
+class FullWay(DockerEngine):
+    """An engine that is given all layers, those of the base too."""
+
+    def _ways(self, *arguments: Any) -> list[Callable[[], Iterator[bytes]]]:
+        return super()._ways(*arguments)[-1:]
+
+
+class StumblingWay(DockerEngine):
+    """An engine that does not understand the cheap way."""
+
+    def _ways(self, *arguments: Any) -> list[Callable[[], Iterator[bytes]]]:
+        return [lambda: iter([b"no archive at all"]), super()._ways(*arguments)[-1]]
+
+
+@pytest.fixture
+def archive(here: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle of a model with every kind of entry, whose container is left running."""
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    here.run_script("first", ["/srv/state"], STATE_SETUP)
+    here.must("push", "first", str(tmp_path / "x.tar"))
+    return tmp_path / "x.tar"
+
+
+@pytest.mark.parametrize("way", [FullWay, StumblingWay])
+@pytest.mark.parametrize("target", ["there", "podman"])
+def test_the_full_archive_gives_the_same_image(
+    request: pytest.FixtureRequest, here: Host, archive: Path, target: str, way: type[DockerEngine]
+) -> None:
+    host: Host = request.getfixturevalue(target)
+    engine, store, progress = way(host.address), ArchiveStore(archive), RecordingProgress()
+    bundle = read_bundle(store)
+    base = bases.find(bundle.metadata.base, engine, None)
+    result = applying.apply(bundle, store, base, "full:1", engine, LocalSpool(), progress, dry_run=False)
+    assert ("trying again with all layers of the base" in str(progress.warnings)) == (way is StumblingWay)
+    expected = here.must("apply", str(archive), "--tag", "full:1", "--json").json
+    assert result.image_id == expected["imageID"]
+    copy = host.api.create_container("full:1", ["x"])["Id"]
+    assert host.tree(copy, "/srv/state") == here.tree("first", "/srv/state")
+
+
+def test_the_partial_oci_layout_is_one_but_for_the_bases_layers(here: Host, archive: Path, tmp_path: Path) -> None:
+    store = ArchiveStore(archive)
+    bundle = read_bundle(store)
+    base_layers = saved_layers(here, tmp_path / "base")
+    layers = tuple(
+        NewLayer(descriptor, described, partial(store.open, descriptor))
+        for descriptor, described in zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)
+    )
+    new = NewImage(image.build_config(bundle.metadata, bundle.digest), tuple(bundle.metadata.base.diff_ids), layers)
+    layout = tmp_path / "layout"
+    with tarfile.open(fileobj=io.BytesIO(b"".join(imagearchive.partial_oci_layout(new, "made:1", base_layers)))) as written:
+        assert all(member.isreg() and (member.mode, member.uid, member.gid, member.mtime) == (0o644, 0, 0, 0) for member in written)
+        names = written.getnames()
+        written.extractall(layout, filter="data")
+
+    def blob(descriptor: dict[str, Any]) -> Path:
+        algorithm, _, encoded = descriptor["digest"].partition(":")
+        return layout / "blobs" / algorithm / encoded
+
+    # OCI image spec, image-layout.md: "oci-layout file", "index.json file", "Blobs"
+    assert json.loads((layout / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+    index = json.loads((layout / "index.json").read_bytes())
+    assert (index["schemaVersion"], index["mediaType"]) == (2, artifact.INDEX)
+    (described,) = index["manifests"]
+    assert described["annotations"]["org.opencontainers.image.ref.name"] == "1"
+    manifest = json.loads(blob(described).read_bytes())
+    assert (manifest["schemaVersion"], manifest["mediaType"]) == (2, described["mediaType"])
+    assert manifest["config"]["mediaType"] == "application/vnd.oci.image.config.v1+json"
+    assert blob(manifest["config"]).read_bytes() == new.config
+    assert [layer["digest"] for layer in manifest["layers"]] == [
+        str(layer.digest) for layer in (*base_layers, *bundle.manifest.layers)
+    ]
+    present = [described, manifest["config"], *manifest["layers"][len(base_layers) :]]
+    for descriptor in present:
+        data = blob(descriptor).read_bytes()
+        assert (len(data), f"sha256:{hashlib.sha256(data).hexdigest()}") == (descriptor["size"], descriptor["digest"])
+    expected = {"oci-layout", "index.json", "manifest.json", *(str(blob(item).relative_to(layout)) for item in present)}
+    assert sorted(names) == sorted(expected)
+
+    skopeo = ensure("skopeo", "skopeo")
+    inspect = [skopeo, "inspect", "--config", "--raw", f"oci:{layout}:1"]
+    assert subprocess.run(inspect, capture_output=True, check=True).stdout == new.config
+    for layer in base_layers:
+        (tmp_path / "base" / layer.digest.hex).rename(layout / "blobs" / "sha256" / layer.digest.hex)
+    subprocess.run([skopeo, "copy", "-q", "--preserve-digests", f"oci:{layout}:1", f"dir:{tmp_path / 'copied'}"], check=True)
+    assert (tmp_path / "copied" / "manifest.json").read_bytes() == blob(described).read_bytes()
+
+
+def saved_layers(host: Host, directory: Path) -> list[Descriptor]:
+    """The base's layers as plain blobs in a directory, out of ``docker save``."""
+    directory.mkdir()
+    found = []
+    with tarfile.open(fileobj=io.BytesIO(b"".join(host.api.get_image(MODEL)))) as saved:
+
+        def read(name: str) -> bytes:
+            file = saved.extractfile(name)
+            assert file
+            return file.read()
+
+        for name in json.loads(read("manifest.json"))[0]["Layers"]:
+            data = read(name)
+            (directory / Digest.of(data).hex).write_bytes(data)
+            found.append(Descriptor.of(artifact.LAYER_PLAIN, data))
+    return found
