@@ -26,13 +26,10 @@ def ingest(
         str | None, typer.Option("--push", metavar="DEST", help="Push the new model as a bundle, too, as `fps-bundle push` does.")
     ] = None,
     export: Annotated[bool, typer.Option(help="Have a running old model write its memory to disk first, by its Export.")] = True,
-    endpoint: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the new model's Migrator listens.")] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=1, max=65535, help="Its port in the container. Default: the image's label, or the only exposed port."),
-    ] = None,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until a Migrator answers.")] = 30,
-    export_timeout: Annotated[float, typer.Option(min=0, help="Seconds that a model may take to write its state.")] = 600,
+    endpoint: options.Endpoint = None,
+    port: options.Port = None,
+    wait: options.Wait = 30,
+    export_timeout: options.ExportTimeout = 600,
     idle_timeout: Annotated[
         float, typer.Option(min=0, help="Seconds for which the new model may ask for nothing before it is given up.")
     ] = 600,

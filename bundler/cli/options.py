@@ -25,3 +25,15 @@ Host = Annotated[
         "--host", "-H", metavar="URL", help="The engine's address. Default: DOCKER_HOST, DOCKER_CONTEXT, or Docker's own choice."
     ),
 ]
+Endpoint = Annotated[
+    str | None,
+    typer.Option("--endpoint", metavar="HOST:PORT", help="Where the model's Migrator listens, as seen from here."),
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port", min=1, max=65535, help="Its port in the container. Default: the image's label, or the only exposed port."
+    ),
+]
+Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait until a Migrator answers.")]
+ExportTimeout = Annotated[float, typer.Option("--export-timeout", min=0, help="Seconds that a model may take to write its state.")]

@@ -23,13 +23,10 @@ def push(
     dest: Annotated[
         str | None, typer.Argument(help="Where the bundle goes. Default: the local store, under the image's title and version.")
     ] = None,
-    endpoint: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the model's Migrator listens.")] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=1, max=65535, help="Its port in the container. Default: the image's label, or the only exposed port."),
-    ] = None,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until the Migrator answers.")] = 30,
-    export_timeout: Annotated[float, typer.Option(min=0, help="Seconds that the model may take to write its state.")] = 600,
+    endpoint: options.Endpoint = None,
+    port: options.Port = None,
+    wait: options.Wait = 30,
+    export_timeout: options.ExportTimeout = 600,
     pause: Annotated[bool, typer.Option(help="Hold the model still while its files are read.")] = True,
     reader: Annotated[Reader, typer.Option(help="How to read the files; auto takes the direct way where it can.")] = Reader.auto,
     extended: Annotated[
