@@ -56,7 +56,7 @@ class DockerEngine:
         self._tunnel = None
         reached = self._address
         if reached.url.startswith("ssh://"):
-            self._tunnel = Forward(reached.url, urlsplit(reached.url).path or urlsplit(DEFAULT).path)
+            self._tunnel = Forward(reached.url, urlsplit(reached.url).path.rstrip("/") or urlsplit(DEFAULT).path)
             reached = Address(f"unix://{self._tunnel.path}")
         try:
             self._api = connect(reached)

@@ -285,6 +285,20 @@ def test_extended_keeps_nanoseconds_and_user_attributes(here: Host, there: Host,
         assert host.output("extended:1", LOOK) == expected
 
 
+@pytest.mark.parametrize("reader", READERS)
+def test_a_sparse_file_has_its_content(here: Host, there: Host, tmp_path: Path, reader: str) -> None:
+    setup = """
+import os
+os.mkdir('/srv')
+with open('/srv/sparse', 'wb') as file:
+    file.seek(3_000_000); file.write(b'x'); file.truncate(10_000_000)
+"""
+    first = here.run_script("first", ["/srv"], setup)
+    here.must("push", "first", str(tmp_path / "x.tar"), "--reader", reader)
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "sparse:1")
+    assert there.tree(there.api.create_container("sparse:1")["Id"], "/srv") == here.tree(first, "/srv")
+
+
 OTHER_ATTRIBUTES = """
 import os, struct
 os.mkdir('/srv')
