@@ -54,7 +54,7 @@ wheel: $(STAMP)
 	@$(BIN)/python tools/wheelcheck.py
 
 soak: $(STAMP)
-	@FPS_BUNDLE_STATES=200 FPS_BUNDLE_DEEP_STATES=20 FPS_BUNDLE_RACES=50 $(BIN)/pytest tests/integration/test_states.py tests/integration/test_races.py -s
+	@FPS_BUNDLE_STATES=200 FPS_BUNDLE_DEEP_STATES=20 FPS_BUNDLE_RACES=25 $(BIN)/pytest tests/integration/test_states.py tests/integration/test_races.py -s
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/memory.py
