@@ -86,6 +86,11 @@ class Terminal:
         if not self._quiet:
             _ERR.print(Text(safe(text)))
 
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A table of what is good to know."""
+        if not self._quiet:
+            _ERR.print(_table(columns, rows))
+
 
 def warn(text: str) -> None:
     """Something that the user should know, though the work goes on."""
@@ -109,11 +114,6 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             sys.stdout.write("\t".join(safe(cell) for cell in row) + "\n")
         return
     _OUT.print(_table(columns, rows))
-
-
-def notes_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table that is no result."""
-    _ERR.print(_table(columns, rows))
 
 
 def result_tree(tree: Tree) -> None:

@@ -74,7 +74,7 @@ def ingest(
             store = parts.open_store(reference.parse(old), plain_http=plain_http)
             source = verb.bundle(transfer.read_bundle(store), store, engine, LocalSpool(), terminal)
         else:
-            source = _container(old, engine, terminal, export=export, wait=wait, deadline=export_timeout)
+            source = _container(engine.container(old), engine, terminal, export=export, wait=wait, deadline=export_timeout)
         result = verb.ingest(source, new_base, name, engine, lambda new: connect(new, idle_timeout), run, terminal, keep=keep)
         pushed = None
         if target:
@@ -91,12 +91,14 @@ def _is_bundle(old: str) -> bool:
 
 
 @contextmanager
-def _container(name: str, engine: Engine, terminal: Terminal, *, export: bool, wait: float, deadline: float) -> Iterator[Old]:
+def _container(
+    found: Container, engine: Engine, terminal: Terminal, *, export: bool, wait: float, deadline: float
+) -> Iterator[Old]:
+    """The old container, with what asks it for its memory; locked and held still while it is read."""
     from bundler import ingest as verb
     from bundler import statefiles
     from bundler.errors import ModelError
 
-    found = engine.container(name)
     with statefiles.hold("container", found.id), ExitStack() as stack:
 
         def write_memory() -> None:
@@ -147,7 +149,7 @@ def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *
         (paths.encode(it.source), paths.encode(it.dest), str(it.entries), console.size(it.size), it.error or _left_out(it.left_out))
         for it in result.copied
     ]
-    console.notes_table(("source", "destination", "entries", "size", ""), rows)
+    terminal.table(("source", "destination", "entries", "size", ""), rows)
     if result.previous:
         terminal.say(f"the image that was {result.tag} is {result.previous} now; swap them: fps-bundle undo {result.tag}")
     terminal.say(f"{result.tag} is the new model; run it: docker run {result.tag}")

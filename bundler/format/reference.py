@@ -98,7 +98,8 @@ def split_registry(name: str) -> tuple[str, str]:
 
 def image_name(title: str) -> str:
     """Make a repository name out of a title: lower case, every run of other characters a ``-``."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:MAX_NAME].rstrip("-") or "model"
+    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:MAX_NAME].rstrip("-") or "model"
+    return f"{name}-model" if name in ("oci", "oci-archive") else name  # which would be taken for a layout or an archive
 
 
 def image_tag(text: str) -> str:

@@ -246,6 +246,16 @@ def test_keep_leaves_the_container_of_a_model_that_failed(here: Host) -> None:
     assert here.api.inspect_container(kept)["State"]["Running"]
 
 
+def test_what_is_not_there_is_told_before_anything_is_done(here: Host) -> None:
+    here.script_image(SCRIPTED, [])
+    before = everything(here)
+    assert here.bundle("ingest", "nobody", "--onto", SCRIPTED, "--tag", "copied:1").code == 6
+    assert here.bundle("ingest", "nobody:1", "--onto", SCRIPTED, "--tag", "copied:1").code == 6
+    assert here.bundle("ingest", "nobody", "--onto", "nothing:1", "--tag", "copied:1").code == 6
+    assert here.bundle("ingest", "nobody", "--onto", SCRIPTED, "--tag", MODEL).code == 2
+    assert everything(here) == before
+
+
 def test_an_image_with_state_is_no_clean_base(here: Host) -> None:
     here.run_script("first", ["/srv"], "import os; os.mkdir('/srv')")
     here.must("push", "first", "x:1")

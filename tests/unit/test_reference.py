@@ -90,6 +90,8 @@ def test_a_version_becomes_a_tag(version: str, tag: str) -> None:
 @given(st.text())
 @example("x" * 300)
 @example("x" * 254 + "!" + "x" * 9)
+@example("OCI:ARCHIVE")
+@example("oci")
 def test_any_title_and_version_make_a_name_that_can_be_read(text: str) -> None:
     named = LocalReference(image_name(text), image_tag(text))
     assert parse(f"{named.name}@{DIGEST}") == LocalReference(named.name, "latest", PARSED)
