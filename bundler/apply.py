@@ -64,12 +64,9 @@ def _apply(
         previous = naming.give(engine, existing, tag)
         return ApplyResult(bundle, base, tag, new.config_digest, existing.id, True, previous)
     progress.stage(f"loading the new layers into {engine.info().name}", bundle.metadata.size)
-    loaded = engine.load(new, base, progress)
-    try:
-        previous = naming.give(engine, loaded, tag)
-    finally:
-        engine.release(loaded)
-    return ApplyResult(bundle, base, tag, new.config_digest, loaded.id, False, previous)
+    with engine.loaded(new, base, progress) as made:
+        previous = naming.give(engine, made, tag)
+    return ApplyResult(bundle, base, tag, new.config_digest, made.id, False, previous)
 
 
 @contextmanager
@@ -82,11 +79,8 @@ def loaded(bundle: Bundle, source: Store, base: Image, engine: Engine, spool: Sp
         if existing:
             yield existing
             return
-        made = engine.load(new, base, progress)
-        try:
+        with engine.loaded(new, base, progress) as made:
             yield made
-        finally:
-            engine.release(made)
 
 
 def verify(bundle: Bundle, source: Store, progress: Progress) -> None:

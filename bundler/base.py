@@ -52,11 +52,8 @@ def at_hand(clean: Base, source: Image, engine: Engine, progress: Progress) -> I
         yield engine.image(clean.image_id)
         return
     progress.stage("making the clean base again out of the image's leading layers")
-    rebuilt = engine.load(NewImage(image.clean_config(clean), tuple(clean.diff_ids), ()), source, progress)
-    try:
+    with engine.loaded(NewImage(image.clean_config(clean), tuple(clean.diff_ids), ()), source, progress) as rebuilt:
         yield rebuilt
-    finally:
-        engine.release(rebuilt)
 
 
 def find(recorded: Base, engine: Engine, given: str | None) -> Image:

@@ -92,16 +92,12 @@ def ingest(
     with _without_volumes(onto, engine, progress) as clean, engine.running(clean, options, keep=keep) as new:
         copied, taken = _served(old, new, engine, connect, progress, keep=keep)
         progress.stage("committing the new model's container")
-        committed = engine.commit(new)
-    try:
-        config = image.build_ingested(bases.describe(onto), committed.diff_ids, taken.labels, taken.source, taken.lineage, now())
-        made = engine.load(NewImage(config, committed.diff_ids, ()), committed, progress)
-        try:
-            previous = naming.give(engine, made, tag)
-        finally:
-            engine.release(made)
-    finally:
-        engine.release(committed)
+        with engine.committed(new) as committed:
+            config = image.build_ingested(
+                bases.describe(onto), committed.diff_ids, taken.labels, taken.source, taken.lineage, now()
+            )
+            with engine.loaded(NewImage(config, committed.diff_ids, ()), committed, progress) as made:
+                previous = naming.give(engine, made, tag)
     return IngestResult(tag, made.id, Digest.of(config), copied, previous)
 
 
@@ -147,8 +143,5 @@ def _without_volumes(onto: Image, engine: Engine, progress: Progress) -> Iterato
         return
     base = bases.describe(onto)
     plain = base.model_copy(update={"config": {key: value for key, value in base.config.items() if key != "Volumes"}})
-    made = engine.load(NewImage(image.clean_config(plain), onto.diff_ids, ()), onto, progress)
-    try:
+    with engine.loaded(NewImage(image.clean_config(plain), onto.diff_ids, ()), onto, progress) as made:
         yield made
-    finally:
-        engine.release(made)

@@ -127,8 +127,11 @@ class Engine(Protocol):
         """The last lines that a container wrote."""
         ...
 
-    def commit(self, container: Container) -> Image:
-        """Make an image of a container's file system, held until `release`; the container is paused meanwhile."""
+    def committed(self, container: Container) -> AbstractContextManager[Image]:
+        """A container's file system as an image, which is gone after the block if nobody named it.
+
+        The container is paused while the image is made.
+        """
         ...
 
     def changes(self, container: Container) -> dict[str, str]:
@@ -155,19 +158,15 @@ class Engine(Protocol):
         """All images that the engine holds."""
         ...
 
-    def load(self, image: NewImage, base: Image, progress: Progress) -> Image:
-        """Make a new image from a base that the engine holds and new layers, without a name yet.
+    def loaded(self, image: NewImage, base: Image, progress: Progress) -> AbstractContextManager[Image]:
+        """A new image from a base that the engine holds and new layers, which is gone after the block if nobody named it.
 
-        The image that comes back was read back from the engine and has the layers that were asked for.
+        What is given was read back from the engine and has the layers that were asked for.
         """
         ...
 
     def tag(self, image: Image, name: str) -> None:
         """Give an image a name, taking it from the image that had it."""
-        ...
-
-    def release(self, image: Image) -> None:
-        """Give up what `load` holds an image by: one that nobody named goes away."""
         ...
 
 

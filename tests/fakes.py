@@ -185,7 +185,8 @@ class FakeEngine:
     def images(self) -> Iterator[Image]:
         return iter(list(self.held))
 
-    def load(self, image: NewImage, base: Image, progress: Progress) -> Image:
+    @contextmanager
+    def loaded(self, image: NewImage, base: Image, progress: Progress) -> Iterator[Image]:
         del progress
         self.loads.append(image)
         for layer in image.layers:
@@ -194,14 +195,14 @@ class FakeEngine:
                     pass
         made = replace(base, id=str(image.config_digest), names=(), diff_ids=image.diff_ids, config=_config(image.config))
         self.held.append(made)
-        return made
+        try:
+            yield made
+        finally:
+            self.held = [held for held in self.held if held.id != made.id or held.names]
 
     def tag(self, image: Image, name: str) -> None:
         self.held = [replace(held, names=tuple(other for other in held.names if other != name)) for held in self.held]
         self.held = [replace(held, names=(*held.names, name)) if held.id == image.id else held for held in self.held]
-
-    def release(self, image: Image) -> None:
-        self.held = [held for held in self.held if held.id != image.id or held.names]
 
 
 def _config(data: bytes) -> Mapping[str, Any]:

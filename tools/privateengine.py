@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,47 +47,69 @@ def ensure(program: str, *packages: str) -> str:
     return found
 
 
-@contextmanager
-def private_engine(*options: str) -> Iterator[str]:
-    """Run an engine with everything of its own, and further options of ``dockerd``; gives its address for ``DOCKER_HOST``."""
-    dockerd = ensure("dockerd", "docker.io", "iptables")
-    ensure("iptables", "iptables")
-    ip = ensure("ip", "iproute2")
-    root = Path(tempfile.mkdtemp(prefix="fps-engine-"))
-    root.chmod(0o711)  # with --userns-remap the engine's files belong to another user
-    bridge = f"fps{secrets.token_hex(4)}"
-    (root / "daemon.json").write_text("{}")  # not the one of an engine that is installed here
-    process = None
-    try:
-        _add_bridge(ip, bridge)
-        with (root / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [
-                    dockerd,
-                    f"--data-root={root}/data",
-                    f"--exec-root={root}/exec",
-                    f"--pidfile={root}/pid",
-                    f"--host=unix://{root}/docker.sock",
-                    f"--bridge={bridge}",
-                    "--iptables=false",
-                    "--ip6tables=false",
-                    f"--config-file={root}/daemon.json",
-                    *options,
-                ],
+class Daemon:
+    """A ``dockerd`` with everything of its own below ``root``, which can be stopped and started again."""
+
+    def __init__(self, root: Path, bridge: str, options: Sequence[str]) -> None:
+        self._root = root
+        self._process: subprocess.Popen[bytes] | None = None
+        self.address = f"unix://{root}/docker.sock"
+        (root / "daemon.json").write_text("{}")  # not the one of an engine that is installed here
+        self._command = [
+            ensure("dockerd", "docker.io", "iptables"),
+            f"--data-root={root}/data",
+            f"--exec-root={root}/exec",
+            f"--pidfile={root}/pid",
+            f"--host={self.address}",
+            f"--bridge={bridge}",
+            "--iptables=false",
+            "--ip6tables=false",
+            f"--config-file={root}/daemon.json",
+            *options,
+        ]
+
+    def start(self) -> None:
+        with (self._root / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PATH": _PATH},
                 start_new_session=True,
             )
-        _wait_until_up(process, root)
-        yield f"unix://{root}/docker.sock"
+        _wait_until_up(self._process, self._root)
+
+    def stop(self) -> None:
+        if self._process:
+            stop(self._process)
+
+
+@contextmanager
+def private_daemon(*options: str) -> Iterator[Daemon]:
+    """Run an engine with everything of its own, and further options of ``dockerd``."""
+    ensure("iptables", "iptables")
+    ip = ensure("ip", "iproute2")
+    root = Path(tempfile.mkdtemp(prefix="fps-engine-"))
+    root.chmod(0o711)  # with --userns-remap the engine's files belong to another user
+    bridge = f"fps{secrets.token_hex(4)}"
+    daemon = Daemon(root, bridge, options)
+    try:
+        _add_bridge(ip, bridge)
+        daemon.start()
+        yield daemon
     finally:
-        if process:
-            stop(process)
+        daemon.stop()
         subprocess.run([ip, "link", "delete", bridge], capture_output=True, check=False)
         unmount_below(root)
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def private_engine(*options: str) -> Iterator[str]:
+    """The same; gives its address for ``DOCKER_HOST``."""
+    with private_daemon(*options) as daemon:
+        yield daemon.address
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], root: Path) -> None:

@@ -35,13 +35,13 @@ def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
 
 
 def connect(host: str | None) -> DockerEngine:
-    """The engine; a container that a killed command left paused on it is resumed first."""
+    """The engine; what a killed command left on it is put right first."""
     from bundler import console
     from bundler.engines.docker import DockerEngine
 
     engine = DockerEngine(host)
-    for container in engine.mend():
-        console.warn(f"an earlier fps-bundle died and left the container {container[:12]} paused; it was resumed")
+    for mended in engine.mend():
+        console.warn(f"an earlier fps-bundle died: {mended}")
     return engine
 
 

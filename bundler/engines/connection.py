@@ -10,13 +10,26 @@ from typing import Any
 import docker
 import requests
 import urllib3
+from docker import APIClient
 from docker.errors import APIError, DockerException, NotFound, TLSParameterError
 
 from bundler.engines.address import Address
 from bundler.errors import BundlerError, EngineError, NoSpaceError, UsageError
 from bundler.format.content import BLOCK, Readable
 
-__all__ = ["LONG_TIMEOUT", "TIMEOUT", "NotFound", "connect", "errors", "failure", "gpus", "message", "refused", "stream"]
+__all__ = [
+    "LONG_TIMEOUT",
+    "TIMEOUT",
+    "APIClient",
+    "NotFound",
+    "connect",
+    "errors",
+    "failure",
+    "gpus",
+    "message",
+    "refused",
+    "stream",
+]
 
 TIMEOUT = 120
 """Seconds that a request may take; loading and saving an image may be silent for `LONG_TIMEOUT`."""
@@ -26,10 +39,10 @@ _CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
 _PLAIN = {"Accept-Encoding": "identity"}  # the engine would spend its time on gzip
 
 
-def connect(address: Address) -> docker.APIClient:
+def connect(address: Address) -> APIClient:
     """A client for an engine on this host, or one that speaks TCP, with TLS where there are certificates."""
     with errors("connecting to the engine"):
-        return docker.APIClient(base_url=address.url, version="auto", timeout=TIMEOUT, tls=_tls(address) or False)
+        return APIClient(base_url=address.url, version="auto", timeout=TIMEOUT, tls=_tls(address) or False)
 
 
 def _tls(address: Address) -> docker.tls.TLSConfig | None:
@@ -41,7 +54,7 @@ def _tls(address: Address) -> docker.tls.TLSConfig | None:
 
 
 @contextmanager
-def stream(api: docker.APIClient, doing: str, endpoint: str, **parameters: bytes) -> Iterator[Readable]:
+def stream(api: APIClient, doing: str, endpoint: str, **parameters: bytes) -> Iterator[Readable]:
     """The body of a GET, as it comes."""
     url = f"{api.base_url}/v{api.api_version}{endpoint}"
     with (

@@ -6,7 +6,6 @@ import base64
 import binascii
 import contextlib
 import json
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from bundler import statefiles
-from bundler.engines import pause
+from bundler.engines import loading, pause, temporary
 from bundler.engines.address import DEFAULT, Address, resolve
 from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, NotFound, connect, errors, failure, gpus, message, refused, stream
 from bundler.engines.direct import DirectReader, Process
@@ -24,22 +23,17 @@ from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader, ExportReader
 from bundler.engines.ssh import Forward
 from bundler.errors import EngineError, ModelError, NoSpaceError, NotFoundError
-from bundler.format import imagearchive, paths
+from bundler.format import paths
 from bundler.format.content import Digest, Readable
 from bundler.format.image import chain_id as chain_id_of
+from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed, true_kind
 from bundler.format.tar import Kind
 from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader, RunOptions
 
-LOADING = "fps-bundle-loading"
-"""Repository under which an image stands between being loaded and being verified."""
-
 LOG_LINES = 20
 """Lines of a container's log that are shown when it failed."""
-
-TEMPORARY = "fps.bundle.temporary"
-"""Label of containers that we make and remove again."""
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 _SYMLINK, _DIRECTORY = 1 << 27, 1 << 31  # ModeSymlink and ModeDir of Go's io/fs
@@ -64,7 +58,6 @@ class DockerEngine:
             if self._tunnel and (said := self._tunnel.complaint()):
                 error.message += f"; ssh said: {said}"
             raise
-        self._held: dict[str, str] = {}
 
     def info(self) -> EngineInfo:
         return self._info
@@ -115,19 +108,19 @@ class DockerEngine:
 
     @contextmanager
     def paused(self, container: Container) -> Iterator[None]:
-        with pause.guarded(statefiles.directory(), self._address.url, container.id, self._given) as guard:
+        with pause.guarded(statefiles.directory(), self._address.url, container.id, self._given) as note:
             try:
                 with errors(f"pausing the container {container.name}"):
                     self._api.pause(container.id)
             except EngineError as error:
                 if refused(error):
-                    guard.all_is_well()  # the engine said no: it is not paused, or not by us
+                    note.settle()  # the engine said no: it is not paused, or not by us
                 raise
             try:
                 yield
             finally:
                 self.resume(container.id)
-                guard.all_is_well()
+                note.settle()
 
     def is_paused(self, container_id: str) -> bool:
         """Whether a container is paused; one that is gone is not."""
@@ -148,15 +141,16 @@ class DockerEngine:
                 raise
 
     def mend(self) -> list[str]:
-        """Resume what a dead process of ours left paused on this engine; gives the containers' IDs."""
+        """Put right what a dead process of ours left on this engine; gives what was done, a sentence each."""
         mended = []
         for left in pause.abandoned(statefiles.directory()):
             if left.host == self._address.url:
                 if self.is_paused(left.container):
                     self.resume(left.container)
-                    mended.append(left.container)
+                    mended.append(f"the container {left.container[:12]} was left paused; it was resumed")
                 left.journal.unlink(missing_ok=True)
-        return mended
+        swept = temporary.sweep(statefiles.directory(), self._address.url, {"container": self._remove, "image": self._untag})
+        return mended + [f"{name} was left over; it was removed" for name in swept]
 
     def reader(self, container: Container, wanted: str) -> Reader:
         if wanted != "api" and self._is_local:
@@ -198,12 +192,12 @@ class DockerEngine:
         return kept or listings.keep(chain_id, exports, self._look_through(base, exports))
 
     def _look_through(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
-        with self._created(base) as container_id:
-            stat = partial(self._stat, container_id)
+        with self._unstarted(base) as container:
+            stat = partial(self._stat, container)
             if self._archives_change_owners:  # what is there is not asked for, as Podman takes a path for a glob pattern
-                reader: Reader = ExportReader(stat, partial(self._open_export, container_id), ())
+                reader: Reader = ExportReader(stat, partial(self._open_export, container), ())
             else:
-                reader = ArchiveReader(stat, partial(self._open_archive, container_id))
+                reader = ArchiveReader(stat, partial(self._open_archive, container))
                 exports = [export for export in exports if _stands_plainly(export, stat)]
             special: dict[str, Kind] = {}
             for entry, _ in reader.entries(exports):
@@ -211,44 +205,48 @@ class DockerEngine:
                     yield Listed(entry.path, true_kind(entry, special))
 
     @contextmanager
-    def _created(self, image: Image) -> Iterator[str]:
-        """A container of an image that is never started."""
-        with errors(f"creating a container of {image.id}"):
-            created = self._api.create_container(image.id, ["never-started"], labels={TEMPORARY: "1"}, network_disabled=True)
-        try:
-            yield created["Id"]
-        finally:
-            with errors("removing a temporary container"):
-                self._api.remove_container(created["Id"], v=True, force=True)
-
-    @contextmanager
     def created(self, image: Image) -> Iterator[Container]:
-        with self._created(image) as container_id:
-            yield self.container(container_id)
+        with self._unstarted(image) as name:
+            yield self.container(name)
+
+    def _unstarted(self, image: Image) -> AbstractContextManager[str]:
+        return self._temporary(image, command=["never-started"], network_disabled=True)
 
     @contextmanager
     def running(self, image: Image, options: RunOptions, *, keep: bool) -> Iterator[Container]:
-        with errors(f"creating a container of {image.id}"):
-            created = self._api.create_container(
-                image.id,
-                environment=list(options.environment),
-                host_config=self._api.create_host_config(
-                    network_mode=options.network or None,
-                    mem_limit=options.memory or None,
-                    device_requests=gpus(options.gpus) if options.gpus else None,
-                ),
-                labels={} if keep else {TEMPORARY: "1"},
-            )
-        done = False
-        try:
+        host_config = self._api.create_host_config(
+            network_mode=options.network or None,
+            mem_limit=options.memory or None,
+            device_requests=gpus(options.gpus) if options.gpus else None,
+        )
+        with self._temporary(image, keep=keep, environment=list(options.environment), host_config=host_config) as name:
             with errors("starting the new container"):
-                self._api.start(created["Id"])
-            yield self.container(created["Id"])
-            done = True
-        finally:
-            if done or not keep:
-                with errors("removing a temporary container"), contextlib.suppress(NotFound):
-                    self._api.remove_container(created["Id"], v=True, force=True)
+                self._api.start(name)
+            yield self.container(name)
+
+    @contextmanager
+    def _temporary(self, image: Image, *, keep: bool = False, **options: Any) -> Iterator[str]:
+        """The name of a container that is there for the length of the block; with ``keep`` also after one that failed."""
+        with temporary.noted(statefiles.directory(), self._address.url, "container") as (name, note):
+            done = False
+            try:
+                with errors(f"creating a container of {image.id}"):
+                    self._api.create_container(image.id, name=name, **options)
+                yield name
+                done = True
+            finally:
+                if done or not keep:
+                    self._remove(name)
+                note.settle()
+
+    def _remove(self, name: str) -> bool:
+        """Remove a temporary container; False when there is none."""
+        with errors(f"removing the temporary container {name}"):
+            try:
+                self._api.remove_container(name, v=True, force=True)
+            except NotFound:
+                return False
+        return True
 
     def put(self, container: Container, archive: Iterator[bytes]) -> None:
         url = f"{self._api.base_url}/v{self._api.api_version}/containers/{container.id}/archive"
@@ -265,16 +263,16 @@ class DockerEngine:
         with errors(f"reading the log of {container.name}"):
             return str(self._api.logs(container.id, tail=LOG_LINES).decode("utf-8", "replace")).strip()
 
-    def commit(self, container: Container) -> Image:
-        tag = uuid.uuid4().hex
-        parameters = {"container": container.id, "repo": LOADING, "tag": tag, "pause": "true"}
-        with errors(f"committing {container.name}"):
-            url = f"{self._api.base_url}/v{self._api.api_version}/commit"
-            response = self._api.post(url, params=parameters, json={}, timeout=(TIMEOUT, LONG_TIMEOUT))
-            response.raise_for_status()
-        committed = self.image(f"{LOADING}:{tag}")
-        self._held[committed.id] = f"{LOADING}:{tag}"
-        return committed
+    @contextmanager
+    def committed(self, container: Container) -> Iterator[Image]:
+        with self._temporary_image() as name:
+            repository, _, tag = name.partition(":")
+            parameters = {"container": container.id, "repo": repository, "tag": tag, "pause": "true"}
+            with errors(f"committing {container.name}"):
+                url = f"{self._api.base_url}/v{self._api.api_version}/commit"
+                response = self._api.post(url, params=parameters, json={}, timeout=(TIMEOUT, LONG_TIMEOUT))
+                response.raise_for_status()
+            yield self.image(name)
 
     def _process(self, container_id: str) -> Process | None:
         with errors("looking at a container"):
@@ -327,7 +325,7 @@ class DockerEngine:
                 ) from None
         return Image(
             id=found["Id"],
-            names=tuple(sorted(tag for tag in found.get("RepoTags") or () if not tag.startswith(f"{LOADING}:"))),
+            names=tuple(sorted(tag for tag in found.get("RepoTags") or () if not tag.startswith(f"{temporary.IMAGES}:"))),
             repo_digests=tuple(sorted(found.get("RepoDigests") or ())),
             platform=Platform(os=found["Os"], architecture=found["Architecture"], variant=found.get("Variant") or None),
             diff_ids=tuple(Digest.parse(layer) for layer in found["RootFS"].get("Layers") or ()),
@@ -342,71 +340,51 @@ class DockerEngine:
             with contextlib.suppress(NotFoundError):  # removed since the list was made
                 yield self.image(image_id)
 
-    def load(self, image: imagearchive.NewImage, base: Image, progress: Progress) -> Image:
-        name = f"{LOADING}:{uuid.uuid4().hex}"
-        ways = self._ways(image, base, name)
-        for number, way in enumerate(ways, start=1):
-            try:
-                self._load(way, progress)
-                break
-            except NoSpaceError:
-                raise
-            except EngineError as error:
-                if number == len(ways):
+    @contextmanager
+    def loaded(self, image: NewImage, base: Image, progress: Progress) -> Iterator[Image]:
+        with self._temporary_image() as name:
+            ways = self._ways(image, base, name)
+            for number, way in enumerate(ways, start=1):
+                try:
+                    loading.send(self._api, way, progress)
+                    break
+                except NoSpaceError:
                     raise
-                progress.warn(f"{error.message}; trying again with all layers of the base")
-        self._held[name] = name
-        loaded = self.image(name)
-        if loaded.diff_ids != image.diff_ids:
-            self._untag(name)
-            raise EngineError("the engine made an image with other layers than it was given", hint="Please report this.")
-        self._held[loaded.id] = self._held.pop(name)
-        return loaded
+                except EngineError as error:
+                    if number == len(ways):
+                        raise
+                    progress.warn(f"{error.message}; trying again with all layers of the base")
+            loaded = self.image(name)
+            if loaded.diff_ids != image.diff_ids:
+                raise EngineError("the engine made an image with other layers than it was given", hint="Please report this.")
+            yield loaded
+
+    def _ways(self, image: NewImage, base: Image, name: str) -> list[loading.Way]:
+        return loading.ways(self._api, self.info().image_store, image, base, name)
+
+    @contextmanager
+    def _temporary_image(self) -> Iterator[str]:
+        """A name for an image, which loses it after the block."""
+        with temporary.noted(statefiles.directory(), self._address.url, "image") as (name, note):
+            try:
+                yield name
+            finally:
+                self._untag(name)
+                note.settle()
+
+    def _untag(self, name: str) -> bool:
+        """Remove a temporary name of an image; False when there is none."""
+        with errors(f"removing the temporary name {name}"):
+            try:
+                self._api.remove_image(name)
+            except NotFound:
+                return False
+        return True
 
     def tag(self, image: Image, name: str) -> None:
         repository, _, tag = name.rpartition(":")
         with errors(f"naming the new image {name}"):
             self._api.tag(image.id, repository, tag, force=True)
-
-    def release(self, image: Image) -> None:
-        if name := self._held.pop(image.id, None):
-            self._untag(name)
-
-    def _untag(self, name: str) -> None:
-        with errors(f"removing the temporary name {name}"), contextlib.suppress(NotFound):
-            self._api.remove_image(name)
-
-    def _ways(self, image: imagearchive.NewImage, base: Image, name: str) -> list[Callable[[], Iterator[bytes]]]:
-        """How to hand over a new image, the cheapest first; the last works with every engine."""
-        full = partial(self._full_archive, image, base, name)
-        store = self.info().image_store
-        if store == "classic":
-            return [partial(imagearchive.partial_docker_archive, image, name), full]
-        if store == "containerd":
-            return [partial(self._partial_layout, image, base, name), full]
-        return [full]
-
-    def _full_archive(self, image: imagearchive.NewImage, base: Image, name: str) -> Iterator[bytes]:
-        with self._saved(base) as saved:
-            yield from imagearchive.full_docker_archive(image, name, saved)
-
-    def _partial_layout(self, image: imagearchive.NewImage, base: Image, name: str) -> Iterator[bytes]:
-        with self._saved(base) as saved:
-            layers = imagearchive.layers_of_saved_oci_layout(saved, base.diff_ids)
-        yield from imagearchive.partial_oci_layout(image, name, layers)
-
-    def _saved(self, image: Image) -> AbstractContextManager[Readable]:
-        return stream(self._api, f"saving the base image {image.id}", f"/images/{image.id}/get")
-
-    def _load(self, way: Callable[[], Iterator[bytes]], progress: Progress) -> None:
-        url = f"{self._api.base_url}/v{self._api.api_version}/images/load"
-        with errors("loading the new image"):
-            body = _counted(way(), progress)
-            with self._api.post(url, data=body, params={"quiet": 1}, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response:
-                response.raise_for_status()
-                for line in response.iter_lines():
-                    if error := json.loads(line or b"{}").get("error"):
-                        raise failure("loading the new image", str(error))
 
     def _by_prefix(self, prefix: str) -> str:
         found = self._api.containers(all=True)
@@ -468,9 +446,3 @@ def _stands_plainly(path: str, stat: Callable[[str], PathInfo | None]) -> bool:
 def _mounts(found: Mapping[str, Any]) -> dict[str, str]:
     mounts = {mount["Destination"]: mount["Type"] for mount in found.get("Mounts") or ()}
     return mounts | dict.fromkeys(found["HostConfig"].get("Tmpfs") or {}, "tmpfs")
-
-
-def _counted(body: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
-    for block in body:
-        progress.advance(len(block))
-        yield block

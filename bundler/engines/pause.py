@@ -1,16 +1,13 @@
 """No container stays paused: a watchdog for the death of this process, and a journal for that of the watchdog.
 
 The watchdog is a process in a session of its own. It holds the other end of a pipe of ours, and resumes
-the container when that closes before we said that all is well. The journal is one locked file for each
-container that we hold; the lock goes with the process, and `abandoned` finds files without one.
+the container when that closes before we said that all is well. The journal is a note of each container that
+we hold, which `abandoned` finds when nobody is there any more.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
-import os
 import subprocess
 import sys
 import time
@@ -19,7 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import EngineError, disk_errors
+from bundler.engines import journal
+from bundler.engines.journal import Note
+from bundler.errors import EngineError
 
 ALL_IS_WELL = b"resumed\n"
 GRACE = 3.0
@@ -35,41 +34,23 @@ class Abandoned:
     container: str
 
 
-class Guard:
-    """What watches over one pause; `all_is_well` ends its watch."""
-
-    def __init__(self) -> None:
-        self.well = False
-
-    def all_is_well(self) -> None:
-        """The container runs, or was never paused by us."""
-        self.well = True
-
-
 @contextmanager
-def guarded(state: Path, url: str, container: str, given: str) -> Iterator[Guard]:
+def guarded(state: Path, url: str, container: str, given: str) -> Iterator[Note]:
     """Have a container resumed if this process ends inside the block; the caller pauses and resumes it there.
 
     ``url`` is the engine's, for the journal; ``given`` is what named it to us, and names it to the watchdog.
-    When the block ends without `Guard.all_is_well`, the watchdog and the next command take care of it.
+    When the block ends and the note is not settled, the watchdog and the next command take care of it.
     """
-    guard = Guard()
-    with _journal(state, url, container, guard), _watchdog(given, container, guard):
-        yield guard
+    with (
+        journal.noted(_directory(state), container, {"host": url, "container": container}) as note,
+        _watchdog(given, container, note),
+    ):
+        yield note
 
 
 def abandoned(state: Path) -> list[Abandoned]:
-    """The containers whose journal nobody holds any more; of a damaged one only the container is known, by its name."""
-    found = []
-    for path in sorted(_directory(state).glob("*.json")):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            try:
-                url = str(json.load(file)["host"])
-            except (ValueError, LookupError, TypeError):
-                url = ""
-            found.append(Abandoned(path, url, path.stem))
-    return found
+    """The containers whose note nobody holds any more; of a damaged one only the container is known, by its name."""
+    return [Abandoned(left.path, left.content.get("host", ""), left.path.stem) for left in journal.abandoned(_directory(state))]
 
 
 def watch(is_paused: Callable[[], bool], resume: Callable[[], None]) -> None:
@@ -87,27 +68,7 @@ def watch(is_paused: Callable[[], bool], resume: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _journal(state: Path, url: str, container: str, guard: Guard) -> Iterator[None]:
-    directory = _directory(state)
-    path = directory / f"{container}.json"
-    with disk_errors(path):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = path.open("w")
-    with file:
-        with disk_errors(path):
-            fcntl.flock(file, fcntl.LOCK_EX)
-            json.dump({"host": url, "container": container}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            yield
-        finally:
-            if guard.well:
-                path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _watchdog(given: str, container: str, guard: Guard) -> Iterator[None]:
+def _watchdog(given: str, container: str, note: Note) -> Iterator[None]:
     command = [sys.executable, "-m", "bundler.engines.watchdog", given, container]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -120,7 +81,7 @@ def _watchdog(given: str, container: str, guard: Guard) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            if guard.well:
+            if note.settled:
                 process.stdin.write(ALL_IS_WELL)
             process.stdin.close()
         process.wait()

@@ -19,6 +19,8 @@ TIMEOUT = 30
 
 _OPTIONS = {
     "BatchMode": "yes",  # never ask: nobody may be there to answer
+    "ControlMaster": "no",  # a connection that others share ends with them: the watchdog's with the process that it watches
+    "ControlPath": "none",
     "ConnectTimeout": "10",
     "ExitOnForwardFailure": "yes",
     "ServerAliveInterval": "15",
@@ -39,7 +41,11 @@ class Forward:
         self._directory = Path(tempfile.mkdtemp(prefix="fps-ssh-"))
         self.path = self._directory / "socket"
         self._said = self._directory / "said"
-        self._process = _start(url, f"{self.path}:{target}", self._said)
+        try:
+            self._process = _start(url, f"{self.path}:{target}", self._said)
+        except BaseException:
+            shutil.rmtree(self._directory)
+            raise
         self.close = weakref.finalize(self, _end, self._process, self._directory)
         deadline = time.monotonic() + TIMEOUT
         while not self.path.exists():

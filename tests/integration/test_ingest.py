@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from privateengine import private_daemon
 from test_round_trip import QUESTION, STATE_SETUP, teach
 from world import MODEL, Host, wait_until
 
@@ -281,7 +282,36 @@ def test_an_ingest_that_is_ended_in_the_middle(here: Host, sign: signal.Signals)
     if sign == signal.SIGINT:
         assert process.returncode == 130
         assert everything(here) == before
-    here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
+    outcome = here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
+    assert ("was left over; it was removed" in outcome.err) == (sign == signal.SIGKILL)
+    containers, images = everything(here)
+    assert containers == before[0]
+    assert {name for image in images - before[1] for name in image[1:]} == {"copied:1"}
+
+
+@pytest.mark.parametrize("moment", ["reading", "committing"])
+def test_an_engine_that_is_restarted_in_the_middle(here: Host, tmp_path: Path, moment: str) -> None:
+    with private_daemon() as daemon:
+        host = Host(daemon.address, tmp_path)
+        host.take_image(here, MODEL)
+        old = host.run_script("first", [], BIG)
+        host.script_image(SCRIPTED, [("/srv/big", "/big")])
+        before = everything(host)
+        process = host.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
+        wait_until(lambda: host.paused(old))
+        if moment == "committing":
+            (new,) = {container["Id"] for container in host.api.containers()} - {old}
+            wait_until(lambda: host.paused(new))
+        daemon.stop()
+        _, err = process.communicate(timeout=120)
+        assert process.returncode in (3, 4), err
+        assert "bug:" not in err
+        daemon.start()
+        assert not host.paused(old)
+        host.must("doctor")
+        containers, images = everything(host)
+        assert (set(containers), images) == (set(before[0]), before[1])
+        host.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
 
 
 def test_two_ingests_into_one_name(here: Host) -> None:

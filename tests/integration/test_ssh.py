@@ -126,6 +126,25 @@ def test_a_killed_push_over_ssh_leaves_a_running_model(here: Host, remote: str) 
     wait_until(lambda: not here.paused(container), seconds=3)
 
 
+def test_connections_that_the_users_ssh_shares_are_not_ours(
+    here: Host, remote: str, sshd: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``ControlMaster auto`` the watchdog's ssh would use the connection of the process whose death it waits for."""
+    sharing = f"ControlMaster auto\nControlPath {tmp_path}/shared-%C\nControlPersist no\n"
+    (tmp_path / "config").write_text(sharing)
+    script = (sshd.client / "ssh").read_text().replace("-F none", f"-F {tmp_path}/config")
+    (tmp_path / "ssh").write_text(script)
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setitem(here.environment, "PATH", f"{tmp_path}:{here.environment['PATH']}")
+    container = here.run_script("first", ["/srv"], BIG)
+    process = here.start("push", "first", "big:1", "--host", remote)
+    wait_until(lambda: here.paused(container))
+    assert list(tmp_path.glob("shared-*")) == []
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not here.paused(container), seconds=3)
+
+
 def context(host: Host, name: str, url: str) -> None:
     """What ``docker context create`` writes."""
     directory = host.home / "docker" / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,11 @@ def test_an_image_that_cannot_be_named_is_given_up() -> None:
 class FullEngine(FakeEngine):
     """Cannot load."""
 
-    def load(self, image: NewImage, base: Image, progress: Progress) -> Image:
+    @contextmanager
+    def loaded(self, image: NewImage, base: Image, progress: Progress) -> Iterator[Image]:
         del image, base, progress
         raise EngineError("no space left on device")
+        yield
 
 
 def test_an_engine_that_cannot_load_keeps_the_old_image_under_its_name() -> None:
