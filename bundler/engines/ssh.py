@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import shutil
 import signal
 import subprocess
@@ -26,6 +28,8 @@ _OPTIONS = {
     "ServerAliveInterval": "15",
     "StreamLocalBindMask": "0177",
 }
+_PREFIX = "fps-ssh-"
+_FORGOTTEN = 3600  # seconds after which a directory that nobody holds is no new one
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None)
 
@@ -38,7 +42,8 @@ class Forward:
     """
 
     def __init__(self, url: str, target: str) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="fps-ssh-"))
+        _sweep()
+        self._directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self.path = self._directory / "socket"
         self._said = self._directory / "said"
         try:
@@ -75,6 +80,7 @@ def _start(url: str, forward: str, said: Path) -> subprocess.Popen[bytes]:
         command += ["-p", str(address.port)]
     try:
         with said.open("wb") as log:
+            fcntl.flock(log, fcntl.LOCK_EX)  # held by ssh, which inherits it, as long as it runs
             # In a session of its own, because a Ctrl-C of ours must not cut the way by which we clean up.
             return subprocess.Popen(
                 [*command, "--", address.hostname or ""],
@@ -86,6 +92,15 @@ def _start(url: str, forward: str, said: Path) -> subprocess.Popen[bytes]:
             )
     except FileNotFoundError as error:
         raise EngineError(f"{url} takes the program ssh, which is not here", hint="Install an ssh client.") from error
+
+
+def _sweep() -> None:
+    """Remove what was left by processes that were killed."""
+    for said in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/said"):
+        with contextlib.suppress(OSError), said.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - said.stat().st_mtime > _FORGOTTEN:
+                shutil.rmtree(said.parent)
 
 
 def _end_with_parent() -> None:

@@ -108,7 +108,12 @@ class Host:
         """Start a container that runs Python code, with ``files`` in its ``/script``; gives its ID."""
         python = self.api.inspect_image(image)["Config"]["Cmd"][0]
         container: str = self.api.create_container(
-            image, [python, "-c", code], name=name, environment={"PYTHONPATH": "/app"}, **self._with_network(options)
+            image,
+            [python, "-c", code],
+            name=name,
+            environment={"PYTHONPATH": "/app"},
+            stop_signal="SIGKILL",  # Python as the first process heeds no other
+            **self._with_network(options),
         )["Id"]
         self.api.put_archive(container, "/", _archive({f"script/{key}": value for key, value in files.items()}))
         self.api.start(container)
@@ -116,7 +121,9 @@ class Host:
 
     def script_image(self, name: str, requests: Sequence[Sequence[str]], mood: str = "", setup: str = "", **config: Any) -> None:
         """Make the image of a newer model, whose Ingest asks for ``requests``; ``setup`` has been run in it."""
-        container = self.api.create_container(MODEL, [self._python(MODEL), "-c", setup], **self._with_network({}))["Id"]
+        container = self.api.create_container(
+            MODEL, [self._python(MODEL), "-c", setup], stop_signal="SIGKILL", **self._with_network({})
+        )["Id"]
         files = {
             **program("scripted_model"),
             "requests": json.dumps(requests),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import tempfile
 from pathlib import Path
 
@@ -11,9 +13,28 @@ from bundler.engines.ssh import Forward
 from bundler.errors import EngineError
 
 
-def test_without_an_ssh_client_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_without_an_ssh_client_nothing_is_left(temporary: Path) -> None:
     with pytest.raises(EngineError, match="takes the program ssh"):
         Forward("ssh://root@host", "/docker.sock")
-    assert list(tmp_path.iterdir()) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_removed_but_not_what_is_held_or_new(temporary: Path) -> None:
+    files = {name: temporary / f"fps-ssh-{name}" / "said" for name in ("left", "held", "new")}
+    for name, file in files.items():
+        file.parent.mkdir()
+        file.touch()
+        if name != "new":
+            os.utime(file, (0, 0))
+    with files["held"].open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(EngineError):
+            Forward("ssh://root@host", "/docker.sock")
+    assert sorted(path.name for path in temporary.iterdir()) == ["fps-ssh-held", "fps-ssh-new"]
