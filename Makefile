@@ -55,6 +55,7 @@ wheel: $(STAMP)
 
 soak: $(STAMP)
 	@FPS_BUNDLE_STATES=200 FPS_BUNDLE_DEEP_STATES=20 FPS_BUNDLE_RACES=25 $(BIN)/pytest tests/integration/test_states.py tests/integration/test_races.py -s
+	@FPS_BUNDLE_REQUESTS=10000 $(BIN)/pytest tests/integration/test_ingest.py -k many_requests -s
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/memory.py

@@ -1,4 +1,4 @@
-"""How much memory push, copy and apply take for a large state: the peak of each process, in MiB.
+"""How much memory push, copy, apply and ingest take for a large state: the peak of each process, in MiB.
 
 Run it with ``make bench``; ``--size`` is in GiB. The state is a mix: a few files of random bytes, which do
 not compress, and 20,000 small ones.
@@ -20,10 +20,12 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "integration")]
 
 from privateengine import private_engine  # noqa: E402
 from privateregistry import private_registry  # noqa: E402
-from world import MODEL, Host, wait_until  # noqa: E402
+from world import MODEL, Host  # noqa: E402
 
 LIMIT = 200
 """MiB that no process of ours may exceed."""
+
+NEWER = "scripted:2"
 
 SETUP = """
 import os
@@ -68,8 +70,8 @@ def main() -> int:
         registry = stack.enter_context(private_registry())
         here.build_model()
         there.take_image(here, MODEL)
-        model = here.run_script("large", ["/srv/state"], SETUP.format(size=size))
-        wait_until(lambda: here.listens(model), 600)
+        here.run_script("large", ["/srv/state"], SETUP.format(size=size), patience=600)
+        here.script_image(NEWER, [("/srv/state", "/srv/state")], mood="strict")
         archive = str(workplace / "large.tar")
         steps = [
             ("push to the local store", here, ["push", "large", "large:1"]),
@@ -77,6 +79,7 @@ def main() -> int:
             ("copy to a file", here, ["copy", "large:1", archive]),
             ("apply from the file", there, ["apply", archive, "--tag", "large:file"]),
             ("copy from the registry", there, ["copy", f"{registry}/bench/large:1", "large:2"]),
+            ("ingest", here, ["ingest", "large", "--onto", NEWER, "--tag", "large:ingested"]),
         ]
         results = [(text, *measure(host, *arguments, "--quiet")) for text, host, arguments in steps]
     print(f"state of {size / (1 << 30):g} GiB and 20,000 small files\n")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bundler.errors import EngineError, IntegrityError, NotFoundError, StoreError
-from bundler.format import artifact, paths
+from bundler.errors import EngineError, IntegrityError, ModelError, NotFoundError, StoreError
+from bundler.format import artifact, paths, tar
 from bundler.format.content import Descriptor, Digest, Readable, Stream, VerifyingReader
 from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed
 from bundler.format.tar import Entry, Kind
-from bundler.ports import Container, EngineInfo, Image, Named, PathInfo, Progress, Reader, Upload
+from bundler.ports import Container, EngineInfo, Image, Named, PathInfo, Progress, Reader, RunOptions, Upload
 
 PLATFORM = Platform(os="linux", architecture="amd64")
 Tree = dict[str, tuple[Entry, bytes]]
@@ -94,23 +94,46 @@ class RecordingProgress:
 
 
 class ScriptedModel:
-    """A model that exports what it was told to."""
+    """A model that exports what it was told to, and at Ingest asks for ``requests``; what it got is in ``answers``."""
 
-    def __init__(self, *exports: str) -> None:
+    def __init__(self, *exports: str, requests: Sequence[tuple[str, str]] = (), strict: bool = False) -> None:
         self._exports = exports
+        self._requests = requests
+        self._strict = strict
+        self.answers: list[str] = []
 
     def export(self) -> Sequence[str]:
         return self._exports
+
+    def connect(self) -> None:
+        pass
+
+    def ingest(self, copy: Callable[[str, str], str]) -> None:
+        for source, dest in self._requests:
+            self.answers.append(copy(source, dest))
+            if self._strict and self.answers[-1]:
+                raise ModelError(f"the model failed Ingest: {self.answers[-1]}")
 
     def close(self) -> None:
         pass
 
 
+NEW = container(id="n" * 64, name="fps-bundle-new")
+"""What `FakeEngine.running` gives."""
+
+
 @dataclass
 class FakeEngine:
-    """An engine with one container, whose file system is a `Tree`, and images whose content is one too."""
+    """An engine with one container, whose file system is a `Tree`, and images whose content is one too.
+
+    A second container comes and goes with `running`; ``loses`` is what never arrives in it.
+    """
 
     files: Tree = field(default_factory=dict)
+    new_files: Tree = field(default_factory=dict)
+    loses: str = ""
+    kept: list[Container] = field(default_factory=list)
+    runs: list[Image] = field(default_factory=list)
     base_files: Tree = field(default_factory=dict)
     held: list[Image] = field(default_factory=lambda: [image()])
     one: Container = field(default_factory=container)
@@ -154,6 +177,40 @@ class FakeEngine:
     def started(self, container: Container) -> Iterator[Container]:
         yield replace(container, running=True)
 
+    @contextmanager
+    def created(self, image: Image) -> Iterator[Container]:
+        del image
+        yield replace(self.one, running=False)
+
+    @contextmanager
+    def running(self, image: Image, options: RunOptions, *, keep: bool) -> Iterator[Container]:
+        del options
+        self.runs.append(image)
+        done = False
+        try:
+            yield NEW
+            done = True
+        finally:
+            self.kept += [NEW] if keep and not done else []
+
+    def put(self, container: Container, archive: Iterator[bytes]) -> None:
+        assert container == NEW
+        for entry, content in tar.read(io.BytesIO(b"".join(archive))):
+            if entry.path != self.loses:
+                self.new_files[entry.path] = entry, content.read()
+
+    def logs(self, container: Container) -> str:
+        return f"the last words of {container.name}"
+
+    @contextmanager
+    def committed(self, container: Container) -> Iterator[Image]:
+        assert container == NEW
+        clean = self.runs[-1]
+        made = replace(clean, id="committed", names=(), diff_ids=(*clean.diff_ids, Digest.of(b"committed")))
+        self.held.append(made)
+        yield made
+        self.held.remove(made)
+
     def changes(self, container: Container) -> dict[str, str]:
         del container
         self.refuse_while_read()
@@ -165,8 +222,8 @@ class FakeEngine:
         return self.files[path][0].size
 
     def reader(self, container: Container, wanted: str) -> Reader:
-        del container, wanted
-        return _FakeReader(self)
+        del wanted
+        return _FakeReader(self, self.new_files if container == NEW else self.files)
 
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         del base
@@ -213,25 +270,26 @@ def _config(data: bytes) -> Mapping[str, Any]:
 
 
 class _FakeReader:
-    def __init__(self, engine: FakeEngine) -> None:
+    def __init__(self, engine: FakeEngine, files: Tree) -> None:
         self._engine = engine
+        self._files = files
 
     def stat(self, path: str) -> PathInfo | None:
         self._engine.refuse_while_read()
-        if path not in self._engine.files:
+        if path not in self._files:
             return None
-        entry = self._engine.files[path][0]
+        entry = self._files[path][0]
         return PathInfo(entry.target if entry.kind is Kind.SYMLINK else None, entry.kind is Kind.DIRECTORY)
 
     def entries(self, exports: Sequence[str]) -> Generator[tuple[Entry, Readable]]:
         above = {directory for export in exports for directory in paths.ancestors(export)}
         self._engine.reading = True
         try:
-            for path in sorted(self._engine.files, key=paths.sort_key):
+            for path in sorted(self._files, key=paths.sort_key):
                 if path == self._engine.fails_at:
                     raise EngineError("the engine went away")
                 if path in above or any(paths.is_within(path, export) for export in exports):
-                    entry, data = self._engine.files[path]
+                    entry, data = self._files[path]
                     yield entry, io.BytesIO(data)
         finally:
             self._engine.reading = False

@@ -1,4 +1,4 @@
-"""The story of fps-bundle in two minutes, on a real engine: teach, push, carry, apply, ask."""
+"""The story of fps-bundle in two minutes, on a real engine: teach, push, carry, apply, ask, upgrade."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from privateengine import SetupError, private_engine
 ROOT = Path(__file__).resolve().parent.parent
 BASE = "fps-demo-model:1.0"
 COPY = "fps-demo-model:1.0-learned"
+NEWER = "fps-demo-model:2.0"
+UPGRADED = "fps-demo-model:2.0-learned"
 LESSONS = [
     ("smoke over the ridge and flames in the trees", "fire"),
     ("dry grass burning along the road", "fire"),
@@ -39,19 +41,19 @@ def main() -> int:
             print(f"demo: {error}", file=sys.stderr)
             return 1
         workplace = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fps-demo-")))
-        os.environ["FPS_BUNDLE_STORE"] = str(workplace / "store")
+        places = {"FPS_BUNDLE_STORE": "store", "XDG_STATE_HOME": "state", "XDG_CACHE_HOME": "cache"}
+        os.environ.update({key: str(workplace / name) for key, name in places.items()})
         client = docker.from_env(timeout=300).api
         stack.callback(_clean, client)
         _clean(client)
         _story(client, workplace)
-    print(f"\nThe same answers on the other side. It took {time.monotonic() - started:.0f} s in all.")
+    print(f"\nThe same answers on the other side, and from the newer version. It took {time.monotonic() - started:.0f} s in all.")
     return 0
 
 
 def _story(client: docker.APIClient, workplace: Path) -> None:
     _say("Build the base image of a small model that learns online (nothing is pulled)")
-    build = [sys.executable, str(ROOT / "examples/model/build.py"), "--version", "1.0", "--name", BASE]
-    _timed(lambda: subprocess.run(build, check=True))
+    _build("1.0", BASE)
     _say("Run it, and teach it")
     first = _run(client, BASE, "fps-demo-first")
     clean = _ask(_run(client, BASE, "fps-demo-clean"), "predict", text=QUESTION)
@@ -76,6 +78,19 @@ def _story(client: docker.APIClient, workplace: Path) -> None:
         print(f"  {name:>10}: {json.dumps(answer)}")
     if copied != learned or copied == clean:
         raise SystemExit("demo: the copy does not answer as the first model does")
+
+    _say("Upgrade: version 2.0 keeps its state in another format, and asks the bundle for what 1.0 has learned")
+    _build("2.0", NEWER)
+    _bundle("ingest", str(archive), "--onto", NEWER, "--tag", UPGRADED)
+    upgraded = _ask(_run(client, UPGRADED, "fps-demo-upgraded"), "predict", text=QUESTION)
+    print(f"  {'2.0':>10}: {json.dumps(upgraded)}")
+    if upgraded != learned:
+        raise SystemExit("demo: the newer version does not answer as the first model does")
+
+
+def _build(version: str, name: str) -> None:
+    build = [sys.executable, str(ROOT / "examples/model/build.py"), "--version", version, "--name", name]
+    _timed(lambda: subprocess.run(build, check=True))
 
 
 @contextmanager
@@ -140,7 +155,7 @@ def _clean(client: docker.APIClient) -> None:
     """Leave nothing of this demo, or of one that was killed, in the engine."""
     for container in client.containers(all=True, filters={"name": "^/fps-demo-"}):
         client.remove_container(container["Id"], force=True, v=True)
-    for name in (COPY, BASE):
+    for name in (UPGRADED, NEWER, COPY, BASE):
         with contextlib.suppress(docker.errors.ImageNotFound):
             client.remove_image(name, force=True)
 

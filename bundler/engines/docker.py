@@ -35,6 +35,9 @@ from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Read
 LOG_LINES = 20
 """Lines of a container's log that are shown when it failed."""
 
+STOP_TIMEOUT = 10
+"""Seconds that a container gets to end itself, if it does not say how many; without any Podman kills it at once."""
+
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 _SYMLINK, _DIRECTORY = 1 << 27, 1 << 31  # ModeSymlink and ModeDir of Go's io/fs
 _LOOPBACK = "127.0.0.1"
@@ -174,7 +177,8 @@ class DockerEngine:
             yield self.container(container.id)
         finally:
             with errors(f"stopping the container {container.name}"):
-                self._api.stop(container.id)
+                patience = self._api.inspect_container(container.id)["Config"].get("StopTimeout")
+                self._api.stop(container.id, timeout=STOP_TIMEOUT if patience is None else patience)
 
     def changes(self, container: Container) -> dict[str, str]:
         kinds = {0: "changed", 1: "added", 2: "deleted"}

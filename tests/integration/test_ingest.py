@@ -84,6 +84,25 @@ def test_an_old_model_that_does_not_run_is_read_too(upgraded: tuple[Host, Host],
     assert here.ask(here.run("upgraded:2", "second"), "predict", text=QUESTION) == answer
 
 
+def test_the_upgrade_on_podman(upgraded: tuple[Host, Host], podman: Host, tmp_path: Path) -> None:
+    podman.take_image(upgraded[0], NEWER)
+    first = podman.run(MODEL, "first")
+    teach(podman, first)
+    answer = podman.ask(first, "predict", text=QUESTION)
+    podman.api.stop(first, timeout=10)  # without it Podman kills at once
+    before = everything(podman)
+    bundle = str(tmp_path / "upgraded.tar")
+    podman.must("ingest", "first", "--onto", NEWER, "--tag", "upgraded:2", "--push", bundle)
+    containers, images = everything(podman)
+    assert containers == before[0]
+    assert len(images - before[1]) == 1
+    podman.must("apply", bundle, "--tag", "arrived:2")
+    for tag in ("upgraded:2", "arrived:2"):
+        newer = podman.run(tag, tag[:-2])
+        assert podman.ask(newer, "predict", text=QUESTION) == answer
+        podman.api.stop(newer)
+
+
 def test_a_bundle_whose_base_is_missing(upgraded: tuple[Host, Host], tmp_path: Path) -> None:
     here, there = upgraded
     here.run_script("first", ["/srv"], "import os; os.mkdir('/srv')")
@@ -176,8 +195,12 @@ def test_copies_go_where_docker_cp_would_put_them(request: pytest.FixtureRequest
     assert not any(".wh." in name for name in tree)
 
 
-def test_a_destination_inside_a_declared_volume(here: Host) -> None:
-    here.run_script("first", [], "import os; os.mkdir('/srv'); open('/srv/file', 'w').write('x')")
+@pytest.mark.parametrize("engine", ["here", "podman"])
+def test_a_destination_inside_a_declared_volume(request: pytest.FixtureRequest, engine: str) -> None:
+    here: Host = request.getfixturevalue(engine)
+    old = here.run_script("first", [], "import os; os.mkdir('/srv'); open('/srv/file', 'w').write('x')")
+    if here.is_podman:
+        here.api.stop(old)
     here.script_image(SCRIPTED, [("/srv/file", "/data/deep/file")], setup="import os; os.mkdir('/data')", volumes=["/data"])
     here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
     assert here.api.inspect_image("copied:1")["Config"]["Volumes"] == {"/data": {}}
@@ -197,21 +220,28 @@ def test_mounts_of_the_old_container(here: Host) -> None:
     here.api.remove_volume("ingested-volume")
 
 
+@pytest.mark.timeout(300 + REQUESTS)
 def test_many_requests_in_flight_are_answered_in_order(here: Host) -> None:
     here.run_script("first", [], "import os; os.mkdir('/srv'); [open(f'/srv/{n}', 'w').write(str(n)) for n in range(10)]")
     asked = [(f"/srv/{number % 11}", f"/new/{number}") for number in range(REQUESTS)]
     here.script_image(SCRIPTED, asked, mood="many in flight")
     started = time.monotonic()
-    here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
+    process = here.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
+    _, err = process.communicate(timeout=60 + REQUESTS)
+    assert process.returncode == 0, err
     print(f"{REQUESTS} requests in {time.monotonic() - started:.1f} s")
     found = results(here, "copied:1")
     assert list(found) == asked
     assert [bool(error) for error in found.values()] == [number % 11 == 10 for number in range(REQUESTS)]
 
 
-def test_a_directory_of_many_files(here: Host) -> None:
+@pytest.mark.parametrize("engine", ["here", "podman"])
+def test_a_directory_of_many_files(request: pytest.FixtureRequest, engine: str) -> None:
+    here: Host = request.getfixturevalue(engine)
     setup = "import os; os.mkdir('/srv'); [open(f'/srv/{number:05}', 'w').write(str(number)) for number in range(20_000)]"
     old = here.run_script("first", [], setup)
+    if here.is_podman:
+        here.api.stop(old)
     here.script_image(SCRIPTED, [("/srv", "/srv")], mood="strict")
     outcome = here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--json").json
     assert outcome["copies"][0]["entries"] == 20_001
@@ -226,8 +256,14 @@ def test_a_directory_of_many_files(here: Host) -> None:
         ("dying", [], "failed Ingest", "I am dying"),
     ],
 )
-def test_a_model_that_fails_its_ingest_leaves_nothing(here: Host, mood: str, options: list[str], message: str, log: str) -> None:
+@pytest.mark.parametrize("engine", ["here", "podman"])
+def test_a_model_that_fails_its_ingest_leaves_nothing(
+    request: pytest.FixtureRequest, engine: str, mood: str, options: list[str], message: str, log: str
+) -> None:
+    here: Host = request.getfixturevalue(engine)
     old = here.run_script("first", [], "import os; os.mkdir('/srv')")
+    if here.is_podman:
+        here.api.stop(old)
     here.script_image(SCRIPTED, [("/srv", "/srv"), ("/srv/nothing", "/x")], mood=mood)
     before = everything(here)
     outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", *options)

@@ -91,17 +91,24 @@ class Host:
         return container
 
     def run_script(
-        self, name: str, paths: Sequence[str], setup: str = "", mood: str = "", image: str = MODEL, **options: Any
+        self,
+        name: str,
+        paths: Sequence[str],
+        setup: str = "",
+        mood: str = "",
+        image: str = MODEL,
+        patience: float = 30,
+        **options: Any,
     ) -> str:
         """Start a model that exports ``paths``, after Python code in ``setup`` has made its state."""
         files = {"paths": json.dumps(list(paths)), "mood": mood}
-        return self.run_model(name, setup, files, image, **options)
+        return self.run_model(name, setup, files, image, patience, **options)
 
-    def run_model(self, name: str, setup: str, files: Mapping[str, str], image: str, **options: Any) -> str:
+    def run_model(self, name: str, setup: str, files: Mapping[str, str], image: str, patience: float = 30, **options: Any) -> str:
         """Start a scripted model with ``files`` in its ``/script``, and wait until it serves; gives its ID."""
         code = f"{setup}\nexec(open('/script/scripted_model.py').read())"
         container = self.run_python(name, code, {"mood": "", **files, **program("scripted_model")}, image, **options)
-        wait_until(lambda: self.listens(container))
+        wait_until(lambda: self.listens(container), patience)
         return container
 
     def run_python(self, name: str, code: str, files: Mapping[str, str], image: str, **options: Any) -> str:

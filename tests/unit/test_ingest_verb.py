@@ -1,0 +1,178 @@
+"""Ingest over fakes of its ports: where copies go, what is refused, and what is left of a failure."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from fakes import FakeEngine, RecordingProgress, ScriptedModel, container, directory, file, image, link, special, tree
+
+from bundler import ingest as verb
+from bundler.errors import EngineError, ModelError, UsageError
+from bundler.format.image import LABEL_DIGEST
+from bundler.format.tar import Kind
+from bundler.ports import Image, RunOptions
+
+NEWER = image("model:2.0", 3, config={"Cmd": ["newer"], "Labels": {"version": "2"}})
+
+
+def engine_with(*old: Any, new: Any = (), **changes: Any) -> FakeEngine:
+    return FakeEngine(files=tree(*old), new_files=tree(directory("/new"), *new), held=[image(), NEWER], one=container(**changes))
+
+
+def ingest(engine: FakeEngine, model: ScriptedModel, *, keep: bool = False, onto: Image = NEWER) -> verb.IngestResult:
+    old = verb.container(engine.one, engine, lambda: None)
+    connect = lambda _: nullcontext(model)  # noqa: E731
+    return verb.ingest(old, onto, "new:1", engine, connect, RunOptions(), RecordingProgress(), keep=keep)
+
+
+def copied(engine: FakeEngine, *requests: tuple[str, str]) -> list[str]:
+    model = ScriptedModel(requests=requests)
+    ingest(engine, model)
+    return model.answers
+
+
+STATE = (directory("/s"), file("/s/a", b"a"), file("/s/b", b"bb"), link("/s/again", Kind.HARD_LINK, "/s/a"))
+
+
+@pytest.mark.parametrize(
+    ("source", "dest", "expected"),
+    [
+        ("/s/a", "/new/named", {"/new/named": b"a"}),
+        ("/s/a", "/new", {"/new/a": b"a"}),
+        ("/s/a", "/new/", {"/new/a": b"a"}),
+        ("/s/a", "/made/up/", {"/made/up/a": b"a"}),
+        ("/s/a", "/", {"/a": b"a"}),
+        ("/s", "/new", {"/new/s/a": b"a", "/new/s/b": b"bb"}),
+        ("/s", "/named", {"/named/a": b"a", "/named/b": b"bb"}),
+    ],
+)
+def test_a_copy_goes_where_docker_cp_would_put_it(source: str, dest: str, expected: dict[str, bytes]) -> None:
+    engine = engine_with(*STATE)
+    before = set(engine.new_files)
+    assert copied(engine, (source, dest)) == [""]
+    arrived = {path: data for path, (entry, data) in engine.new_files.items() if path not in before and entry.kind is Kind.FILE}
+    assert arrived == expected
+
+
+def test_hard_links_lead_to_the_copies() -> None:
+    engine = engine_with(*STATE)
+    assert copied(engine, ("/s", "/new")) == [""]
+    assert engine.new_files["/new/s/again"][0].target == "/new/s/a"
+
+
+def test_missing_directories_are_made_before_what_is_in_them() -> None:
+    engine = engine_with(*STATE)
+    assert copied(engine, ("/s/a", "/x/y/z")) == [""]
+    assert list(engine.new_files)[-3:] == ["/x", "/x/y", "/x/y/z"]
+
+
+def test_what_is_no_state_is_left_out_and_counted() -> None:
+    engine = engine_with(directory("/s"), special("/s/fifo"), link("/s/link", Kind.HARD_LINK, "/s/fifo"), file("/s/z"))
+    result = ingest(engine, ScriptedModel(requests=[("/s", "/new")]))
+    assert [(it.entries, it.size, it.left_out) for it in result.copied] == [(2, 4, 2)]
+    assert "/new/s/fifo" not in engine.new_files
+
+
+@pytest.mark.parametrize(
+    ("source", "dest", "reason"),
+    [
+        ("/nothing", "/x", "does not exist in the old container"),
+        ("s", "/x", "is not absolute"),
+        ("/s/../s", "/x", "is not a clean path"),
+        ("/sys/x", "/x", "lies in /sys"),
+        ("/s/a", "x", "is not absolute"),
+        ("/s/a", "/x/../y", "is not a clean path"),
+        ("/s/a", "/dev/", "lies in /dev"),
+        ("/s/a", "/x/.wh.y", "means a deletion"),
+        ("/s/a", "/new/loop", "loop of symbolic links"),
+        ("/s/a", "/new/file/x", "is no directory in the new container"),
+        ("/s", "/new/file", "a directory cannot overwrite"),
+        ("/s/a", "/new/dirs", "a file cannot overwrite"),
+        ("/tmp/a", "/x", "lies on a tmpfs of the old container"),
+        ("/bad", "/x", "means a deletion"),
+    ],
+)
+def test_what_cannot_be_copied_is_told_and_nothing_is_written(source: str, dest: str, reason: str) -> None:
+    engine = engine_with(
+        *STATE,
+        file("/tmp/a"),
+        directory("/bad"),
+        file("/bad/.wh.x"),
+        new=[link("/new/loop", Kind.SYMLINK, "loop"), file("/new/file"), directory("/new/dirs/a")],
+        mounts={"/tmp": "tmpfs"},
+    )
+    engine.new_files |= tree(directory("/new/dirs/a"))
+    before = dict(engine.new_files)
+    (answer,) = copied(engine, (source, dest))
+    assert reason in answer
+    assert engine.new_files == before
+
+
+def test_a_copy_that_does_not_arrive_whole_is_an_error() -> None:
+    engine = engine_with(*STATE)
+    engine.loses = "/new/s/b"
+    assert copied(engine, ("/s", "/new")) == ["/new/s/b is not in the new container as it was sent"]
+
+
+def test_what_was_there_may_stay_beside_a_copy() -> None:
+    engine = engine_with(*STATE, new=[directory("/new/s"), file("/new/s/aa", b"mine"), file("/new/s/zz", b"mine")])
+    assert copied(engine, ("/s", "/new")) == [""]
+    assert engine.new_files["/new/s/aa"][1] == b"mine"
+
+
+def test_the_new_image_is_the_new_base_with_the_committed_layers() -> None:
+    engine = engine_with(*STATE)
+    result = ingest(engine, ScriptedModel(requests=[("/s/a", "/new/a")]))
+    made = engine.image("new:1")
+    assert result.image_id == made.id
+    assert made.diff_ids[:-1] == NEWER.diff_ids
+    assert made.config["Cmd"] == ["newer"]
+    assert made.labels["fps.bundle.ingested-from"] == f"container {engine.one.id}"
+    assert {held.names for held in engine.held} == {("model:1.0",), ("model:2.0",), ("new:1",)}
+    assert engine.pauses == 1
+
+
+def test_declared_volumes_are_kept_out_of_the_container_and_come_back() -> None:
+    newer = image("model:2.0", 3, config={"Volumes": {"/new": {}}})
+    engine = engine_with(*STATE)
+    engine.held = [image(), newer]
+    ingest(engine, ScriptedModel(requests=[("/s/a", "/new/a")]), onto=newer)
+    (ran,) = engine.runs
+    assert not ran.config.get("Volumes")
+    assert engine.image("new:1").config["Volumes"] == {"/new": {}}
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_model_that_fails_leaves_nothing_but_what_is_to_be_kept(keep: bool) -> None:
+    engine = engine_with(*STATE)
+    with pytest.raises(ModelError) as raised:
+        ingest(engine, ScriptedModel(requests=[("/nothing", "/x")], strict=True), keep=keep)
+    assert "last words" in raised.value.log
+    assert ("is kept: fps-bundle-new" in raised.value.hint) == keep
+    assert len(engine.kept) == keep
+    assert engine.held == [image(), NEWER]
+    assert not engine.is_paused
+
+
+def test_an_engine_that_fails_is_no_answer_for_the_model() -> None:
+    engine = engine_with(*STATE)
+    engine.fails_at = "/s/b"
+    model = ScriptedModel(requests=[("/s", "/new")])
+    with pytest.raises(EngineError):
+        ingest(engine, model)
+    assert model.answers == []
+    assert engine.held == [image(), NEWER]
+
+
+def test_a_stopped_container_is_neither_asked_nor_paused() -> None:
+    engine = engine_with(*STATE, running=False)
+    with verb.container(engine.one, engine, lambda: pytest.fail("asked")) as old:
+        assert list(old.lineage) == []
+    assert engine.pauses == 0
+
+
+def test_an_image_with_state_is_no_clean_base() -> None:
+    with pytest.raises(UsageError, match="is no clean base"):
+        verb.check_onto(image(config={"Labels": {LABEL_DIGEST: "sha256:" + "0" * 64}}))
