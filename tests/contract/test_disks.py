@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -12,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import tally
-from bundles import bundle
+from bundles import noise, verified
 from disks import breaking_disk, mounted, run, small_disk, uncached
-from fakes import MemoryStore, RecordingProgress, file, tree
+from fakes import MemoryStore, RecordingProgress
 from places import files_below
 
-from bundler import apply, transfer
+from bundler import transfer
 from bundler.errors import BundlerError, NoSpaceError, StoreError
 from bundler.format.content import Descriptor, Stream
 from bundler.format.reference import LocalReference
@@ -49,13 +48,7 @@ def open_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(scope="module")
 def large() -> MemoryStore:
     """A bundle of 3 MiB."""
-    return of(3 * MIB)
-
-
-def of(size: int) -> MemoryStore:
-    store = MemoryStore()
-    bundle(store, tree(file("/s/f", random.Random(size).randbytes(size))))
-    return store
+    return noise(3 * MIB)
 
 
 def copy(source: Store, target: Store) -> None:
@@ -63,10 +56,7 @@ def copy(source: Store, target: Store) -> None:
 
 
 def is_sound(store: Store, source: MemoryStore) -> bool:
-    """Whether all of the bundle is there, byte for byte."""
-    found = transfer.read_bundle(store)
-    apply.verify(found, store, RecordingProgress())
-    return found.digest == source.tags["1"].digest
+    return verified(store) == source.tags["1"].digest
 
 
 def holds_nothing(open_store: Callable[[], Store], directory: Path) -> bool:
@@ -89,7 +79,7 @@ def test_a_full_disk_takes_nothing_and_room_makes_it_good(open_in: Open, large: 
 
 
 def test_a_disk_that_is_full_at_any_page(open_in: Open, tmp_path: Path) -> None:
-    source, page, outcomes = of(20_000), os.sysconf("SC_PAGE_SIZE"), set()
+    source, page, outcomes = noise(20_000), os.sysconf("SC_PAGE_SIZE"), set()
     with small_disk(tmp_path / "disk", page) as disk:
         for pages in range(1, 24):
             run("mount", "-o", f"remount,size={pages * page}", str(disk))
@@ -112,7 +102,7 @@ def _fill(source: MemoryStore, open_store: Callable[[], Store], disk: Path) -> s
 
 
 def test_an_old_bundle_outlives_the_one_that_finds_no_room(tmp_path: Path, open_in: Open, large: MemoryStore) -> None:
-    old = of(1000)
+    old = noise(1000)
     with small_disk(tmp_path / "disk", MIB) as disk:
         copy(old, open_in(disk))
         with pytest.raises(NoSpaceError):
