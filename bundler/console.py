@@ -78,6 +78,11 @@ class Terminal:
         if self._bar and self._task is not None:
             self._bar.advance(self._task, count)
 
+    def note(self, text: str) -> None:
+        """What happens to the current stage; a warning's worth of attention it is not."""
+        if not self._quiet:
+            _ERR.print(Text(safe(text), "dim"))
+
     def warn(self, text: str) -> None:
         warn(text)
 

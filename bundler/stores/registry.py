@@ -24,9 +24,9 @@ import urllib3
 
 from bundler.errors import AuthorizationError, IntegrityError, NoSpaceError, NotFoundError, StoreError
 from bundler.format import artifact, document
-from bundler.format.content import BLOCK, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.reference import RegistryReference
-from bundler.ports import Named
+from bundler.ports import Named, Opener, Store
 from bundler.stores import credentials
 from bundler.stores.index import check_digest
 
@@ -41,6 +41,8 @@ class RegistryStore:
     """One tag or digest of a repository."""
 
     rereadable = False
+    parallel = 1
+    ordered = False
 
     def __init__(self, reference: RegistryReference, *, plain_http: bool = False) -> None:
         self.where = str(reference)
@@ -65,9 +67,14 @@ class RegistryStore:
         response = self._request("GET", f"manifests/{descriptor.digest}", headers=headers, stream=True)
         return VerifyingReader(_Body(response), descriptor, self.where).read()
 
-    def open(self, blob: Descriptor) -> Stream:
-        response = self._request("GET", f"blobs/{blob.digest}", headers={"Accept-Encoding": "identity"}, stream=True)
-        return VerifyingReader(_Body(response), blob, self.where)
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        headers = {"Accept-Encoding": "identity", "Range": f"bytes={begun.size if begun else 0}-"}
+        response = self._request("GET", f"blobs/{blob.digest}", headers=headers, stream=True, expected=(200, 206))
+        return VerifyingReader(_Body(response), blob, self.where, begun)
+
+    def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
+        del manifest
+        return []
 
     def names(self) -> Sequence[Named]:
         named = []
@@ -80,8 +87,8 @@ class RegistryStore:
         return named
 
     @contextmanager
-    def upload(self, name: str) -> Iterator[RegistryUpload]:
-        del name  # a registry reference always has a tag
+    def upload(self, name: str, source: Store | None = None) -> Iterator[RegistryUpload]:
+        del name, source  # a registry reference always has a tag
         yield RegistryUpload(self)
 
     def has(self, blob: Descriptor) -> bool:
@@ -193,16 +200,23 @@ class RegistryUpload:
 
     def __init__(self, store: RegistryStore) -> None:
         self._store = store
+        self._data: dict[Digest, bytes] = {}
 
     def has(self, blob: Descriptor) -> bool:
         return self._store.has(blob)
 
-    def put(self, blob: Descriptor, content: Stream) -> None:
-        self._store.put_blob(blob, content)
+    def reserve(self, size: int) -> None:
+        """A registry does not tell."""
 
-    def commit(self, manifest: Descriptor, data: bytes) -> None:
-        del manifest  # the registry computes the digest from the same bytes
-        self._store.put_manifest(data)
+    def put(self, blob: Descriptor, opened: Opener) -> None:
+        with opened() as content:
+            self._store.put_blob(blob, content)
+
+    def add(self, manifest: Descriptor, data: bytes) -> None:
+        self._data[manifest.digest] = data
+
+    def commit(self, manifest: Descriptor) -> None:
+        self._store.put_manifest(self._data[manifest.digest])
 
 
 def _connect(registry: str, plain_http: bool) -> oras.provider.Registry:
