@@ -24,6 +24,7 @@ class Credentials:
 
     user: str
     secret: str = field(repr=False)
+    identity_token: str = field(default="", repr=False)
 
 
 def config_file() -> Path:
