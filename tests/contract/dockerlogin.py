@@ -31,3 +31,9 @@ def install_keeper(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     helper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
     return directory / "kept"
+
+
+def skip_offline() -> None:
+    """For what needs programs that may have to be installed."""
+    if os.environ.get("FPS_BUNDLE_OFFLINE_TESTS") == "1":
+        pytest.skip("FPS_BUNDLE_OFFLINE_TESTS=1")

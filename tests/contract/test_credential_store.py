@@ -120,7 +120,7 @@ def test_everything_else_in_the_file_stays(config: Path) -> None:
     }
     write(config, other)
     credentials.store(HOST, USER)
-    assert read(config) == {**other, "auths": {**other["auths"], HOST: basic("user", "pass:word")}}  # type: ignore[dict-item]
+    assert read(config) == {**other, "auths": {**other["auths"], HOST: basic("user", "pass:word")}}
     credentials.erase(HOST)
     assert read(config) == other
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
 import socketserver
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 from certificates import Authority
+from dockerlogin import skip_offline
 from privateregistry import Tls, private_registry
 
 from bundler.errors import StoreError
@@ -34,14 +34,13 @@ class Pki:
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    skip_offline()
     return Pki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(scope="module")
 def served(pki: Pki) -> Iterator[str]:
     """A registry with a certificate of our authority."""
-    if os.environ.get("FPS_BUNDLE_OFFLINE_TESTS") == "1":
-        pytest.skip("FPS_BUNDLE_OFFLINE_TESTS=1")
     with private_registry(tls=Tls(pki.server, pki.server_key)) as address:
         yield address
 
@@ -49,8 +48,6 @@ def served(pki: Pki) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def strict(pki: Pki) -> Iterator[str]:
     """One that wants a certificate from us."""
-    if os.environ.get("FPS_BUNDLE_OFFLINE_TESTS") == "1":
-        pytest.skip("FPS_BUNDLE_OFFLINE_TESTS=1")
     with private_registry(tls=Tls(pki.server, pki.server_key, clients=pki.lower.certificate)) as address:
         yield address
 
