@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import parse_http_list
 
 import requests
@@ -62,18 +62,17 @@ def _token_service(registry: str, url: str, scheme: str, challenge: str) -> str:
     """The address of the service that a registry names; raises `StoreError` when the password must not go there."""
     values = {name: value.strip('"') for name, _, value in (item.partition("=") for item in parse_http_list(challenge))}
     realm = values.get("realm", "")
-    if scheme.lower() != "bearer" or urlsplit(realm).scheme not in ("http", "https"):
+    if scheme.lower() != "bearer" or not realm.startswith(("http://", "https://")):
         raise StoreError(f"{registry} asks for credentials in a way that is not known here: {scheme}", hint=_hint(registry))
-    if urlsplit(url).scheme == "https" and urlsplit(realm).scheme != "https":
-        raise StoreError(f"{registry} wants the password to go unencrypted to {urlsplit(realm).netloc}")
-    service = {"service": values["service"]} if values.get("service") else {}
-    return requests.Request("GET", realm, params=service).prepare().url or realm
+    if url.startswith("https://") and not realm.startswith("https://"):
+        raise StoreError(f"{registry} wants the password to go unencrypted to {realm}")
+    return f"{realm}{'&' if '?' in realm else '?'}{urlencode({'service': values.get('service', '')})}"
 
 
 def _get(session: requests.Session, registry: str, url: str, auth: _Auth) -> requests.Response:
     with _network_errors(registry):
-        # A password goes where it was meant to go, and not where that sends us.
-        return session.get(url, auth=auth, timeout=_TIMEOUT, allow_redirects=False)
+        # A password goes where it was meant to go, and not where that sends us. Of the answer only the head is read.
+        return session.get(url, auth=auth, timeout=_TIMEOUT, allow_redirects=False, stream=True)
 
 
 @contextmanager

@@ -237,6 +237,12 @@ def test_an_unknown_way_to_ask_is_an_error(name: str, challenge: str) -> None:
     assert set(handler.seen) == {""}
 
 
+@pytest.mark.parametrize("realm", ["http://[", "http://", "http://\x00/", "https://127.0.0.1:9/token", "http://127.0.0.1:99999/"])
+def test_a_token_service_that_cannot_be_reached_is_an_error(realm: str) -> None:
+    with serving(answering(401, "WWW-Authenticate", f'Bearer realm="{realm}"')) as address, pytest.raises(StoreError):
+        check_login(address, USER)
+
+
 @pytest.mark.parametrize("status", [404, 429, 500, 503])
 def test_what_is_no_registry_gets_no_password(status: int) -> None:
     handler = answering(status)
