@@ -19,6 +19,7 @@ Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 PlainHttp = Annotated[bool, typer.Option("--plain-http", help="Speak HTTP to the registry; for loopback that is tried anyway.")]
+Registry = Annotated[str, typer.Argument(help="The registry, HOST or HOST:PORT.")]
 Host = Annotated[
     str | None,
     typer.Option(
