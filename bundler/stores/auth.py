@@ -12,6 +12,7 @@ from bundler.errors import AuthorizationError, StoreError
 from bundler.format import document
 from bundler.stores import credentials
 from bundler.stores.credentials import Credentials
+from bundler.stores.retry import RETRIED, TransientError
 
 CLIENT_ID = "fps-bundle"
 _LONGEST_REASON = 1 << 16
@@ -40,22 +41,28 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
         original.close()
         if origin_of(original.url) != self._origin:
             raise StoreError(f"{self._origin} sends us on to {origin_of(original.url)}, which wants to know who we are")
-        self.token = self._answer(original.headers.get("WWW-Authenticate", ""))
-        return {**(headers or {}), **self.get_auth_header()}, self.token is not None
+        challenge = original.headers.get("WWW-Authenticate", "")
+        if original.status_code == 403 and not challenge:
+            return headers or {}, False
+        self.token = self._answer(challenge)
+        return {**(headers or {}), **self.get_auth_header()}, True
 
-    def _answer(self, challenge: str) -> str | None:
+    def _answer(self, challenge: str) -> str:
         scheme = challenge.partition(" ")[0].lower()
         if scheme == "basic":
             if not self._known or not self._known.user:
                 raise AuthorizationError(f"{self._origin} wants a user name and a password")
             return f"Basic {oras.auth.utils.get_basic_auth(self._known.user, self._known.secret)}"
-        if scheme == "bearer":
-            return f"Bearer {self._fetch_token(oras.auth.utils.parse_auth_header(challenge))}"
-        return None
+        asked = oras.auth.utils.parse_auth_header(challenge)
+        if scheme == "bearer" and _is_web_address(asked.realm or ""):
+            return f"Bearer {self._fetch_token(asked)}"
+        raise StoreError(
+            f"{self._origin} asks for credentials in a way that is not known here: {challenge[:200] or 'it says no more'}"
+        )
 
     def _fetch_token(self, challenge: oras.auth.utils.authHeader) -> str:
         """A token for what the challenge asks (distribution, "Token Authentication" and "OAuth2 Token Authentication")."""
-        realm = challenge.realm or ""
+        realm = str(challenge.realm)
         known = self._known_to(realm)
         asked = {"service": challenge.service, "scope": challenge.scope}
         if known and known.identity_token:
@@ -73,7 +80,7 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
         Raises `StoreError` for a token service that is less private than the registry.
         """
         if urlsplit(realm).scheme not in ("https", urlsplit(self._origin).scheme):
-            raise StoreError(f"{self._origin} names a token service that anybody on the way can listen to: {realm[:200]!r}")
+            raise StoreError(f"{self._origin} wants credentials to go unencrypted to {realm[:200]!r}")
         if belongs_to(urlsplit(realm).hostname or "", urlsplit(self._origin).hostname or ""):
             return self._known
         return credentials.find(urlsplit(realm).netloc)
@@ -98,12 +105,22 @@ def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
 def _token_in(response: requests.Response, realm: str) -> str:
     service = f"the token service {realm[:200]}"
     if response.status_code in (400, 401, 403):
         raise AuthorizationError(f"{service} refused us with {response.status_code}")
+    if response.status_code in RETRIED:
+        raise TransientError(f"{service} answered {response.status_code}")
     if response.status_code != 200:
-        raise requests.exceptions.ConnectionError(f"{service} answered {response.status_code}")
+        raise StoreError(f"{service} answered {response.status_code}")
     content = document.load(response.raw.read(document.MAX_SIZE + 1, decode_content=True), service)
     token = content.get("token") or content.get("access_token")
     if not isinstance(token, str) or not token.isascii() or not token.isprintable():

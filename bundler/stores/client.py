@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,10 +22,11 @@ import urllib3
 
 from bundler.errors import AuthorizationError, NoSpaceError, NotFoundError, StoreError
 from bundler.format import document
-from bundler.stores import credentials
+from bundler.stores import credentials, tls
 from bundler.stores.auth import RegistryAuth, origin_of
+from bundler.stores.credentials import Credentials
 from bundler.stores.limits import Limits
-from bundler.stores.retry import TransientError, attempts
+from bundler.stores.retry import RETRIED, TransientError, attempts
 
 CONNECT_TIMEOUT = 15.0
 """Seconds until a connection stands, and for each `SEND_BLOCK` that is sent on it."""
@@ -33,22 +35,29 @@ COMMIT_TIMEOUT = 300.0
 SEND_BLOCK = 16 << 10
 """Bytes that are sent at a time; with `CONNECT_TIMEOUT` that makes the slowest link that is borne, some 1 kB/s."""
 
-_RETRIED = (408, 429, 500, 502, 503, 504)
 _send = oras.provider.Registry.do_request.__wrapped__  # without the 131 s of waits that oras adds
 
 
 class RegistryClient:
     """Speaks to one registry, in the way that it was found to want."""
 
-    def __init__(self, registry: str, *, plain_http: bool, limits: Limits, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        registry: str,
+        *,
+        plain_http: bool,
+        limits: Limits,
+        tell: Callable[[str], None] | None = None,
+        known: Credentials | None = None,
+    ) -> None:
         logging.getLogger("oras").setLevel(logging.CRITICAL)  # we raise what it would print
         self.registry = registry
         self.limits = limits
         self._tell = tell or (lambda _: None)
         self._oras = oras.provider.Registry()
-        self._session = self._oras.session = _Session(limits, trust_env=not is_loopback(registry))
+        self._session = self._oras.session = _Session(registry, limits)
         self.origin = self.retried(self._find_origin, plain_http)
-        self._oras.auth = RegistryAuth(self.origin, credentials.find(registry))
+        self._oras.auth = RegistryAuth(self.origin, known or credentials.find(registry))
         self._oras.auth.session = self._session
 
     def retried(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -106,7 +115,8 @@ class RegistryClient:
         except requests.exceptions.SSLError as error:
             raise StoreError(
                 f"{self.registry}: the TLS connection failed: {_root(error)}",
-                hint="Put the CA's certificate into certs.d, as for Docker; for a registry without TLS use --plain-http.",
+                hint=f"The certificate of a private authority belongs into /etc/docker/certs.d/{self.registry}/ca.crt; "
+                "for a registry without TLS use --plain-http.",
             ) from error
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.TooManyRedirects) as error:
             raise StoreError(f"{self.registry}: it sends us to where nothing is: {error}") from error
@@ -123,32 +133,45 @@ class RegistryClient:
     def _find_origin(self, plain_http: bool) -> str:
         """How the registry is reached; loopback may do without TLS."""
         host = "registry-1.docker.io" if self.registry == "docker.io" else self.registry
-        schemes = ["http"] if plain_http else ["https", "http"] if is_loopback(self.registry) else ["https"]
-        for scheme in schemes:
+        if plain_http:
+            return self._knock(f"http://{host}")
+        try:
+            return self._knock(f"https://{host}")
+        except StoreError as error:
+            if not is_loopback(self.registry) or "certificate verify failed" in error.message:
+                raise
             try:
-                with self.network_errors():
-                    response = self._session.get(f"{scheme}://{host}/v2/", stream=True)
-            except StoreError as error:
-                if scheme == schemes[-1]:
-                    raise _lasting(error) from error.__cause__
-                continue
-            response.close()
-            return f"{scheme}://{host}"
-        raise AssertionError("there is always a scheme to try")
+                return self._knock(f"http://{host}")
+            except _TlsWantedError:
+                raise error from None
+
+    def _knock(self, origin: str) -> str:
+        try:
+            with self.network_errors(), self._session.get(f"{origin}/v2/", stream=True) as response:
+                if response.status_code == 400 and origin.startswith("http:"):
+                    raise _TlsWantedError
+                drain(response)
+        except StoreError as error:
+            raise _lasting(error) from error.__cause__
+        return origin
+
+
+class _TlsWantedError(Exception):
+    """A registry that speaks TLS was spoken to without."""
 
 
 class _Session(requests.Session):
     """A session in which no request waits for ever, and no redirect leads out of TLS."""
 
-    def __init__(self, limits: Limits, *, trust_env: bool) -> None:
+    def __init__(self, registry: str, limits: Limits) -> None:
         super().__init__()
         self._connect_timeout = min(CONNECT_TIMEOUT, limits.timeout)
         self._timeout = limits.timeout
-        self.trust_env = trust_env  # a proxy of the environment cannot reach our loopback
+        self.trust_env = not is_loopback(registry)  # a proxy of the environment cannot reach our loopback
         self.auth = _no_netrc
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=limits.parallel + 2, max_retries=0)
-        self.mount("https://", adapter)
-        self.mount("http://", adapter)
+        connections = limits.parallel + 2
+        self.mount("https://", tls.Adapter(tls.context(registry), pool_maxsize=connections))
+        self.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=connections))
 
     def request(self, method: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
         wait = max(COMMIT_TIMEOUT, self._timeout) if method == "PUT" and self._timeout >= CONNECT_TIMEOUT else self._timeout
@@ -182,7 +205,7 @@ def _check(response: requests.Response, where: str, expected: Sequence[int]) -> 
     reason = _reason(response)
     if "no space left" in reason or status == 507:
         raise NoSpaceError(f"{where}: the registry has no space left: {reason}")
-    if status in _RETRIED:
+    if status in RETRIED:
         error = TransientError(f"{where}: the registry answered {status}: {reason}", hint="Run the same command again later.")
         error.retry_after = _seconds(response.headers.get("Retry-After", ""))
         raise error
@@ -232,8 +255,8 @@ def is_loopback(registry: str) -> bool:
 
 
 def _root(error: BaseException) -> str:
-    """The innermost reason, without the layers of wrapping that urllib3 adds."""
-    reason: Any = getattr(error, "reason", None) or (error.args[0] if error.args else None)
-    if isinstance(reason, BaseException):
-        return _root(reason)
-    return str(reason or error).rpartition(">: ")[2]
+    """The innermost reason, without the layers of wrapping that requests and urllib3 add."""
+    for inner in (getattr(error, "reason", None), *error.args):
+        if isinstance(inner, BaseException):
+            return _root(inner)
+    return re.sub(r"^\w+\([^)]*\): ", "", str(error))

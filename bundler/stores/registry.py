@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import requests
+import urllib3
 
 from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, document
@@ -110,15 +111,16 @@ class RegistryStore:
         A HEAD alone proves nothing: after a garbage collection distribution 2.8.2 answers 200 for
         blobs that are gone.
         """
-        if not self.has_length(blob):
-            return False
-        if not blob.size:
-            return True
-        try:
-            with self.read_from(blob, blob.size - 1) as last:
-                return len(last.read(1)) == 1
-        except (NotFoundError, StoreError):  # the headers promise a byte that does not come
-            return False
+        return self.has_length(blob) and (not blob.size or any(self._client.retried(self._has_end, blob) for _ in range(2)))
+
+    def _has_end(self, blob: Descriptor) -> bool:
+        options = {"headers": {"Range": f"bytes={blob.size - 1}-", "Accept-Encoding": "identity"}, "stream": True}
+        url = self._url(f"blobs/{blob.digest}")
+        with self._client.request_once("GET", url, self.where, (200, 206, 404, 416), options) as response:
+            try:
+                return response.status_code in (200, 206) and len(response.raw.read(1)) == 1
+            except urllib3.exceptions.HTTPError:  # the headers promise a byte that does not come
+                return False
 
     def has_length(self, blob: Descriptor) -> bool:
         """Whether the registry says that it holds a blob of that length."""

@@ -12,6 +12,9 @@ from bundler.stores.limits import Limits
 ATTEMPTS = 8
 """How often one thing is tried without getting anywhere."""
 
+RETRIED = (408, 429, 500, 502, 503, 504)
+"""Statuses of an answer that may be another one the next time (RFC 9110, section 15)."""
+
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 LONGEST_RETRY_AFTER = 120.0

@@ -39,7 +39,7 @@ def test_credentials_open_a_registry_that_wants_them(source: MemoryStore, tmp_pa
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
         reference = RegistryReference(address, "team/x", "1")
         with pytest.raises(AuthorizationError, match="user name") as caught:
-            RegistryStore(reference)
+            RegistryStore(reference).resolve()
         assert caught.value.exit_code == 7
         configure(tmp_path, address, "wrong", monkeypatch)
         with pytest.raises(AuthorizationError):

@@ -48,7 +48,7 @@ class TokenRegistry:
 
     def admits(self, authorization: str, action: str) -> bool:
         token = authorization.removeprefix("Bearer ")
-        if self.uses.get(token, 0) <= 0 or action not in self.tokens[token]:
+        if self.uses.get(token, 0) <= 0 or (action and action not in self.tokens[token]):
             return False
         self.uses[token] -= 1
         return True
@@ -115,9 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if url.path == "/v2/":
             self.answer(200)
+        elif "/blobs/uploads/" in url.path:
+            self.answer(204, Location=self.path, Range="0-0")
         elif url.path.endswith("/tags/list"):
             links = {"Link": f'<{self.state.next_tags}>; rel="next"'} if self.state.next_tags else {}
             self.answer(200, b'{"name":"x","tags":[]}', **links)
+        elif "/referrers/" in url.path:
+            self.answer(404)
         elif "/blobs/" in url.path:
             self.give_blob(url.path.rpartition("/")[2])
         else:
@@ -172,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
     def admitted(self, action: str) -> bool:
         authorization = self.headers.get("Authorization", "")
         self.state.requests.append((self.command, self.path, authorization))
-        if self.path != "/v2/" and self.state.admits(authorization, action):
+        if self.state.admits(authorization, "" if self.path == "/v2/" else action):
             return True
         scope = "pull" if action == "pull" else "pull,push"
         challenge = f'Bearer realm="http://{self.state.address}/token",service="tests",scope="repository:team/model:{scope}"'
