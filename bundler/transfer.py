@@ -38,6 +38,20 @@ class CopyResult:
     skipped: int
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a copy would do: the blobs that the target has, and those that it lacks."""
+
+    bundle: Bundle
+    there: Sequence[Descriptor]
+    missing: Sequence[Descriptor]
+
+    @property
+    def size(self) -> int:
+        """Bytes that would be sent."""
+        return sum(blob.size for blob in self.missing)
+
+
 def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
     """Look a bundle up; raises `NotFoundError`, and `IntegrityError` for what is no sound bundle.
 
@@ -64,8 +78,8 @@ def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None
     """
     bundle = bundle or read_bundle(source)
     manifest = bundle.manifest
-    referrers = [_read_referrer(source, found, bundle) for found in source.referrers(manifest.descriptor)]
-    blobs = [*manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]
+    referrers = _referrers(source, bundle)
+    blobs = _blobs(bundle, referrers)
     progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
     with target.upload(image_tag(bundle.metadata.model.version), source) as upload:
         carrier = _Carrier(source, upload, progress, workers=1 if target.ordered else max(source.parallel, target.parallel))
@@ -78,6 +92,13 @@ def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None
             upload.add(referrer.descriptor, referrer.data)
         upload.commit(manifest.descriptor)
     return CopyResult(bundle, carrier.missing_size, sum(blob.size for blob in blobs) - carrier.missing_size)
+
+
+def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
+    """Look what a copy would have to send, and change nothing."""
+    blobs = _blobs(bundle, _referrers(source, bundle))
+    there = [blob for blob in blobs if target.has(blob)]
+    return Plan(bundle, there, [blob for blob in blobs if blob not in there])
 
 
 class _Carrier:
@@ -175,6 +196,15 @@ class _Watched(Stream):
 
     def close(self) -> None:
         self._content.close()
+
+
+def _referrers(source: Store, bundle: Bundle) -> list[Referrer]:
+    return [_read_referrer(source, found, bundle) for found in source.referrers(bundle.manifest.descriptor)]
+
+
+def _blobs(bundle: Bundle, referrers: Sequence[Referrer]) -> list[Descriptor]:
+    """Each blob once, in the order in which it is carried."""
+    return list(dict.fromkeys([*bundle.manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]))
 
 
 def _read_referrer(source: Store, descriptor: Descriptor, bundle: Bundle) -> Referrer:

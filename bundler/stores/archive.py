@@ -41,6 +41,11 @@ class ArchiveStore:
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         return VerifyingReader(self._member(index.blob_path(blob.digest), begun.size if begun else 0), blob, self.where, begun)
 
+    def has(self, blob: Descriptor) -> bool:
+        """Never: an archive is written anew, all of it."""
+        del blob
+        return False
+
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return index.referrers(self.names(), manifest, self.manifest, self.where)
 
@@ -50,7 +55,7 @@ class ArchiveStore:
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
-        del source  # an archive is written anew, all of it
+        del source  # all of it is written anew
         self._refuse_strangers()
         if not self._path.parent.is_dir():
             raise StoreError(f"{self.where}: there is no directory {self._path.parent}", hint="Create it, or mount the medium.")

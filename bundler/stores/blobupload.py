@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import requests
 
-from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
+from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format.content import BLOCK, Descriptor, Readable
 from bundler.ports import Opener
 from bundler.stores.client import SEND_BLOCK, RegistryClient
@@ -29,11 +29,11 @@ _BYTES = "application/octet-stream"
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 
 
-class _SessionLostError(BundlerError):
+class _SessionLostError(Exception):
     """The registry knows nothing of an upload any more."""
 
 
-class _NoChunksError(BundlerError):
+class _NoChunksError(Exception):
     """The registry takes a blob in one request only."""
 
 
@@ -81,7 +81,7 @@ class BlobUpload:
                 self._client.retried(self._send_whole, opened)
                 return
             except _SessionLostError as error:
-                reason = error.message
+                reason = str(error)
                 self._memory.remember(self._repository, "")
                 if self._has():  # only the answer was lost
                     return
@@ -161,7 +161,7 @@ class BlobUpload:
         try:
             self.put(self._begin(), _Whole(opened, self._blob.size, self._client.limits))
         except _SessionLostError as error:
-            raise TransientError(f"{self._where}: {error.message}") from error
+            raise TransientError(f"{self._where}: {error}") from error
 
     def _location(self, response: requests.Response, known: str) -> str:
         return self._client.follow(response.headers.get("Location", known), known)
