@@ -42,6 +42,9 @@ def ingest(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
     host: options.Host = None,
+    limit_rate: options.LimitRate = None,
+    parallel: options.Parallel = 3,
+    timeout: options.Timeout = 60,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -70,8 +73,9 @@ def ingest(
         return parts.migrator(engine, new, new_base.labels, endpoint, port, wait=wait, deadline=deadline)
 
     with console.Terminal(quiet=quiet) as terminal, statefiles.hold("image", name.replace("/", "_")):
+        link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
         if _is_bundle(old):
-            store = parts.open_store(reference.parse(old), plain_http=plain_http)
+            store = parts.open_store(reference.parse(old), link)
             source = verb.bundle(transfer.read_bundle(store), store, engine, LocalSpool(), terminal)
         else:
             source = _container(engine.container(old), engine, terminal, export=export, wait=wait, deadline=export_timeout)
@@ -80,7 +84,7 @@ def ingest(
         if target:
             made = engine.image(result.image_id)
             with engine.running(made, run, keep=False) as started, connect(started, export_timeout) as model:
-                to = target if isinstance(target, reference.LocalReference) else parts.open_store(target, plain_http=plain_http)
+                to = target if isinstance(target, reference.LocalReference) else parts.open_store(target, link)
                 pushed = pushing.push(started, engine, model, LocalSpool(), to, terminal, pushing.Options())
     _tell(result, pushed, terminal, json=json)
 
