@@ -7,12 +7,16 @@ import hashlib
 import requests
 
 from bundler.format.reference import RegistryReference
+from bundler.stores.limits import Limits
 from bundler.stores.registry import RegistryStore
+
+LIMITS = Limits(parallel=1, timeout=1.0, patience=0.01)
+"""One request after the other, so that they can be counted."""
 
 
 def store(address: str, repository: str, tag: str = "1") -> RegistryStore:
     """A store that waits no longer than a test can bear."""
-    return RegistryStore(RegistryReference(address, repository, tag))
+    return RegistryStore(RegistryReference(address, repository, tag), limits=LIMITS)
 
 
 def standing(address: str, repository: str, tag: str = "1") -> str:

@@ -1,4 +1,4 @@
-"""Every request of a push and of a pull is failed once, in turn: what comes of it is exact, or a clean error that can be tried again."""
+"""Every request of a push and of a pull is failed once, in turn: the outcome is exact, or a clean error that can be mended."""
 
 from __future__ import annotations
 
