@@ -36,11 +36,11 @@ class FaultProxy:
         self._cut: Cut | None = None
         self._cuts_left: int | None = None
 
-    def fail(self, fault: Fault, *, at: int | None = None, method: str = "", part: str = "", times: int = 1) -> None:
-        """Let a fault happen to request number ``at``, or to the next ones of a method with ``part`` in their path."""
+    def fail(self, fault: Fault, *, since: int = 0, method: str = "", part: str = "", times: int = 1) -> None:
+        """Let a fault happen so many ``times``: to requests from number ``since`` on, of a method, with ``part`` in their path."""
 
         def wanted(number: int, record: Record) -> bool:
-            return at in (None, number) and method in ("", record.method) and part in record.path
+            return number >= since and method in ("", record.method) and part in record.path
 
         self._rules.append(_Rule(wanted, fault, times))
 
