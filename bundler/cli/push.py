@@ -65,7 +65,7 @@ def push(
     found = engine.container(container)
     source = engine.image(found.image_id)
     target = target or verb.local_name(found, source)
-    store = target if isinstance(target, reference.LocalReference) else parts.open_store(target, plain_http=plain_http)
+    store = parts.open_target(target, plain_http=plain_http)
     chosen = verb.Options(
         pause=pause,
         reader="extended" if extended else reader.value,
@@ -78,7 +78,7 @@ def push(
         console.Terminal(quiet=quiet) as terminal,
         statefiles.hold("container", found.id),
         verb.running(found, engine, start=start) as model,
-        parts.migrator(engine, model, source.labels, endpoint, port, wait=wait, deadline=export_timeout) as migrator,
+        parts.migrator(engine, model, endpoint, port, wait=wait, deadline=export_timeout) as migrator,
     ):
         result = verb.push(model, engine, migrator, LocalSpool(), store, terminal, chosen)
     bundle = result.bundle

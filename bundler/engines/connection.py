@@ -11,7 +11,8 @@ import docker
 import requests
 import urllib3
 from docker import APIClient
-from docker.errors import APIError, DockerException, NotFound, TLSParameterError
+from docker.errors import APIError, DockerException, NotFound, NullResource, TLSParameterError
+from docker.utils import parse_bytes
 
 from bundler.engines.address import Address
 from bundler.errors import BundlerError, EngineError, NoSpaceError, UsageError
@@ -22,10 +23,12 @@ __all__ = [
     "TIMEOUT",
     "APIClient",
     "NotFound",
+    "NullResource",
     "connect",
     "errors",
     "failure",
     "gpus",
+    "memory",
     "message",
     "refused",
     "stream",
@@ -117,6 +120,14 @@ def gpus(wanted: str) -> list[docker.types.DeviceRequest]:
     if wanted != "all" and not (wanted.isascii() and wanted.isdigit()):
         raise UsageError(f"{wanted!r} names no GPUs", hint="Write all, a number, or device=0,1.")
     return [docker.types.DeviceRequest(count=-1 if wanted == "all" else int(wanted), capabilities=[["gpu"]])]
+
+
+def memory(wanted: str) -> int:
+    """The bytes that ``docker run --memory`` asks for."""
+    try:
+        return int(parse_bytes(wanted))
+    except DockerException:
+        raise UsageError(f"{wanted!r} is no amount of memory", hint="Write a number of bytes, or one with k, m or g.") from None
 
 
 def _root(error: BaseException) -> str:

@@ -17,7 +17,20 @@ import platformdirs
 from bundler import statefiles
 from bundler.engines import loading, pause, temporary
 from bundler.engines.address import DEFAULT, Address, resolve
-from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, NotFound, connect, errors, failure, gpus, message, refused, stream
+from bundler.engines.connection import (
+    LONG_TIMEOUT,
+    TIMEOUT,
+    NotFound,
+    NullResource,
+    connect,
+    errors,
+    failure,
+    gpus,
+    memory,
+    message,
+    refused,
+    stream,
+)
 from bundler.engines.direct import DirectReader, Process
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader, ExportReader
@@ -79,7 +92,7 @@ class DockerEngine:
         with errors(f"looking for the container {name!r}"):
             try:
                 found = self._api.inspect_container(name)
-            except NotFound:
+            except (NotFound, NullResource):
                 found = self._api.inspect_container(self._by_prefix(name))
         settings, state, config = found["NetworkSettings"], found["State"], found["Config"]
         networks = (settings.get("Networks") or {}).values()
@@ -220,7 +233,7 @@ class DockerEngine:
     def running(self, image: Image, options: RunOptions, *, keep: bool) -> Iterator[Container]:
         host_config = self._api.create_host_config(
             network_mode=options.network or None,
-            mem_limit=options.memory or None,
+            mem_limit=memory(options.memory) if options.memory else None,
             device_requests=gpus(options.gpus) if options.gpus else None,
         )
         with self._temporary(image, keep=keep, environment=list(options.environment), host_config=host_config) as name:
@@ -230,16 +243,20 @@ class DockerEngine:
 
     @contextmanager
     def _temporary(self, image: Image, *, keep: bool = False, **options: Any) -> Iterator[str]:
-        """The name of a container that is there for the length of the block; with ``keep`` also after one that failed."""
+        """The name of a container that is there for the length of the block; with ``keep`` longer when a model fails in it."""
         with temporary.noted(statefiles.directory(), self._address.url, "container") as (name, note):
-            done = False
+            kept = False
             try:
                 with errors(f"creating a container of {image.id}"):
                     self._api.create_container(image.id, name=name, **options)
                 yield name
-                done = True
+            except ModelError as error:
+                if keep:
+                    kept = True
+                    error.hint = f"{error.hint} The new container is kept: {name}".strip()
+                raise
             finally:
-                if done or not keep:
+                if not kept:
                     self._remove(name)
                 note.settle()
 
@@ -323,7 +340,7 @@ class DockerEngine:
         with errors(f"looking for the image {name!r}"):
             try:
                 found = self._api.inspect_image(name)  # type: ignore[no-untyped-call]
-            except NotFound:
+            except (NotFound, NullResource):
                 raise NotFoundError(
                     f"the engine has no image {name!r}", hint="`docker images` lists those it has; load or pull the one you need."
                 ) from None
