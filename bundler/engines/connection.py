@@ -32,6 +32,7 @@ __all__ = [
     "message",
     "refused",
     "stream",
+    "url",
 ]
 
 TIMEOUT = 120
@@ -56,13 +57,17 @@ def _tls(address: Address) -> docker.tls.TLSConfig | None:
     return docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=address.verify)
 
 
+def url(api: APIClient, endpoint: str) -> str:
+    """Where an endpoint of the engine's API is."""
+    return f"{api.base_url}/v{api.api_version}{endpoint}"
+
+
 @contextmanager
 def stream(api: APIClient, doing: str, endpoint: str, **parameters: bytes) -> Iterator[Readable]:
     """The body of a GET, as it comes."""
-    url = f"{api.base_url}/v{api.api_version}{endpoint}"
     with (
         errors(doing),
-        api.get(url, params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response,
+        api.get(url(api, endpoint), params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response,
     ):
         response.raise_for_status()
         yield io.BufferedReader(_RawBody(response.raw), BLOCK)
