@@ -321,9 +321,9 @@ WRONG = {
 def test_what_is_wrong_is_told_and_leaves_nothing(here: Host) -> None:
     old = here.run_script("first", [], "import os; os.mkdir('/srv')")
     here.script_image(SCRIPTED, [])
-    python = here.api.inspect_image(SCRIPTED)["Config"]["Cmd"][0]
+    python = here.api.inspect_image(MODEL)["Config"]["Cmd"][0]
     for name, command in (("unstartable", ["/nowhere"]), ("ending", [python, "-c", "raise SystemExit('no weights')"])):
-        here.api.commit(here.api.create_container(SCRIPTED)["Id"], name, "1", changes=[f"CMD {json.dumps(command)}"])
+        here.api.commit(here.api.create_container(MODEL)["Id"], name, "1", changes=[f"CMD {json.dumps(command)}"])
     before = everything(here)
     for options, (code, saying) in WRONG.items():
         outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", *options)
