@@ -150,6 +150,16 @@ def test_the_new_image_is_the_new_base_with_the_committed_layers() -> None:
     assert engine.pauses == 1
 
 
+def test_labels_of_the_old_image_come_along_unless_the_new_base_has_them_or_they_are_ours() -> None:
+    engine = engine_with(*STATE)
+    old = image(config={"Labels": {"version": "1", "site": "7", LABEL_DIGEST: "sha256:" + "0" * 64}})
+    engine.held = [old, NEWER]
+    ingest(engine, ScriptedModel())
+    labels = engine.image("new:1").labels
+    assert (labels["version"], labels["site"]) == ("2", "7")
+    assert LABEL_DIGEST not in labels
+
+
 def test_declared_volumes_are_kept_out_of_the_container_and_come_back() -> None:
     newer = image("model:2.0", 3, config={"Volumes": {"/new": {}}})
     engine = engine_with(*STATE)
@@ -191,8 +201,9 @@ def test_an_engine_that_fails_is_no_answer_for_the_model_and_keeps_nothing() -> 
     assert engine.held == [image(), NEWER]
 
 
-def test_a_stopped_container_is_neither_asked_nor_paused() -> None:
-    engine = engine_with(*STATE, running=False)
+@pytest.mark.parametrize("state", [{"running": False}, {"paused": True}])
+def test_a_container_that_stands_still_is_neither_asked_nor_paused(state: dict[str, bool]) -> None:
+    engine = engine_with(*STATE, **state)
     with verb.container(engine.one, engine, lambda _: pytest.fail("asked"), RecordingProgress()) as old:
         assert list(old.lineage) == []
     assert engine.pauses == 0
