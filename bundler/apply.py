@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from bundler import naming, transfer
+from bundler import naming, statefiles, transfer
 from bundler.errors import NotFoundError
 from bundler.format import image, layer, paths, reference
 from bundler.format.content import Digest
@@ -99,16 +99,18 @@ def verify(bundle: Bundle, source: Store, progress: Progress) -> None:
 def _at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
     """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
 
-    When the block fails, what was fetched stays there, and is not fetched again by the next run.
+    When the block fails, what was fetched stays there, and is not fetched again by the next run. Raises
+    `StoreError` when another process has fetched the same bundle and still needs it.
     """
     if source.rereadable:
         yield source
         return
     fetched = reference.LocalReference(reference.image_name(bundle.metadata.model.title), digest=bundle.digest)
-    local = spool.open(fetched)
-    transfer.copy(source, local, progress, bundle)
-    yield local
-    spool.forget(fetched)
+    with statefiles.hold("bundle", bundle.digest.hex):
+        local = spool.open(fetched)
+        transfer.copy(source, local, progress, bundle)
+        yield local
+        spool.forget(fetched)
 
 
 def choose_tag(wanted: str | None, bundle: Bundle, base: Image, engine: Engine, *, force: bool) -> str:

@@ -38,6 +38,14 @@ def size(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
+def duration(seconds: float) -> str:
+    """A length of time for people, in its two largest units."""
+    minutes, hours = int(seconds) // 60, int(seconds) // 3600
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min {int(seconds) % 60} s" if minutes else f"{seconds:.1f} s"
+
+
 class Terminal:
     """Shows the progress of one command: a bar on a terminal, one line for each stage elsewhere, nothing when quiet."""
 
@@ -77,6 +85,11 @@ class Terminal:
     def advance(self, count: int) -> None:
         if self._bar and self._task is not None:
             self._bar.advance(self._task, count)
+
+    def note(self, text: str) -> None:
+        """What happens to the current stage; a warning's worth of attention it is not."""
+        if not self._quiet:
+            _ERR.print(Text(safe(text), "dim"))
 
     def warn(self, text: str) -> None:
         warn(text)

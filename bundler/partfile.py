@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 
-from bundler.errors import disk_errors
+from bundler.errors import IntegrityError, NoSpaceError, disk_errors
+from bundler.format.content import BLOCK, Begun
 
 _PREFIX = ".fps-bundle-part-"
+_KEPT_PREFIX = ".fps-bundle-kept-"
+
+KEPT_SECONDS = 7 * 24 * 3600
+"""For how long half a download waits to be gone on with."""
 
 
 class PartFile:
@@ -22,20 +29,30 @@ class PartFile:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
         with disk_errors(directory):
-            descriptor, path = _locked_file(directory)
-        self._path = Path(path)
-        self._file = os.fdopen(descriptor, "wb")
+            self._take(*_locked_file(directory))
+
+    def _take(self, descriptor: int, path: Path) -> None:
+        self._path = path
+        self._file = os.fdopen(descriptor, "r+b")
+
+    def begun(self, size: int) -> Begun | None:
+        """What is in it already of a content of ``size`` bytes."""
+        del size
+        return None
 
     def write(self, data: bytes) -> None:
         with disk_errors(self._path.parent):
             self._file.write(data)
 
-    def publish(self, target: Path, mode: int = 0o644) -> None:
-        """Give the file its name, after all of it has reached the disk; what had the name before is replaced."""
+    def publish(self, target: Path, mode: int = 0o644, owner: tuple[int, int] = (-1, -1)) -> None:
+        """Give the file its name, after all of it has reached the disk; what had the name before is replaced.
+
+        The owner is a user and a group as for chown(2), where -1 leaves what is.
+        """
         with disk_errors(target):
             self._file.flush()
+            os.fchown(self._file.fileno(), *owner)
             os.fchmod(self._file.fileno(), mode)
             os.fsync(self._file.fileno())
             self._path.replace(target)
@@ -45,6 +62,9 @@ class PartFile:
     def discard(self) -> None:
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
+        self._close()
+
+    def _close(self) -> None:
         with contextlib.suppress(OSError):  # what could not be written need not be
             self._file.close()
 
@@ -56,33 +76,93 @@ class PartFile:
             self.discard()
 
 
-def _locked_file(directory: Path) -> tuple[int, str]:
+class _KeptPart(PartFile):
+    """A part that stays when its content breaks off, for the next attempt to go on with."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._take(descriptor, path)
+
+    def begun(self, size: int) -> Begun | None:
+        begun = Begun()
+        with disk_errors(self._path):
+            if os.fstat(self._file.fileno()).st_size > size:
+                self._file.truncate(0)
+            while block := self._file.read(BLOCK):
+                begun.add(block)
+        return begun
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, IntegrityError | NoSpaceError):
+            self.discard()
+        self._close()
+
+
+def keep_part(directory: Path, key: str) -> PartFile:
+    """The part for the content called ``key``, as far as an earlier attempt got with it.
+
+    While another process writes that one, a new one that is not kept.
+    """
+    path = directory / f"{_KEPT_PREFIX}{key}"
+    with disk_errors(directory):
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return PartFile(directory)
+            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return _KeptPart(descriptor, path)
+            os.close(descriptor)  # it was finished, or swept away, before the lock was there
+
+
+def check_space(path: Path, size: int) -> None:
+    """Raises `NoSpaceError` when ``size`` more bytes do not fit on the disk of a path."""
+    with disk_errors(path):
+        free = shutil.disk_usage(path).free
+    if size > free:
+        raise NoSpaceError(
+            f"{path}: {size} bytes are needed there, and {free} are free", hint="Free some space, or name another place."
+        )
+
+
+def _locked_file(directory: Path) -> tuple[int, Path]:
     """A new file with a lock on it; another one, when `sweep` took it away before the lock was there."""
     while True:
         descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=directory)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
-            return descriptor, path
+            return descriptor, Path(path)
         os.close(descriptor)
 
 
-def write_file(target: Path, data: bytes) -> None:
+def write_file(target: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] = (-1, -1)) -> None:
     """Replace a whole small file at once."""
     with PartFile(target.parent) as part:
         part.write(data)
-        part.publish(target)
+        part.publish(target, mode, owner)
 
 
 def is_part(path: Path) -> bool:
     """Whether a file is one that is still being written, or was left so."""
-    return path.name.startswith(_PREFIX)
+    return path.name.startswith((_PREFIX, _KEPT_PREFIX))
 
 
 def sweep(directory: Path) -> None:
-    """Remove what killed processes left half written; files that somebody is still writing stay."""
+    """Remove what killed processes left half written.
+
+    What somebody is still writing stays, and for `KEPT_SECONDS` what the next attempt can go on with.
+    """
     for path in directory.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove_unlocked(path, seconds=0)
+    for path in directory.glob(f"{_KEPT_PREFIX}*"):
+        _remove_unlocked(path, seconds=KEPT_SECONDS)
+
+
+def _remove_unlocked(path: Path, seconds: float) -> None:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.time() - os.fstat(file.fileno()).st_mtime >= seconds:
             path.unlink()
 
 

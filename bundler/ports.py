@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bundler.format.artifact import Manifest
-from bundler.format.content import Descriptor, Digest, Readable, Stream
+from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream
 from bundler.format.imagearchive import NewImage
 from bundler.format.layer import Blob
 from bundler.format.metadata import Platform
@@ -219,17 +219,34 @@ class Named:
     manifest: Descriptor
 
 
+class Opener(Protocol):
+    """Opens one blob, from where ``begun`` ends."""
+
+    def __call__(self, begun: Begun | None = None) -> Stream: ...
+
+
 class Upload(Protocol):
     """A bundle on its way into a store; nobody sees it there before `commit`."""
 
     def has(self, blob: Descriptor) -> bool: ...
 
-    def put(self, blob: Descriptor, content: Stream) -> None:
-        """Take in a blob; ``content`` verifies itself. Blobs come in the order layers, config."""
+    def reserve(self, size: int) -> None:
+        """Raises `NoSpaceError` where so many more bytes cannot fit, as far as that can be told."""
         ...
 
-    def commit(self, manifest: Descriptor, data: bytes) -> None:
-        """Take in the manifest and give it the name, as the last act."""
+    def put(self, blob: Descriptor, opened: Opener) -> None:
+        """Take in a blob, layers before the config; it may be opened several times, and at a place where it broke off.
+
+        After an `IntegrityError` nothing of it is kept; after another error what came may be used by the next attempt.
+        """
+        ...
+
+    def add(self, manifest: Descriptor, data: bytes) -> None:
+        """Take in a manifest whose blobs are here, without a name; the bundle's own comes before what refers to it."""
+        ...
+
+    def commit(self, manifest: Descriptor) -> None:
+        """Give a manifest that was added the name, as the last act."""
         ...
 
 
@@ -242,6 +259,12 @@ class Store(Protocol):
     rereadable: bool
     """Whether opening a blob a second time costs no network."""
 
+    parallel: int
+    """How many blobs may be on their way at once."""
+
+    ordered: bool
+    """Whether what is put here must come in one order, so that only one blob may be on its way."""
+
     def resolve(self) -> Descriptor:
         """The manifest that the name stands for; raises `NotFoundError`."""
         ...
@@ -250,18 +273,27 @@ class Store(Protocol):
         """The bytes of a manifest, verified."""
         ...
 
-    def open(self, blob: Descriptor) -> Stream:
-        """The content of a blob, verified while it is read."""
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        """The content of a blob, or what follows its beginning that is had already; all of it is verified together."""
+        ...
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether a blob is here, and would not have to be brought."""
+        ...
+
+    def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
+        """The manifests here whose ``subject`` is this one (OCI image spec 1.1, manifest.md)."""
         ...
 
     def names(self) -> Sequence[Named]:
         """All names in the store."""
         ...
 
-    def upload(self, name: str) -> AbstractContextManager[Upload]:
+    def upload(self, name: str, source: Store | None = None) -> AbstractContextManager[Upload]:
         """Begin to bring a bundle in; leaving the block without a commit leaves no name behind.
 
-        ``name`` is used where the store was opened without one.
+        ``name`` is used where the store was opened without one. ``source`` is where the blobs come from, as far as
+        that spares the way of some.
         """
         ...
 
@@ -299,6 +331,10 @@ class Progress(Protocol):
 
     def advance(self, count: int) -> None:
         """So many more bytes are done."""
+        ...
+
+    def note(self, text: str) -> None:
+        """What just happens to this piece of work, such as a wait before another attempt."""
         ...
 
     def warn(self, text: str) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from bundler.errors import IntegrityError
+from bundler import parallel
+from bundler.errors import IntegrityError, StoreError
 from bundler.format import artifact, document
-from bundler.format.artifact import Manifest
-from bundler.format.content import Descriptor, Digest, Stream
+from bundler.format.artifact import Manifest, Referrer
+from bundler.format.content import Begun, Descriptor, Digest, Stream
 from bundler.format.metadata import Metadata
 from bundler.format.reference import image_tag
-from bundler.ports import Progress, Store
+from bundler.ports import Progress, Store, Upload
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,20 @@ class CopyResult:
     skipped: int
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a copy would do: the blobs that the target has, and those that it lacks."""
+
+    bundle: Bundle
+    there: Sequence[Descriptor]
+    missing: Sequence[Descriptor]
+
+    @property
+    def size(self) -> int:
+        """Bytes that would be sent."""
+        return sum(blob.size for blob in self.missing)
+
+
 def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
     """Look a bundle up; raises `NotFoundError`, and `IntegrityError` for what is no sound bundle.
 
@@ -54,22 +72,97 @@ def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
 
 
 def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None = None) -> CopyResult:
-    """Copy a bundle; in the target it appears only when all of it is there, under the digest that it has in the source."""
+    """Copy a bundle and what refers to it, such as signatures.
+
+    In the target it appears only when all of it is there, under the digest that it has in the source.
+    """
     bundle = bundle or read_bundle(source)
     manifest = bundle.manifest
-    sent = skipped = 0
-    progress.stage(f"copying to {target.where}", sum(blob.size for blob in manifest.blobs))
-    with target.upload(image_tag(bundle.metadata.model.version)) as upload:
-        for blob in manifest.blobs:
-            if upload.has(blob):
-                skipped += blob.size
-                progress.advance(blob.size)
-                continue
-            with source.open(blob) as content:
-                upload.put(blob, watched(content, progress))
-            sent += blob.size
-        upload.commit(manifest.descriptor, manifest.data)
-    return CopyResult(bundle, sent, skipped)
+    referrers = _referrers(source, bundle)
+    blobs = _blobs(bundle, referrers)
+    progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
+    with target.upload(image_tag(bundle.metadata.model.version), source) as upload:
+        carrier = _Carrier(source, upload, progress, workers=1 if target.ordered else max(source.parallel, target.parallel))
+        carrier.find_missing(blobs)
+        upload.reserve(carrier.missing_size)
+        carrier.carry(manifest.blobs)
+        upload.add(manifest.descriptor, manifest.data)
+        for referrer in referrers:
+            carrier.carry(referrer.blobs)
+            upload.add(referrer.descriptor, referrer.data)
+        upload.commit(manifest.descriptor)
+    return CopyResult(bundle, carrier.missing_size, sum(blob.size for blob in blobs) - carrier.missing_size)
+
+
+def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
+    """Look what a copy would have to send, and change nothing."""
+    blobs = _blobs(bundle, _referrers(source, bundle))
+    there = [blob for blob in blobs if target.has(blob)]
+    return Plan(bundle, there, [blob for blob in blobs if blob not in there])
+
+
+class _Carrier:
+    """Brings blobs from a store into an upload, several at once where both can."""
+
+    def __init__(self, source: Store, upload: Upload, progress: Progress, workers: int) -> None:
+        self._source = source
+        self._upload = upload
+        self._progress = progress
+        self._workers = workers
+        self._stop = threading.Event()
+        self._missing: dict[Digest, Descriptor] = {}
+        self.missing_size = 0
+        """Bytes that have to be brought."""
+
+    def find_missing(self, blobs: Sequence[Descriptor]) -> None:
+        """Ask the target which blobs it lacks."""
+        self._each(self._look, {blob.digest: blob for blob in blobs}.values())
+        self.missing_size = sum(blob.size for blob in self._missing.values())
+
+    def carry(self, blobs: Sequence[Descriptor]) -> None:
+        """Bring those that are missing."""
+        missing = [self._missing.pop(blob.digest) for blob in blobs if blob.digest in self._missing]
+        self._each(self._bring, missing)
+
+    def _look(self, blob: Descriptor) -> None:
+        if self._upload.has(blob):
+            self._progress.advance(blob.size)
+        else:
+            self._missing[blob.digest] = blob
+
+    def _bring(self, blob: Descriptor) -> None:
+        opener = _Opener(self._source, blob, self._progress, self._stop)
+        try:
+            self._upload.put(blob, opener)
+        except IntegrityError as error:
+            if self._source.rereadable:
+                raise
+            self._progress.note(f"fetching it once more: {error.message}")
+            self._upload.put(blob, opener)
+
+    def _each(self, work: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
+        parallel.each(work, blobs, self._workers, self._stop)
+
+
+class _Opener:
+    """Opens one blob of a store, as often as it is needed, and tells how far the last opening was read."""
+
+    def __init__(self, source: Store, blob: Descriptor, progress: Progress, stop: threading.Event) -> None:
+        self._source = source
+        self._blob = blob
+        self._progress = progress
+        self._stop = stop
+        self._position = 0
+
+    def __call__(self, begun: Begun | None = None) -> Stream:
+        self.advance((begun.size if begun else 0) - self._position)
+        return _Watched(self._source.open(self._blob, begun), self)
+
+    def advance(self, count: int) -> None:
+        if self._stop.is_set():
+            raise StoreError("the copy was given up, because another part of it failed")
+        self._position += count
+        self._progress.advance(count)
 
 
 def list_bundles(store: Store) -> list[tuple[str, Manifest]]:
@@ -87,8 +180,12 @@ def watched(content: Stream, progress: Progress) -> Stream:
     return _Watched(content, progress)
 
 
+class _Advancing(Protocol):
+    def advance(self, count: int) -> None: ...
+
+
 class _Watched(Stream):
-    def __init__(self, content: Stream, progress: Progress) -> None:
+    def __init__(self, content: Stream, progress: _Advancing) -> None:
         self._content = content
         self._progress = progress
 
@@ -99,6 +196,23 @@ class _Watched(Stream):
 
     def close(self) -> None:
         self._content.close()
+
+
+def _referrers(source: Store, bundle: Bundle) -> list[Referrer]:
+    return [_read_referrer(source, found, bundle) for found in source.referrers(bundle.manifest.descriptor)]
+
+
+def _blobs(bundle: Bundle, referrers: Sequence[Referrer]) -> list[Descriptor]:
+    """Each blob once, in the order in which it is carried."""
+    return list(dict.fromkeys([*bundle.manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]))
+
+
+def _read_referrer(source: Store, descriptor: Descriptor, bundle: Bundle) -> Referrer:
+    document.check_size(descriptor.size, f"{source.where}: the referrer {descriptor.digest}")
+    referrer = artifact.read_referrer(source.manifest(descriptor), source.where)
+    if referrer.subject != bundle.digest:
+        raise IntegrityError(f"{source.where}: {descriptor.digest} refers to {referrer.subject}, not to this bundle")
+    return referrer
 
 
 def _check_is_manifest(descriptor: Descriptor, where: str) -> None:

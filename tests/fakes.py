@@ -10,12 +10,12 @@ from typing import Any
 
 from bundler.errors import EngineError, IntegrityError, ModelError, NotFoundError, StoreError
 from bundler.format import artifact, paths, tar
-from bundler.format.content import Descriptor, Digest, Readable, Stream, VerifyingReader
+from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream, VerifyingReader
 from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed
 from bundler.format.tar import Entry, Kind
-from bundler.ports import Container, EngineInfo, Image, Named, PathInfo, Progress, Reader, RunOptions, Upload
+from bundler.ports import Container, EngineInfo, Image, Named, Opener, PathInfo, Progress, Reader, RunOptions, Store, Upload
 
 PLATFORM = Platform(os="linux", architecture="amd64")
 Tree = dict[str, tuple[Entry, bytes]]
@@ -80,6 +80,7 @@ class RecordingProgress:
     def __init__(self) -> None:
         self.stages: list[str] = []
         self.warnings: list[str] = []
+        self.notes: list[str] = []
         self.done = 0
 
     def stage(self, text: str, total: int | None = None) -> None:
@@ -88,6 +89,9 @@ class RecordingProgress:
 
     def advance(self, count: int) -> None:
         self.done += count
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -302,6 +306,8 @@ class MemoryStore:
     """A store in memory; several names of one store share ``blobs`` and ``tags``."""
 
     rereadable = True
+    parallel = 1
+    ordered = False
 
     def __init__(self, name: str = "1", digest: Digest | None = None, shared: MemoryStore | None = None) -> None:
         self.where = f"memory:{name}"
@@ -309,6 +315,7 @@ class MemoryStore:
         self._digest = digest
         self.blobs: dict[Digest, bytes] = shared.blobs if shared else {}
         self.tags: dict[str, Descriptor] = shared.tags if shared else {}
+        self.unnamed: list[Descriptor] = shared.unnamed if shared else []
         self.broken = False
 
     def resolve(self) -> Descriptor:
@@ -321,16 +328,24 @@ class MemoryStore:
         with self.open(descriptor) as stream:
             return stream.read()
 
-    def open(self, blob: Descriptor) -> Stream:
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         if blob.digest not in self.blobs:
             raise IntegrityError(f"{self.where}: {blob.digest} is missing")
-        return VerifyingReader(io.BytesIO(self.blobs[blob.digest]), blob, self.where)
+        content = self.blobs[blob.digest][begun.size if begun else 0 :]
+        return VerifyingReader(io.BytesIO(content), blob, self.where, begun)
+
+    def has(self, blob: Descriptor) -> bool:
+        return blob.digest in self.blobs
+
+    def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
+        return [found for found in self.unnamed if artifact.subject(self.manifest(found), self.where) == manifest.digest]
 
     def names(self) -> Sequence[Named]:
         return [Named(name, manifest) for name, manifest in self.tags.items()]
 
     @contextmanager
-    def upload(self, name: str) -> Iterator[Upload]:
+    def upload(self, name: str, source: Store | None = None) -> Iterator[Upload]:
+        del source
         if self.broken:
             raise StoreError(f"{self.where}: the link is down")
         yield _MemoryUpload(self, self._name or name)
@@ -340,13 +355,22 @@ class _MemoryUpload:
     def __init__(self, store: MemoryStore, name: str) -> None:
         self._store = store
         self._name = name
+        self._added: list[Descriptor] = []
 
     def has(self, blob: Descriptor) -> bool:
-        return blob.digest in self._store.blobs
+        return self._store.has(blob)
 
-    def put(self, blob: Descriptor, content: Stream) -> None:
-        self._store.blobs[blob.digest] = b"".join(iter(lambda: content.read(1000), b""))
+    def reserve(self, size: int) -> None:
+        pass
 
-    def commit(self, manifest: Descriptor, data: bytes) -> None:
+    def put(self, blob: Descriptor, opened: Opener) -> None:
+        with opened() as content:
+            self._store.blobs[blob.digest] = b"".join(iter(lambda: content.read(1000), b""))
+
+    def add(self, manifest: Descriptor, data: bytes) -> None:
         self._store.blobs[manifest.digest] = data
+        self._added.append(manifest)
+
+    def commit(self, manifest: Descriptor) -> None:
         self._store.tags[self._name] = manifest
+        self._store.unnamed += [added for added in self._added if added.digest != manifest.digest]

@@ -32,6 +32,9 @@ def apply(
         bool, typer.Option("--dry-run", help="Verify all, find the base, say what would happen, change nothing.")
     ] = False,
     host: options.Host = None,
+    limit_rate: options.LimitRate = None,
+    parallel: options.Parallel = 3,
+    timeout: options.Timeout = 60,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -50,8 +53,9 @@ def apply(
     from bundler.stores.local import LocalSpool
     from bundler.transfer import read_bundle
 
-    store = parts.open_store(reference.parse(source), plain_http=plain_http)
     with console.Terminal(quiet=quiet) as terminal:
+        link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
+        store = parts.open_store(reference.parse(source), link)
         bundle = read_bundle(store)
         engine = parts.connect(host)
         recorded, on = bundle.metadata.base, None

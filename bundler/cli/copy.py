@@ -12,6 +12,11 @@ from bundler.cli import options, parts
 def copy(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     dest: Annotated[str, typer.Argument(help="Where it goes: a registry, oci:DIR:TAG, FILE.tar, or NAME:TAG of the local store.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    verify_remote: options.VerifyRemote = False,
+    limit_rate: options.LimitRate = None,
+    parallel: options.Parallel = 3,
+    timeout: options.Timeout = 60,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -23,14 +28,20 @@ def copy(
     bundle keeps its digest everywhere. What the target has already is not sent again. Prints the digest.
     """
     from bundler import console, transfer
+    from bundler.cli import planned
     from bundler.format import reference
 
     origin, destination = reference.parse(source), reference.parse(dest)
     with console.Terminal(quiet=quiet) as terminal:
-        origin_store = parts.open_store(origin, plain_http=plain_http)
+        link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
+        origin_store = parts.open_store(origin, link)
         bundle = transfer.read_bundle(origin_store)
-        target = parts.open_store(destination, plain_http=plain_http)
-        result = transfer.copy(origin_store, target, terminal, bundle)
+        target = parts.open_store(destination, link)
+        if not dry_run:
+            result = transfer.copy(origin_store, target, terminal, bundle)
+    if dry_run:
+        planned.show(transfer.plan(origin_store, target, bundle), target.where, link.rate, terminal, json=json)
+        return
     if json:
         console.result_json(
             {"digest": str(bundle.digest), "reference": target.where, "sent": result.sent, "skipped": result.skipped}

@@ -42,6 +42,9 @@ def ingest(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
     host: options.Host = None,
+    limit_rate: options.LimitRate = None,
+    parallel: options.Parallel = 3,
+    timeout: options.Timeout = 60,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -58,7 +61,9 @@ def ingest(
     from bundler.ports import RunOptions
     from bundler.stores.local import LocalSpool
 
-    target = parts.open_target(reference.parse(push), plain_http=plain_http) if push else None
+    terminal = console.Terminal(quiet=quiet)
+    link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
+    target = parts.open_target(reference.parse(push), link) if push else None
     engine = parts.connect(host)
     new_base = engine.image(onto)
     verb.check_onto(new_base)
@@ -69,15 +74,15 @@ def ingest(
     exporting = partial(parts.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=export_timeout)
 
     with (
-        console.Terminal(quiet=quiet) as terminal,
+        terminal,
         statefiles.hold("image", name.replace("/", "_")),
-        _old(old, engine, asked if export else None, terminal, plain_http=plain_http) as source,
+        _old(old, engine, asked if export else None, link, terminal) as source,
     ):
         result = verb.ingest(source, new_base, name, engine, ingesting, run, terminal, keep=keep)
     pushed = None
     try:
         if target:
-            with console.Terminal(quiet=quiet) as terminal:
+            with terminal:
                 pushed = verb.push(result, target, engine, exporting, run, LocalSpool(), terminal)
     finally:
         _tell(result, pushed, terminal, json=json)  # the image stands, whatever became of the bundle
@@ -85,7 +90,7 @@ def ingest(
 
 @contextmanager
 def _old(
-    named: str, engine: Engine, connect: Connect | None, terminal: Terminal, *, plain_http: bool
+    named: str, engine: Engine, connect: Connect | None, link: parts.Link, terminal: Terminal
 ) -> Iterator[AbstractContextManager[Old]]:
     """What files are taken from; a container of that is ours alone for the length of the block."""
     from bundler import ingest as verb
@@ -95,7 +100,7 @@ def _old(
     from bundler.transfer import read_bundle
 
     if _is_bundle(named):
-        store = parts.open_store(reference.parse(named), plain_http=plain_http)
+        store = parts.open_store(reference.parse(named), link)
         yield verb.bundle(read_bundle(store), store, engine, LocalSpool(), terminal)
         return
     found = engine.container(named)

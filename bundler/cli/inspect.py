@@ -22,7 +22,7 @@ def inspect(
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
-    store = parts.open_store(reference.parse(source), plain_http=plain_http)
+    store = parts.open_store(reference.parse(source), parts.Link(plain_http))
     bundle = read_bundle(store)
     if json:
         console.result_json(

@@ -21,7 +21,7 @@ def list_bundles(
     from bundler import console, transfer
     from bundler.format import reference
 
-    store = parts.open_store(reference.parse(where) if where else reference.LocalReference(""), plain_http=plain_http)
+    store = parts.open_store(reference.parse(where) if where else reference.LocalReference(""), parts.Link(plain_http))
     found = transfer.list_bundles(store)
     if json:
         console.result_json(

@@ -4,18 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference
+from bundler.format import units
+from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference
+from bundler.stores.limits import Limits
 
 if TYPE_CHECKING:
     from bundler.engines.docker import DockerEngine
     from bundler.models.grpc import GrpcModel
-    from bundler.ports import Container, Engine, Store
+    from bundler.ports import Container, Engine, Progress, Store
 
 
-def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
+@dataclass(frozen=True)
+class Link:
+    """How a registry may be spoken to, as the command line says it; ``terminal`` is told of attempts that fail."""
+
+    plain_http: bool = False
+    limit_rate: str | None = None
+    parallel: int = Limits.parallel
+    timeout: float = Limits.timeout
+    verify_remote: bool = False
+    terminal: Progress | None = None
+
+    @property
+    def rate(self) -> int | None:
+        return units.size(self.limit_rate) or None if self.limit_rate else None
+
+    def open(self, reference: RegistryReference) -> Store:
+        from bundler.stores.registry import RegistryStore
+
+        return RegistryStore(
+            reference,
+            plain_http=self.plain_http,
+            limits=Limits(rate=self.rate, parallel=self.parallel, timeout=self.timeout),
+            tell=self.terminal.note if self.terminal else None,
+            verify_remote=self.verify_remote,
+        )
+
+
+def open_store(reference: Reference, link: Link) -> Store:
     """The store that a reference speaks of, opened for the bundle that it names."""
     if isinstance(reference, LocalReference):
         from bundler.stores.local import LocalStore
@@ -29,14 +59,12 @@ def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
         from bundler.stores.archive import ArchiveStore
 
         return ArchiveStore(Path(reference.path), reference.tag, reference.digest)
-    from bundler.stores.registry import RegistryStore
-
-    return RegistryStore(reference, plain_http=plain_http)
+    return link.open(reference)
 
 
-def open_target(reference: Reference, *, plain_http: bool) -> Store | LocalReference:
+def open_target(reference: Reference, link: Link) -> Store | LocalReference:
     """Where a push goes; the local store stays a name, because there the state is packed anyway."""
-    return reference if isinstance(reference, LocalReference) else open_store(reference, plain_http=plain_http)
+    return reference if isinstance(reference, LocalReference) else open_store(reference, link)
 
 
 def connect(host: str | None) -> DockerEngine:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from bundler.errors import IntegrityError
 from bundler.format import document
-from bundler.format.content import Descriptor
+from bundler.format.content import Descriptor, Digest
 from bundler.format.metadata import Metadata
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -50,6 +51,16 @@ class Manifest:
         return (*self.layers, self.config)
 
 
+@dataclass(frozen=True)
+class Referrer:
+    """A manifest that refers to a bundle, such as a signature: its exact bytes, its blobs, and whom it refers to."""
+
+    descriptor: Descriptor
+    data: bytes
+    blobs: tuple[Descriptor, ...]
+    subject: Digest
+
+
 def build(metadata: Metadata, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
     """The manifest of a bundle; its annotations repeat what tools like to show without reading the config."""
     base = metadata.base
@@ -75,30 +86,62 @@ def build(metadata: Metadata, config: Descriptor, layers: Sequence[Descriptor]) 
 
 def read(data: bytes, where: str) -> Manifest:
     """Read a bundle's manifest; raises `IntegrityError` for anything that is no bundle, or could be taken for two things."""
-    content = document.load(data, f"{where}: the manifest")
-    if content.get("schemaVersion") != 2 or content.get("mediaType") != MANIFEST:
-        raise IntegrityError(f"{where}: this is no OCI image manifest but {str(content.get('mediaType'))[:100]!r}")
-    if {"manifests", "fsLayers", "signatures"} & content.keys():
-        raise IntegrityError(f"{where}: the manifest claims to be an index as well")
+    content = _read_manifest(data, where)
     artifact_type = content.get("artifactType")
     if artifact_type != BUNDLE:
         raise IntegrityError(
             f"{where}: this is no bundle: its artifact type is {str(artifact_type)[:100]!r}, not {BUNDLE!r}",
             hint="Name a bundle that `fps-bundle push` made.",
         )
-    layers = content.get("layers")
-    if not isinstance(layers, list):
-        raise IntegrityError(f"{where}: the manifest has no layers")
-    config = Descriptor.from_json(content.get("config"))
-    descriptors = tuple(Descriptor.from_json(layer) for layer in layers)
-    if config.media_type != CONFIG or any(layer.media_type != LAYER for layer in descriptors):
+    config, layers = _read_blobs(content, where)
+    if config.media_type != CONFIG or any(layer.media_type != LAYER for layer in layers):
         raise IntegrityError(f"{where}: the manifest names blobs of a media type that a bundle does not have")
     annotations = content.get("annotations", {})
     if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
         raise IntegrityError(f"{where}: the manifest's annotations are not strings")
-    return Manifest(Descriptor.of(MANIFEST, data), data, config, descriptors, annotations, artifact_type)
+    return Manifest(Descriptor.of(MANIFEST, data), data, config, layers, annotations, artifact_type)
+
+
+def read_referrer(data: bytes, where: str) -> Referrer:
+    """Read a manifest that refers to another (OCI image spec 1.1, manifest.md, ``subject``); raises `IntegrityError`."""
+    content = _read_manifest(data, where)
+    subject = Descriptor.from_json(content.get("subject"))
+    config, layers = _read_blobs(content, where)
+    artifact_type = content.get("artifactType") or config.media_type
+    if not isinstance(artifact_type, str):
+        raise IntegrityError(f"{where}: the artifact type of a referrer is no string")
+    descriptor = replace(Descriptor.of(MANIFEST, data), artifact_type=artifact_type)
+    return Referrer(descriptor, data, (*layers, config), subject.digest)
+
+
+def blobs(data: bytes, where: str) -> tuple[Descriptor, ...]:
+    """All blobs that an image manifest of any kind names; raises `IntegrityError`."""
+    config, layers = _read_blobs(_read_manifest(data, where), where)
+    return (*layers, config)
+
+
+def subject(data: bytes, where: str) -> Digest | None:
+    """What an image manifest refers to, if to anything; raises `IntegrityError`."""
+    content = _read_manifest(data, where)
+    return Descriptor.from_json(content["subject"]).digest if "subject" in content else None
 
 
 def is_bundle(data: bytes) -> bool:
     """Whether a manifest says that it is one of a bundle; it may still turn out to be a bad one."""
     return document.load(data, "a manifest").get("artifactType") == BUNDLE
+
+
+def _read_manifest(data: bytes, where: str) -> dict[str, Any]:
+    content = document.load(data, f"{where}: the manifest")
+    if content.get("schemaVersion") != 2 or content.get("mediaType") != MANIFEST:
+        raise IntegrityError(f"{where}: this is no OCI image manifest but {str(content.get('mediaType'))[:100]!r}")
+    if {"manifests", "fsLayers", "signatures"} & content.keys():
+        raise IntegrityError(f"{where}: the manifest claims to be an index as well")
+    return content
+
+
+def _read_blobs(content: dict[str, Any], where: str) -> tuple[Descriptor, tuple[Descriptor, ...]]:
+    layers = content.get("layers")
+    if not isinstance(layers, list):
+        raise IntegrityError(f"{where}: the manifest has no layers")
+    return Descriptor.from_json(content.get("config")), tuple(Descriptor.from_json(layer) for layer in layers)

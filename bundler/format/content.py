@@ -106,19 +106,32 @@ class Descriptor:
         return cls(media_type, Digest.parse(document.get("digest")), size, annotations, artifact_type)
 
 
+class Begun:
+    """The beginning of a blob that is had already: its sha256 so far, and its size in bytes."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        self.hash.update(data)
+        self.size += len(data)
+
+
 class VerifyingReader(io.RawIOBase):
-    """A stream that must turn out to be exactly the blob of its descriptor.
+    """A stream that must turn out to be exactly the blob of its descriptor, or what follows the part that has ``begun``.
 
     Too long, too short or another digest raises `IntegrityError`; the last bytes are handed out
     only together with the certainty that they complete the blob. Closing it closes the source.
     """
 
-    def __init__(self, source: Stream, expected: Descriptor, where: str) -> None:
+    def __init__(self, source: Stream, expected: Descriptor, where: str, begun: Begun | None = None) -> None:
         self._source = source
         self._expected = expected
         self._where = where
-        self._hash = hashlib.sha256()
-        self._count = 0
+        self._hash = begun.hash.copy() if begun else hashlib.sha256()
+        self._count = begun.size if begun else 0
+        self._checked = False
 
     def readable(self) -> bool:
         return True
@@ -133,9 +146,9 @@ class VerifyingReader(io.RawIOBase):
         """Up to ``size`` bytes; raises `IntegrityError` as soon as the blob cannot be the expected one."""
         if size < 0:
             return b"".join(iter(lambda: self.read(BLOCK), b""))
-        remaining = self._expected.size - self._count
-        if size == 0 or (remaining == 0 and self._count):
+        if size == 0 or self._checked:
             return b""
+        remaining = self._expected.size - self._count
         data = self._from_source(min(size, remaining)) if remaining else b""
         self._hash.update(data)
         self._count += len(data)
@@ -146,6 +159,7 @@ class VerifyingReader(io.RawIOBase):
             )
         if self._count == self._expected.size:
             self._check_end()
+            self._checked = True
         return data
 
     def _check_end(self) -> None:

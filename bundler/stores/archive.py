@@ -9,10 +9,10 @@ from pathlib import Path
 
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format import document, tar
-from bundler.format.content import BLOCK, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.reference import ArchiveReference
-from bundler.partfile import PartFile, sweep
-from bundler.ports import Named
+from bundler.partfile import PartFile, check_space, sweep
+from bundler.ports import Named, Opener, Store
 from bundler.stores import index
 
 
@@ -20,6 +20,8 @@ class ArchiveStore:
     """One name in an archive file. Writing makes the file anew, with that bundle alone in it."""
 
     rereadable = True
+    parallel = 1
+    ordered = True
 
     def __init__(self, path: Path, name: str = "", digest: Digest | None = None) -> None:
         bare = not name and not digest and path.suffix == ".tar"
@@ -36,15 +38,24 @@ class ArchiveStore:
         with self.open(descriptor) as stream:
             return stream.read()
 
-    def open(self, blob: Descriptor) -> Stream:
-        return VerifyingReader(self._member(index.blob_path(blob.digest)), blob, self.where)
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        return VerifyingReader(self._member(index.blob_path(blob.digest), begun.size if begun else 0), blob, self.where, begun)
+
+    def has(self, blob: Descriptor) -> bool:
+        """Never: an archive is written anew, all of it."""
+        del blob
+        return False
+
+    def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
+        return index.referrers(self.names(), manifest, self.manifest, self.where)
 
     def names(self) -> Sequence[Named]:
         with self._member(index.INDEX_FILE) as stream:
             return index.read(stream.read(document.MAX_SIZE + 1), self.where)
 
     @contextmanager
-    def upload(self, name: str) -> Iterator[ArchiveUpload]:
+    def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
+        del source  # all of it is written anew
         self._refuse_strangers()
         if not self._path.parent.is_dir():
             raise StoreError(f"{self.where}: there is no directory {self._path.parent}", hint="Create it, or mount the medium.")
@@ -63,7 +74,7 @@ class ArchiveStore:
                 f"{self.where} exists and is no bundle archive", hint="Name another file, or remove this one first."
             ) from error
 
-    def _member(self, name: str) -> Stream:
+    def _member(self, name: str, start: int = 0) -> Stream:
         if self._members is None:
             self._members = self._scan()
         if name not in self._members:
@@ -71,7 +82,7 @@ class ArchiveStore:
                 f"{self.where}: {name} is missing from the archive", hint="The file is damaged, incomplete, or no bundle archive."
             )
         info = self._members[name]
-        return _Section(self._path, info.offset_data, info.size)
+        return _Section(self._path, info.offset_data + start, info.size - start)
 
     def _scan(self) -> dict[str, tarfile.TarInfo]:
         """Where every file of the archive lies; only headers are read."""
@@ -114,22 +125,32 @@ class ArchiveUpload:
         self._name = name
         self._digest = digest
         self._written: set[Digest] = set()
+        self._manifests: list[Descriptor] = []
         self._append(index.LAYOUT_FILE, index.LAYOUT_CONTENT)
 
     def has(self, blob: Descriptor) -> bool:
         return blob.digest in self._written
 
-    def put(self, blob: Descriptor, content: Stream) -> None:
+    def reserve(self, size: int) -> None:
+        check_space(self._path.parent, size)
+
+    def put(self, blob: Descriptor, opened: Opener) -> None:
         self._part.write(_header(index.blob_path(blob.digest), blob.size))
-        while block := content.read(BLOCK):
-            self._part.write(block)
+        with opened() as content:
+            while block := content.read(BLOCK):
+                self._part.write(block)
         self._part.write(tar.padding(blob.size))
         self._written.add(blob.digest)
 
-    def commit(self, manifest: Descriptor, data: bytes) -> None:
-        index.check_digest(manifest, self._digest, str(self._path))
+    def add(self, manifest: Descriptor, data: bytes) -> None:
         self._append(index.blob_path(manifest.digest), data)
-        self._append(index.INDEX_FILE, index.write([Named(self._name or f"bundle@{manifest.digest}", manifest)]))
+        self._manifests.append(manifest)
+
+    def commit(self, manifest: Descriptor) -> None:
+        index.check_digest(manifest, self._digest, str(self._path))
+        named = Named(self._name or f"bundle@{manifest.digest}", manifest)
+        referrers = [Named("", other) for other in self._manifests if other.digest != manifest.digest]
+        self._append(index.INDEX_FILE, index.write([named, *referrers]))
         self._part.write(tar.TRAILER)
         self._part.publish(self._path)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from bundler.errors import IntegrityError, NotFoundError, StoreError
-from bundler.format import document
+from bundler.format import artifact, document
 from bundler.format.artifact import BUNDLE, INDEX, MANIFEST, REF_NAME
 from bundler.format.content import Descriptor, Digest
 from bundler.ports import Named
@@ -31,29 +32,26 @@ def read(data: bytes, where: str) -> list[Named]:
     if not isinstance(manifests, list):
         raise IntegrityError(f"{where}: index.json has no list of manifests")
     descriptors = [Descriptor.from_json(manifest) for manifest in manifests]
-    return [Named(item.annotations.get(REF_NAME, ""), item) for item in descriptors if item.media_type == MANIFEST]
+    return [_named(item) for item in descriptors if item.media_type == MANIFEST]
 
 
 def write(named: Iterable[Named]) -> bytes:
-    manifests = [
-        replace(item.manifest, artifact_type=BUNDLE, annotations={**item.manifest.annotations, REF_NAME: item.name}).to_json()
-        for item in named
-    ]
-    content = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
-    return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
+    """An index of bundles, which have names, and of what refers to them, which has none."""
+    return _dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": [_entry(item) for item in named]})
 
 
-def replace_name(data: bytes, name: str, named: Iterable[Named], where: str) -> bytes:
-    """An index in which ``named`` stand in place of the entry with this name; what others wrote into it stays as it is."""
-    read(data, where)
+def edit(data: bytes, remove: Callable[[Named], bool], add: Iterable[Named], where: str) -> bytes:
+    """An index without some of its manifests and with others; what other tools wrote into it stays as it is."""
+    removed = [item for item in read(data, where) if remove(item)]
     content = document.load(data, where)
-    kept = [entry for entry in content["manifests"] if entry.get("annotations", {}).get(REF_NAME) != name]
-    content["manifests"] = kept + json.loads(write(named))["manifests"]
-    return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
+    kept = [entry for entry in content["manifests"] if _named(Descriptor.from_json(entry)) not in removed]
+    content["manifests"] = kept + [_entry(item) for item in add]
+    return _dump(content)
 
 
 def find(named: Sequence[Named], name: str, digest: Digest | None, where: str) -> Descriptor:
     """The one manifest that is meant: by digest, by name, or the only one; raises `NotFoundError`."""
+    named = [item for item in named if item.manifest.artifact_type in ("", BUNDLE)]  # no signatures, or the like
     if digest:
         found = {item.manifest.digest: item.manifest for item in named if item.manifest.digest == digest}
     else:
@@ -66,7 +64,30 @@ def find(named: Sequence[Named], name: str, digest: Digest | None, where: str) -
     raise NotFoundError(f"{where}: no such bundle", hint=f"It holds: {names}" if names else "It holds no bundle.")
 
 
+def referrers(
+    named: Sequence[Named], manifest: Descriptor, read_manifest: Callable[[Descriptor], bytes], where: str
+) -> list[Descriptor]:
+    """Those of the unnamed manifests that refer to this one."""
+    others = {item.manifest.digest: item.manifest for item in named if not item.name and item.manifest.artifact_type != BUNDLE}
+    return [other for other in others.values() if artifact.subject(read_manifest(other), where) == manifest.digest]
+
+
 def check_digest(manifest: Descriptor, wanted: Digest | None, where: str) -> None:
     """Raises `StoreError` when what is written is not what the reference names by its digest."""
     if wanted and manifest.digest != wanted:
         raise StoreError(f"{where} can only become that very bundle, not {manifest.digest}", hint="Write to a tag.")
+
+
+def _named(descriptor: Descriptor) -> Named:
+    return Named(descriptor.annotations.get(REF_NAME, ""), descriptor)
+
+
+def _entry(item: Named) -> dict[str, Any]:
+    if not item.name:
+        return item.manifest.to_json()
+    annotations = {**item.manifest.annotations, REF_NAME: item.name}
+    return replace(item.manifest, artifact_type=BUNDLE, annotations=annotations).to_json()
+
+
+def _dump(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import artifact
-from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
+from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
-from bundler.partfile import PartFile, is_part, sweep, sync_directory, write_file
-from bundler.ports import Named
+from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
+from bundler.ports import Named, Opener, Store
 from bundler.stores import index
 
 
@@ -21,6 +21,8 @@ class LayoutStore:
     """One name in a layout directory, which is made when the first bundle comes."""
 
     rereadable = True
+    parallel = 1
+    ordered = False
 
     def __init__(self, path: Path, name: str = "", digest: Digest | None = None, where: str = "") -> None:
         self.where = where or str(LayoutReference(str(path), name, digest))
@@ -35,13 +37,17 @@ class LayoutStore:
         with self.open(descriptor) as stream:
             return stream.read()
 
-    def open(self, blob: Descriptor) -> Stream:
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         path = self._blob(blob.digest)
         try:
             file = open(path, "rb", opener=_careful)  # noqa: SIM115, closed by the reader
+            file.seek(begun.size if begun else 0)
         except OSError as error:
             raise IntegrityError(f"{self.where}: the blob {blob.digest} cannot be read: {error.strerror}") from error
-        return VerifyingReader(file, blob, self.where)
+        return VerifyingReader(file, blob, self.where, begun)
+
+    def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
+        return index.referrers(self.names(), manifest, self.manifest, self.where)
 
     def names(self) -> Sequence[Named]:
         if not self._path.is_dir():
@@ -54,9 +60,10 @@ class LayoutStore:
             raise StoreError(f"{self.where}: index.json cannot be read: {error.strerror}") from error
 
     @contextmanager
-    def upload(self, name: str) -> Iterator[LayoutUpload]:
+    def upload(self, name: str, source: Store | None = None) -> Iterator[LayoutUpload]:
         self.prepare()
-        yield LayoutUpload(self, self._name or name)
+        keep = source is not None and not source.rereadable
+        yield LayoutUpload(self, self._name or name, keep=keep)
 
     def check_digest(self, manifest: Descriptor) -> None:
         """Raises `StoreError` when the store was opened for another digest."""
@@ -66,6 +73,10 @@ class LayoutStore:
         self.prepare()
         return LayoutBlob(self)
 
+    def check_space(self, size: int) -> None:
+        """Raises `NoSpaceError` when so many more bytes cannot fit."""
+        check_space(self._path, size)
+
     def adopt(self, part: PartFile, digest: Digest) -> None:
         """Take a finished and verified blob in."""
         part.publish(self._blob(digest))
@@ -74,27 +85,33 @@ class LayoutStore:
         path = self._blob(blob.digest)
         return path.is_file() and path.stat().st_size == blob.size
 
-    def set_name(self, name: str, manifest: Descriptor) -> None:
-        """Let a name stand for a manifest whose blobs are all here."""
+    def set_name(self, name: str, manifest: Descriptor, referrers: Sequence[Descriptor]) -> None:
+        """Let a name stand for a manifest whose blobs are all here, and know what refers to it."""
+        come = {manifest.digest, *(referrer.digest for referrer in referrers)}
+        new = [Named(name, manifest), *(Named("", referrer) for referrer in referrers)]
         with self._locked():
-            self._replace_name(name, [Named(name, manifest)])
+            self._edit(lambda item: item.name == name or (not item.name and item.manifest.digest in come), new)
 
     def remove(self, manifest: Descriptor) -> None:
         """Drop this name, and the blobs of its bundle that no other bundle here needs."""
         with self._locked():
-            self._replace_name(self._name, [])
-            self._drop_unneeded(self._digests(manifest), self.names())
+            others = [item for item in self.names() if item.name != self._name]
+            alone = manifest.digest not in {item.manifest.digest for item in others}
+            going = [manifest, *(self.referrers(manifest) if alone else ())]
+            referrers = {item.digest for item in going[1:]}
+            self._edit(lambda item: item.name == self._name or item.manifest.digest in referrers)
+            self._drop_unneeded({digest for item in going for digest in self._digests(item)}, self.names())
 
     def drop(self, blobs: Sequence[Descriptor]) -> None:
         """Drop blobs that no bundle here needs."""
         with self._locked():
             self._drop_unneeded({blob.digest for blob in blobs}, self.names())
 
-    def _replace_name(self, name: str, named: Sequence[Named]) -> None:
+    def _edit(self, remove: Callable[[Named], bool], add: Sequence[Named] = ()) -> None:
         path = self._path / index.INDEX_FILE
         with disk_errors(path):
             data = path.read_bytes()
-        write_file(path, index.replace_name(data, name, named, self.where))
+        write_file(path, index.edit(data, remove, add, self.where))
 
     def _drop_unneeded(self, digests: set[Digest], kept: Sequence[Named]) -> None:
         needed = {digest for item in kept for digest in self._digests(item.manifest)}
@@ -106,8 +123,7 @@ class LayoutStore:
         return self._path / "blobs" / "sha256"
 
     def _digests(self, descriptor: Descriptor) -> set[Digest]:
-        manifest = artifact.read(self.manifest(descriptor), self.where)
-        return {descriptor.digest, *(blob.digest for blob in manifest.blobs)}
+        return {descriptor.digest, *(blob.digest for blob in artifact.blobs(self.manifest(descriptor), self.where))}
 
     def _blob(self, digest: Digest) -> Path:
         return self._path / index.blob_path(digest)
@@ -158,27 +174,38 @@ def _careful(path: str, flags: int) -> int:
 
 
 class LayoutUpload:
-    """A bundle on its way into a layout."""
+    """A bundle on its way into a layout; with ``keep`` a blob that breaks off is gone on with by a later upload."""
 
-    def __init__(self, store: LayoutStore, name: str) -> None:
+    def __init__(self, store: LayoutStore, name: str, *, keep: bool) -> None:
         self._store = store
         self._name = name
+        self._keep = keep
+        self._referrers: list[Descriptor] = []
 
     def has(self, blob: Descriptor) -> bool:
         return self._store.has(blob)
 
-    def put(self, blob: Descriptor, content: Stream) -> None:
-        with PartFile(self._store.blobs) as part:
-            while block := content.read(BLOCK):
-                part.write(block)
+    def reserve(self, size: int) -> None:
+        self._store.check_space(size)
+
+    def put(self, blob: Descriptor, opened: Opener) -> None:
+        part = keep_part(self._store.blobs, blob.digest.hex) if self._keep else PartFile(self._store.blobs)
+        with part:
+            with opened(part.begun(blob.size)) as content:
+                while block := content.read(BLOCK):
+                    part.write(block)
             self._store.adopt(part, blob.digest)
 
-    def commit(self, manifest: Descriptor, data: bytes) -> None:
-        self._store.check_digest(manifest)
+    def add(self, manifest: Descriptor, data: bytes) -> None:
         with PartFile(self._store.blobs) as part:
             part.write(data)
             self._store.adopt(part, manifest.digest)
-        self._store.set_name(self._name or f"bundle@{manifest.digest}", manifest)
+        self._referrers.append(manifest)
+
+    def commit(self, manifest: Descriptor) -> None:
+        self._store.check_digest(manifest)
+        referrers = [referrer for referrer in self._referrers if referrer.digest != manifest.digest]
+        self._store.set_name(self._name or f"bundle@{manifest.digest}", manifest, referrers)
 
 
 class LayoutBlob:

@@ -41,7 +41,8 @@ class LocalSpool:
     def add(self, reference: LocalReference, manifest: Manifest) -> LocalStore:
         store = LocalStore(reference)
         with store.upload("") as upload:
-            upload.commit(manifest.descriptor, manifest.data)
+            upload.add(manifest.descriptor, manifest.data)
+            upload.commit(manifest.descriptor)
         return store
 
     def drop(self, blobs: Sequence[Descriptor]) -> None:

@@ -12,7 +12,7 @@ from places import Place
 
 from bundler import transfer
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
-from bundler.format.content import Descriptor, Digest, Stream
+from bundler.format.content import Begun, Descriptor, Digest, Stream
 
 
 @pytest.fixture
@@ -81,11 +81,11 @@ class _Breaking(MemoryStore):
         super().__init__(shared=sound)
         self.count = 0
 
-    def open(self, blob: Descriptor) -> Stream:
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         self.count += 1
         if self.count < 3:
-            return super().open(blob)
-        return _Half(super().open(blob))
+            return super().open(blob, begun)
+        return _Half(super().open(blob, begun))
 
 
 class _Half(Stream):

@@ -114,7 +114,8 @@ def make(store: LayoutStore) -> Bundle:
     blob.write(metadata.to_bytes())
     bundle = Bundle(artifact.build(metadata, blob.finish(artifact.CONFIG), descriptors), metadata)
     with store.upload("1.0") as upload:
-        upload.commit(bundle.manifest.descriptor, bundle.manifest.data)
+        upload.add(bundle.manifest.descriptor, bundle.manifest.data)
+        upload.commit(bundle.manifest.descriptor)
     return bundle
 
 

@@ -105,9 +105,9 @@ def test_the_model_is_not_paused_while_it_exports_nor_while_the_bundle_travels()
 
     class Target(MemoryStore):
         @contextmanager
-        def upload(self, name: str) -> Iterator[Upload]:
+        def upload(self, name: str, source: Store | None = None) -> Iterator[Upload]:
             assert not engine.is_paused
-            with super().upload(name) as upload:
+            with super().upload(name, source) as upload:
                 yield upload
 
     target = Target()
@@ -197,8 +197,8 @@ class DownStore(MemoryStore):
         raise self.error
 
     @contextmanager
-    def upload(self, name: str) -> Iterator[Upload]:
-        del name
+    def upload(self, name: str, source: Store | None = None) -> Iterator[Upload]:
+        del name, source
         raise self.error
         yield
 

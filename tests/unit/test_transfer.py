@@ -10,7 +10,7 @@ from fakes import MemoryStore, RecordingProgress, file, tree
 from bundler import transfer
 from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact
-from bundler.format.content import Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.content import Begun, Descriptor, Digest, Stream, VerifyingReader
 
 
 @pytest.fixture
@@ -50,9 +50,9 @@ def test_a_source_that_is_damaged_gives_no_name_in_the_target(source: MemoryStor
 
 def test_a_tag_that_moves_during_a_copy_does_not_mix_two_bundles(source: MemoryStore) -> None:
     class Moving(MemoryStore):
-        def open(self, blob: Descriptor) -> Stream:
+        def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
             self.tags["1"] = moved
-            return super().open(blob)
+            return super().open(blob, begun)
 
     first = source.tags["1"]
     moved = bundle(source, tree(file("/s/f", b"other")))
@@ -107,10 +107,10 @@ class Endless(Stream):
 @pytest.mark.parametrize("what", ["manifest", "config"])
 def test_a_document_of_gigabytes_is_refused_before_it_fills_the_memory(source: MemoryStore, what: str) -> None:
     class Hostile(MemoryStore):
-        def open(self, blob: Descriptor) -> Stream:
+        def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
             if blob.size == huge.size:
                 return VerifyingReader(Endless(), huge, self.where)
-            return super().open(blob)
+            return super().open(blob, begun)
 
     huge = Descriptor(artifact.CONFIG if what == "config" else artifact.MANIFEST, Digest.of(b"huge"), 8 << 30)
     hostile = Hostile(shared=source)

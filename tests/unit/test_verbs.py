@@ -30,6 +30,7 @@ OPTIONS = pushing.Options()
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "store"
 
 
@@ -293,7 +294,7 @@ def test_a_base_of_the_same_version_is_taken_when_that_is_enough() -> None:
 
 def test_an_interrupted_transfer_says_how_to_go_on() -> None:
     class Interrupting(MemoryStore):
-        def upload(self, name: str) -> NoReturn:  # noqa: ARG002 - as the port has it
+        def upload(self, name: str, source: Store | None = None) -> NoReturn:  # noqa: ARG002 - as the port has it
             raise KeyboardInterrupt
 
     engine, progress = FakeEngine(files=tree(file("/s/f"))), RecordingProgress()
