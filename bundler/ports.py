@@ -113,7 +113,10 @@ class Engine(Protocol):
         ...
 
     def running(self, image: Image, options: RunOptions, *, keep: bool) -> AbstractContextManager[Container]:
-        """A new container of an image, running for the length of the block; ``keep`` leaves it there when the block fails."""
+        """A new container of an image, running for the length of the block.
+
+        With ``keep`` it stays there after a `ModelError`, whose hint then says so.
+        """
         ...
 
     def put(self, container: Container, archive: Iterator[bytes]) -> None:
