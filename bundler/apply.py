@@ -99,16 +99,18 @@ def verify(bundle: Bundle, source: Store, progress: Progress) -> None:
 def _at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
     """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
 
-    When the block fails, what was fetched stays there, and is not fetched again by the next run.
+    When the block fails, what was fetched stays there, and is not fetched again by the next run; what was there before stays, too.
     """
     if source.rereadable:
         yield source
         return
     fetched = reference.LocalReference(reference.image_name(bundle.metadata.model.title), digest=bundle.digest)
     local = spool.open(fetched)
+    was_here = str(fetched) in {named.name for named in local.names()}
     transfer.copy(source, local, progress, bundle)
     yield local
-    spool.forget(fetched)
+    if not was_here:
+        spool.forget(fetched)
 
 
 def choose_tag(wanted: str | None, bundle: Bundle, base: Image, engine: Engine, *, force: bool) -> str:

@@ -20,6 +20,7 @@ from bundler.format import metadata as meta
 from bundler.format.content import Digest
 from bundler.format.image import LABEL_DIGEST
 from bundler.format.imagearchive import NewImage
+from bundler.format.reference import LocalReference, parse
 from bundler.format.tar import Kind
 from bundler.ports import Image, Progress
 from bundler.stores.local import LocalSpool
@@ -212,3 +213,35 @@ def test_an_engine_without_anything_alike_has_nothing_to_list() -> None:
 def test_a_given_base_that_is_not_there_is_not_found() -> None:
     with pytest.raises(NotFoundError):
         bases.find(BASE, FakeEngine(), "missing:1")
+
+
+def local_names() -> set[str]:
+    return {named.name for named in LocalSpool().open(LocalReference("")).names()}
+
+
+@pytest.mark.parametrize("before", [None, "model@{}", "model:1", "other@{}"])
+def test_what_was_in_the_local_store_before_a_bundle_was_fetched_stays_as_it_was(before: str | None) -> None:
+    source = of()
+    digest = transfer.read_bundle(source).digest
+    names = {before.format(digest)} if before else set[str]()
+    for name in names:
+        reference = parse(name)
+        assert isinstance(reference, LocalReference)
+        transfer.copy(source, LocalSpool().open(reference), RecordingProgress())
+    source.rereadable = False
+    apply(source, FakeEngine())
+    assert local_names() == names
+
+
+def test_two_applies_of_one_bundle_may_fetch_it_at_once() -> None:
+    source = of()
+    source.rereadable = False
+
+    class Busy(FakeEngine):
+        def tag(self, image: Image, name: str) -> None:
+            super().tag(image, name)
+            if name == "copy:1":
+                apply(source, FakeEngine(), "copy:2")
+
+    apply(source, Busy())
+    assert local_names() == set()
