@@ -20,6 +20,7 @@ from bundler.cli.ingest import ingest
 from bundler.cli.inspect import inspect
 from bundler.cli.list import list_bundles
 from bundler.cli.options import DEBUG
+from bundler.cli.prune import prune
 from bundler.cli.push import push
 from bundler.cli.undo import undo
 from bundler.errors import INTERRUPTED, BundlerError
@@ -72,6 +73,7 @@ app.command()(copy)
 app.command()(inspect)
 app.command()(history)
 app.command("list")(list_bundles)
+app.command()(prune)
 app.command()(doctor)
 
 
