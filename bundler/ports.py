@@ -25,6 +25,7 @@ class EngineInfo:
     version: str
     image_store: str
     root: str
+    """The directory of its data on this host; empty where it has none here."""
 
 
 @dataclass(frozen=True)
