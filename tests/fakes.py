@@ -147,9 +147,11 @@ class FakeEngine:
     pauses: int = 0
     reading: bool = False
     loads: list[NewImage] = field(default_factory=list)
+    image_store: str = "classic"
+    root: str = ""
 
     def info(self) -> EngineInfo:
-        return EngineInfo("Fake", "1", "classic", "/nowhere")
+        return EngineInfo("Fake", "1", self.image_store, self.root)
 
     def container(self, name: str) -> Container:
         self.refuse_while_read()

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -76,11 +77,13 @@ class DockerEngine:
     def _info(self) -> EngineInfo:
         with errors("asking the engine what it is"):
             version, info = self._api.version(), self._api.info()
+        root = info.get("DockerRootDir", "")
+        here = root if self._is_local and Path(root).is_dir() else ""
         components = [component.get("Name", "") for component in version.get("Components") or []]
         if any("Podman" in name for name in components):
-            return EngineInfo("Podman", version["Version"], "podman", info.get("DockerRootDir", ""))
+            return EngineInfo("Podman", version["Version"], "podman", here)
         containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (info.get("DriverStatus") or [])
-        return EngineInfo("Docker", version["Version"], "containerd" if containerd else "classic", info.get("DockerRootDir", ""))
+        return EngineInfo("Docker", version["Version"], "containerd" if containerd else "classic", here)
 
     def container(self, name: str) -> Container:
         with errors(f"looking for the container {name!r}"):
