@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,11 @@ def open_store(reference: Reference, link: Link) -> Store:
     return link.open(reference)
 
 
+def open_target(reference: Reference, link: Link) -> Store | LocalReference:
+    """Where a push goes; the local store stays a name, because there the state is packed anyway."""
+    return reference if isinstance(reference, LocalReference) else open_store(reference, link)
+
+
 def connect(host: str | None) -> DockerEngine:
     """The engine; what a killed command left on it is put right first."""
     from bundler import console
@@ -77,7 +82,6 @@ def connect(host: str | None) -> DockerEngine:
 def migrator(
     engine: Engine,
     container: Container,
-    labels: Mapping[str, str],
     endpoint: str | None,
     port: int | None,
     *,
@@ -88,7 +92,7 @@ def migrator(
     from bundler import endpoint as endpoints
     from bundler.models.grpc import GrpcModel
 
-    where = endpoint or endpoints.find(container, labels, port)
+    where = endpoint or endpoints.find(container, engine.image(container.image_id).labels, port)
     with (
         nullcontext(where) if endpoint else engine.route(where) as dial,
         closing(GrpcModel(where, wait=wait, deadline=deadline, dial=dial)) as model,
