@@ -37,11 +37,14 @@ class FaultProxy:
         self._cut: Cut | None = None
         self._cuts_left: int | None = None
 
-    def fail(self, fault: Fault, *, at: int | None = None, method: str = "", part: str = "", skip: int = 0, times: int = 1) -> None:
-        """Let a fault happen to request number ``at``, or to those of a method with ``part`` in their path, ``skip`` left out."""
+    def fail(self, fault: Fault, *, since: int = 0, method: str = "", part: str = "", skip: int = 0, times: int = 1) -> None:
+        """Let a fault happen so many ``times``: to requests of a method, with ``part`` in their path.
+
+        Those before request number ``since`` and ``skip`` more that fit are left out.
+        """
 
         def wanted(number: int, record: Record) -> bool:
-            return at in (None, number) and method in ("", record.method) and part in record.path
+            return number >= since and method in ("", record.method) and part in record.path
 
         self._rules.append(_Rule(wanted, fault, skip, times))
 
