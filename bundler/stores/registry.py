@@ -94,9 +94,9 @@ class RegistryStore:
         named = []
         for tag in self._tags():
             headers = {"Accept": artifact.MANIFEST}
-            response = self._client.request("HEAD", self._url(f"manifests/{tag}"), self.where, (200,), headers=headers)
+            response = self._client.request("HEAD", self._url(f"manifests/{tag}"), self.where, (200, 404), headers=headers)
             media_type = response.headers.get("Content-Type", "")
-            if media_type == artifact.MANIFEST:
+            if response.status_code == 200 and media_type == artifact.MANIFEST:
                 digest = Digest.parse(response.headers.get("Docker-Content-Digest"))
                 named.append(Named(tag, Descriptor(media_type, digest, int(response.headers.get("Content-Length", 0)))))
         return named
