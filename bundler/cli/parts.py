@@ -24,7 +24,7 @@ def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
     if isinstance(reference, LayoutReference):
         from bundler.stores.layout import LayoutStore
 
-        return LayoutStore(Path(reference.path), reference.tag, reference.digest)
+        return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=True)
     if isinstance(reference, ArchiveReference):
         from bundler.stores.archive import ArchiveStore
 
