@@ -50,8 +50,7 @@ def apply(
     from bundler.stores.local import LocalSpool
     from bundler.transfer import read_bundle
 
-    store = parts.open_store(reference.parse(source), plain_http=plain_http)
-    with console.Terminal(quiet=quiet) as terminal:
+    with parts.opened(reference.parse(source), plain_http=plain_http) as store, console.Terminal(quiet=quiet) as terminal:
         bundle = read_bundle(store)
         engine = parts.connect(host)
         recorded, on = bundle.metadata.base, None

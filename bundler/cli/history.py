@@ -23,7 +23,8 @@ def history(
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
-    bundle = read_bundle(parts.open_store(reference.parse(source), plain_http=plain_http))
+    with parts.opened(reference.parse(source), plain_http=plain_http) as store:
+        bundle = read_bundle(store)
     line = [(str(bundle.digest), bundle.metadata.created)]
     line += [(str(ancestor.digest), ancestor.created) for ancestor in bundle.metadata.lineage]
     if json:

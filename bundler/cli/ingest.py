@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bundler.console import Terminal
     from bundler.ingest import IngestResult, Old
     from bundler.models.grpc import GrpcModel
-    from bundler.ports import Container, Engine
+    from bundler.ports import Container, Engine, Store
     from bundler.push import PushResult
 
 
@@ -59,7 +59,7 @@ def ingest(
     from bundler.ports import RunOptions
     from bundler.stores.local import LocalSpool
 
-    target = reference.parse(push) if push else None
+    target = parts.push_target(push) if push else None
     engine = parts.connect(host)
     new_base = engine.image(onto)
     verb.check_onto(new_base)
@@ -69,9 +69,12 @@ def ingest(
     def connect(new: Container, deadline: float) -> AbstractContextManager[GrpcModel]:
         return parts.migrator(engine, new, new_base.labels, endpoint, port, wait=wait, deadline=deadline)
 
-    with console.Terminal(quiet=quiet) as terminal, statefiles.hold("image", name.replace("/", "_")):
-        if _is_bundle(old):
-            store = parts.open_store(reference.parse(old), plain_http=plain_http)
+    with (
+        console.Terminal(quiet=quiet) as terminal,
+        statefiles.hold("image", name.replace("/", "_")),
+        _store(old, plain_http=plain_http) as store,
+    ):
+        if store:
             source = verb.bundle(transfer.read_bundle(store), store, engine, LocalSpool(), terminal)
         else:
             source = _container(engine.container(old), engine, terminal, export=export, wait=wait, deadline=export_timeout)
@@ -85,9 +88,13 @@ def ingest(
     _tell(result, pushed, terminal, json=json)
 
 
-def _is_bundle(old: str) -> bool:
-    """No container's name has a colon, a slash or an at sign; a file that ends in .tar is a bundle everywhere."""
-    return any(mark in old for mark in ":/@") or old.endswith(".tar")
+def _store(old: str, *, plain_http: bool) -> AbstractContextManager[Store | None]:
+    """Where the old model's bundle is, or None for a container: no name of one is a dash, or has a colon, a slash or an at sign."""
+    from bundler.format import reference
+
+    if any(mark in old for mark in ":/@") or old.endswith(".tar") or old == reference.PIPE:
+        return parts.opened(reference.parse(old), plain_http=plain_http)
+    return nullcontext()
 
 
 @contextmanager

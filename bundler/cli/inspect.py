@@ -22,8 +22,8 @@ def inspect(
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
-    store = parts.open_store(reference.parse(source), plain_http=plain_http)
-    bundle = read_bundle(store)
+    with parts.opened(reference.parse(source), plain_http=plain_http) as store:
+        bundle = read_bundle(store)
     if json:
         console.result_json(
             {

@@ -21,8 +21,9 @@ def list_bundles(
     from bundler import console, transfer
     from bundler.format import reference
 
-    store = parts.open_store(reference.parse(where) if where else reference.LocalReference(""), plain_http=plain_http)
-    found = transfer.list_bundles(store)
+    named = reference.parse(where) if where else reference.LocalReference("")
+    with parts.opened(named, plain_http=plain_http) as store:
+        found = transfer.list_bundles(store)
     if json:
         console.result_json(
             [

@@ -60,8 +60,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Move what a model has learned from one host to another: exactly, provably, over any link or none.",
     epilog=(
-        "A bundle is named REGISTRY/REPOSITORY:TAG, oci:DIR:TAG, oci-archive:FILE:TAG or FILE.tar, "
-        "or NAME:TAG for the local store. @sha256:… in place of :TAG names one exactly."
+        "A bundle is named REGISTRY/REPOSITORY:TAG, oci:DIR:TAG, oci-archive:FILE:TAG, FILE.tar, "
+        "- for a pipe, or NAME:TAG for the local store. @sha256:… in place of :TAG names one exactly."
     ),
 )
 app.command()(push)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference
+from bundler.errors import UsageError
+from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, parse
 
 if TYPE_CHECKING:
     from bundler.engines.docker import DockerEngine
     from bundler.models.grpc import GrpcModel
     from bundler.ports import Container, Engine, Store
+
+
+def push_target(text: str) -> Reference:
+    """Where a pushed bundle shall go; raises `UsageError` for a pipe, as a push prints its result there."""
+    reference = parse(text)
+    if isinstance(reference, ArchiveReference) and reference.is_pipe:
+        raise UsageError("push writes to no pipe", hint="Push into the local store, then: fps-bundle copy BUNDLE - | …")
+    return reference
 
 
 def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
@@ -27,11 +37,32 @@ def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
         return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=True)
     if isinstance(reference, ArchiveReference):
         from bundler.stores.archive import ArchiveStore
+        from bundler.stores.pipe import PipeStore
 
+        if reference.is_pipe:
+            return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
         return ArchiveStore(Path(reference.path), reference.tag, reference.digest)
     from bundler.stores.registry import RegistryStore
 
     return RegistryStore(reference, plain_http=plain_http)
+
+
+@contextmanager
+def opened(reference: Reference, *, plain_http: bool = False) -> Iterator[Store]:
+    """The store of a bundle that is to be read, wherever it comes from."""
+    if isinstance(reference, ArchiveReference) and reference.is_pipe:
+        with _received(reference) as store:
+            yield store
+    else:
+        yield open_store(reference, plain_http=plain_http)
+
+
+def _received(reference: ArchiveReference) -> AbstractContextManager[Store]:
+    from bundler.stores import pipe
+
+    if sys.stdin.isatty():
+        raise UsageError("no archive comes from a terminal", hint="Send one in: … | fps-bundle … -, or … - < FILE.")
+    return pipe.received(sys.stdin.buffer, reference.tag, reference.digest)
 
 
 def connect(host: str | None) -> DockerEngine:

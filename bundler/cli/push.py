@@ -60,7 +60,7 @@ def push(
 
     if extended and reader is Reader.api:
         raise UsageError("--extended takes the direct reader", hint="Leave --reader away.")
-    target = reference.parse(dest) if dest else None
+    target = parts.push_target(dest) if dest else None
     engine = parts.connect(host)
     found = engine.container(container)
     source = engine.image(found.image_id)
