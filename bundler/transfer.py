@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,10 +12,10 @@ from bundler import parallel
 from bundler.errors import IntegrityError, StoreError
 from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
-from bundler.format.content import Begun, Descriptor, Digest, Stream
+from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream
 from bundler.format.metadata import Metadata
-from bundler.format.reference import image_tag
-from bundler.ports import Progress, Store, Upload
+from bundler.format.reference import LocalReference, image_name, image_tag
+from bundler.ports import Progress, Spool, Store, Upload
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,33 @@ def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None
             upload.add(referrer.descriptor, referrer.data)
         upload.commit(manifest.descriptor)
     return CopyResult(bundle, carrier.missing_size, sum(blob.size for blob in blobs) - carrier.missing_size)
+
+
+@contextmanager
+def at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
+    """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
+
+    When the block fails, what was fetched stays there, and is not fetched again by the next run.
+    """
+    if source.rereadable:
+        yield source
+        return
+    fetched = LocalReference(image_name(bundle.metadata.model.title), digest=bundle.digest)
+    local = spool.open(fetched)
+    copy(source, local, progress, bundle)
+    yield local
+    spool.forget(fetched)
+
+
+def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:
+    """Read all of a bundle, and of what refers to it, to the end; raises `IntegrityError` for what is damaged."""
+    referrers = [_read_referrer(store, found, bundle) for found in store.referrers(bundle.manifest.descriptor)]
+    blobs = [*bundle.manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]
+    progress.stage(f"verifying {store.where}", sum(blob.size for blob in blobs))
+    for blob in blobs:
+        with watched(store.open(blob), progress) as content:
+            while content.read(BLOCK):
+                pass
 
 
 class _Carrier:

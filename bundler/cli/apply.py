@@ -32,6 +32,7 @@ def apply(
         bool, typer.Option("--dry-run", help="Verify all, find the base, say what would happen, change nothing.")
     ] = False,
     host: options.Host = None,
+    parts_from: options.PartsFrom = None,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -50,7 +51,10 @@ def apply(
     from bundler.stores.local import LocalSpool
     from bundler.transfer import read_bundle
 
-    with parts.opened(reference.parse(source), plain_http=plain_http) as store, console.Terminal(quiet=quiet) as terminal:
+    with (
+        parts.opened(reference.parse(source), plain_http=plain_http, parts_from=parts_from) as store,
+        console.Terminal(quiet=quiet) as terminal,
+    ):
         bundle = read_bundle(store)
         engine = parts.connect(host)
         recorded, on = bundle.metadata.base, None

@@ -21,6 +21,13 @@ def copy(
     dest: Annotated[
         str, typer.Argument(help="Where it goes: a registry, oci:DIR:TAG, FILE.tar, - for a pipe, or NAME:TAG of the local store.")
     ],
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Cut the archive into parts: 4GiB, 700MB, or fat32, dvd or bd for the medium."),
+    ] = None,
+    part: options.Part = None,
+    readback: options.Readback = True,
+    parts_from: options.PartsFrom = None,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -32,16 +39,23 @@ def copy(
     bundle keeps its digest everywhere. What the target has already is not sent again. Prints the digest.
     """
     from bundler import console, transfer
+    from bundler.cli import targets
     from bundler.format import reference
+    from bundler.stores.local import LocalSpool
 
-    origin, destination = reference.parse(source), reference.parse(dest)
-    with parts.opened(origin, plain_http=plain_http) as origin_store, console.Terminal(quiet=quiet) as terminal:
-        bundle = transfer.read_bundle(origin_store)
-        target = parts.open_store(destination, plain_http=plain_http)
-        result = transfer.copy(origin_store, target, terminal, bundle)
-    piped = isinstance(destination, reference.ArchiveReference) and destination.is_pipe
-    with redirect_stdout(sys.stderr) if piped else nullcontext():
-        _tell(result, target, terminal, json=json)
+    origin = reference.parse(source)
+    target = targets.parse(reference.parse(dest), plain_http=plain_http, readback=readback, split=split, only=part or ())
+    with (
+        parts.opened(origin, plain_http=plain_http, parts_from=parts_from) as store,
+        console.Terminal(quiet=quiet) as terminal,
+    ):
+        bundle = transfer.read_bundle(store)
+        goal = target.open(terminal)
+        once = nullcontext(store)
+        with transfer.at_hand(bundle, store, LocalSpool(), terminal) if target.reads_twice else once as origin_store:
+            result = transfer.copy(origin_store, goal, terminal, bundle)
+    with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
+        _tell(result, goal, terminal, json=json)
 
 
 def _tell(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +43,7 @@ def ingest(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
     host: options.Host = None,
+    parts_from: options.PartsFrom = None,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -72,7 +74,7 @@ def ingest(
     with (
         console.Terminal(quiet=quiet) as terminal,
         statefiles.hold("image", name.replace("/", "_")),
-        _store(old, plain_http=plain_http) as store,
+        _store(old, plain_http=plain_http, parts_from=parts_from) as store,
     ):
         if store:
             source = verb.bundle(transfer.read_bundle(store), store, engine, LocalSpool(), terminal)
@@ -88,12 +90,12 @@ def ingest(
     _tell(result, pushed, terminal, json=json)
 
 
-def _store(old: str, *, plain_http: bool) -> AbstractContextManager[Store | None]:
+def _store(old: str, *, plain_http: bool, parts_from: Sequence[Path] | None) -> AbstractContextManager[Store | None]:
     """Where the old model's bundle is, or None for a container: no name of one is a dash, or has a colon, a slash or an at sign."""
     from bundler.format import reference
 
     if any(mark in old for mark in ":/@") or old.endswith(".tar") or old == reference.PIPE:
-        return parts.opened(reference.parse(old), plain_http=plain_http)
+        return parts.opened(reference.parse(old), plain_http=plain_http, parts_from=parts_from)
     return nullcontext()
 
 

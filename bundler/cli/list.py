@@ -13,6 +13,7 @@ def list_bundles(
     where: Annotated[
         str | None, typer.Argument(help="A registry's repository, oci:DIR or FILE.tar. Default: the local store.")
     ] = None,
+    parts_from: options.PartsFrom = None,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -22,7 +23,7 @@ def list_bundles(
     from bundler.format import reference
 
     named = reference.parse(where) if where else reference.LocalReference("")
-    with parts.opened(named, plain_http=plain_http) as store:
+    with parts.opened(named, plain_http=plain_http, parts_from=parts_from) as store:
         found = transfer.list_bundles(store)
     if json:
         console.result_json(

@@ -21,6 +21,7 @@ from bundler.cli.inspect import inspect
 from bundler.cli.list import list_bundles
 from bundler.cli.options import DEBUG
 from bundler.cli.push import push
+from bundler.cli.split import split
 from bundler.cli.undo import undo
 from bundler.errors import INTERRUPTED, BundlerError
 
@@ -69,6 +70,7 @@ app.command()(apply)
 app.command()(ingest)
 app.command()(undo)
 app.command()(copy)
+app.command()(split)
 app.command()(inspect)
 app.command()(history)
 app.command("list")(list_bundles)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,11 +48,15 @@ def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
 
 
 @contextmanager
-def opened(reference: Reference, *, plain_http: bool = False) -> Iterator[Store]:
+def opened(reference: Reference, *, plain_http: bool = False, parts_from: Sequence[Path] | None = None) -> Iterator[Store]:
     """The store of a bundle that is to be read, wherever it comes from."""
     if isinstance(reference, ArchiveReference) and reference.is_pipe:
         with _received(reference) as store:
             yield store
+    elif isinstance(reference, ArchiveReference):
+        from bundler.stores.archive import ArchiveStore
+
+        yield ArchiveStore(Path(reference.path), reference.tag, reference.digest, parts_from=tuple(parts_from or ()))
     else:
         yield open_store(reference, plain_http=plain_http)
 

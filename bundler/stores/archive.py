@@ -14,7 +14,7 @@ from bundler.format.content import Begun, Descriptor, Digest, HashingWriter, Str
 from bundler.format.reference import ArchiveReference
 from bundler.partfile import PartFile, check_space, sweep
 from bundler.ports import Named, Store
-from bundler.stores import index, members, volumes
+from bundler.stores import index, members, parts, volumes
 from bundler.stores.archiving import ArchiveUpload, File, blocks
 from bundler.stores.members import Member
 from bundler.stores.volumes import Volumes
@@ -59,6 +59,10 @@ class ArchiveReader:
         with explained(archive), self._member(index.INDEX_FILE) as stream:
             return index.read(volumes.limited(stream, document.MAX_SIZE + 1).read(), self.where)
 
+    def volumes(self) -> Volumes:
+        """The bytes of the archive, wherever they lie."""
+        return self._archive()[0]
+
     def _member(self, name: str, start: int = 0) -> Stream:
         archive, found = self._archive()
         if name not in found:
@@ -95,11 +99,20 @@ class ArchiveReader:
 class ArchiveStore(ArchiveReader):
     """One name in an archive file. Writing makes the file anew, with that bundle alone in it.
 
-    With ``readback`` the file gets its name only after the medium has given back what was written to it.
+    Where there is no file but the list of its parts, it is read from those, beside the list or in ``parts_from``. With
+    ``readback`` a new file gets its name only after the medium has given back what was written to it.
     """
 
-    def __init__(self, path: Path, name: str = "", digest: Digest | None = None, *, readback: bool = True) -> None:
-        super().__init__(where(path, name, digest), lambda: _one_file(path), name, digest)
+    def __init__(
+        self,
+        path: Path,
+        name: str = "",
+        digest: Digest | None = None,
+        *,
+        parts_from: Sequence[Path] = (),
+        readback: bool = True,
+    ) -> None:
+        super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where), name, digest)
         self._path = path
         self._readback = readback
 
@@ -157,8 +170,11 @@ def explained(archive: Volumes) -> Iterator[None]:
         raise told from error
 
 
-def _one_file(path: Path) -> Volumes:
-    return Volumes([volumes.of_file(path, path.stat().st_size)])
+def _find(path: Path, parts_from: Sequence[Path], where: str) -> Volumes:
+    try:
+        return Volumes([volumes.of_file(path, path.stat().st_size)])
+    except FileNotFoundError:
+        return parts.find(path, parts_from, where)
 
 
 class _Explained(Stream):

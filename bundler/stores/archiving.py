@@ -11,6 +11,7 @@ from bundler.format import tar
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream
 from bundler.ports import Named, Opener, Store
 from bundler.stores import index
+from bundler.stores.volumes import Volume, Volumes, skip
 
 
 @dataclass(frozen=True)
@@ -102,3 +103,21 @@ def _small(name: str, data: bytes, *, last: bool = False) -> File:
         return io.BytesIO(data[begun.size if begun else 0 :])
 
     return File(name, len(data), opened, last)
+
+
+def as_volumes(files: Sequence[File]) -> Volumes:
+    """An archive that is still to be written, to be read from any place in it."""
+    pieces = []
+    for file in files:
+        pieces += [_piece(file.head), Volume(file.size, partial(_opened, file)), _piece(file.tail)]
+    return Volumes(pieces)
+
+
+def _opened(file: File, offset: int) -> Stream:
+    content = file.open()
+    skip(content, offset)
+    return content
+
+
+def _piece(data: bytes) -> Volume:
+    return Volume(len(data), lambda offset: io.BytesIO(data[offset:]))
