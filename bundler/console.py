@@ -38,6 +38,14 @@ def size(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
+def duration(seconds: float) -> str:
+    """A length of time for people, in its two largest units."""
+    minutes, hours = int(seconds) // 60, int(seconds) // 3600
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min {int(seconds) % 60} s" if minutes else f"{seconds:.1f} s"
+
+
 class Terminal:
     """Shows the progress of one command: a bar on a terminal, one line for each stage elsewhere, nothing when quiet."""
 

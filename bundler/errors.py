@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, EFBIG, ENOSPC
 
 INTERRUPTED = 130
 
@@ -113,4 +113,7 @@ def disk_errors(where: object) -> Iterator[None]:
             raise NoSpaceError(
                 f"no space left while writing {where}", hint="Free some space there and run the same command again."
             ) from error
-        raise StoreError(f"{where}: {error.strerror or error}", hint="Check the path, its medium and its permissions.") from error
+        hint = "Check the path, its medium and its permissions."
+        if error.errno == EFBIG:
+            hint = "The file system there takes no file so large; for FAT32 copy to a file with --split fat32."
+        raise StoreError(f"{where}: {error.strerror or error}", hint=hint) from error

@@ -64,10 +64,14 @@ class PartFile:
                 hint="Try another stick or disk; this one is broken, or smaller than it says.",
             )
 
-    def publish(self, target: Path, mode: int = 0o644) -> None:
-        """Give the file its name, after all of it has reached the disk; what had the name before is replaced."""
+    def publish(self, target: Path, mode: int = 0o644, owner: tuple[int, int] = (-1, -1)) -> None:
+        """Give the file its name, after all of it has reached the disk; what had the name before is replaced.
+
+        The owner is a user and a group as for chown(2), where -1 leaves what is.
+        """
         with disk_errors(target):
             self._file.flush()
+            os.fchown(self._file.fileno(), *owner)
             os.fchmod(self._file.fileno(), mode)
             os.fsync(self._file.fileno())
             self._path.replace(target)
@@ -151,11 +155,11 @@ def _locked_file(directory: Path) -> tuple[int, Path]:
         os.close(descriptor)
 
 
-def write_file(target: Path, data: bytes) -> None:
+def write_file(target: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] = (-1, -1)) -> None:
     """Replace a whole small file at once."""
     with PartFile(target.parent) as part:
         part.write(data)
-        part.publish(target)
+        part.publish(target, mode, owner)
 
 
 def is_part(path: Path) -> bool:

@@ -274,6 +274,10 @@ class Store(Protocol):
         """The content of a blob, or what follows its beginning that is had already; all of it is verified together."""
         ...
 
+    def has(self, blob: Descriptor) -> bool:
+        """Whether a blob is here, and would not have to be brought."""
+        ...
+
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         """The manifests here whose ``subject`` is this one (OCI image spec 1.1, manifest.md)."""
         ...

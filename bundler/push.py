@@ -27,7 +27,8 @@ DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
 class PushResult:
     """The bundle that was made, where it is, and for how many seconds the model stood still.
 
-    ``unchanged`` says that it was there already, because the model has learned nothing since.
+    ``unchanged`` says that it was there already, because the model has learned nothing since. After a dry run
+    ``planned`` is what would be sent, and nothing is anywhere.
     """
 
     bundle: transfer.Bundle
@@ -36,6 +37,7 @@ class PushResult:
     paused: float
     unchanged: bool = False
     forgotten: Sequence[Forgotten] = ()
+    planned: transfer.Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Options:
 
     ``pause`` the model while it is read, by which ``reader``, on which ``base`` if not on the one that is found; whether
     a FIFO, socket or device is an error (``strict``), to look for changes that Export forgets (``audit``), and to name this host.
+    A ``dry_run`` captures, too, as nobody knows before what would be sent, but keeps nothing.
     """
 
     pause: bool = True
@@ -52,6 +55,7 @@ class Options:
     strict: bool = False
     audit: bool = False
     host_name: bool = True
+    dry_run: bool = False
 
 
 def local_name(container: Container, source: Image) -> LocalReference:
@@ -92,6 +96,9 @@ def push(
             spool.drop(captured.descriptors)
             return PushResult(present, _where(target), 0, captured.paused, True, forgotten)
         bundle = _describe_bundle(metadata, captured.descriptors, spool)
+        if options.dry_run:
+            planned = _plan(bundle, target, spool)
+            return PushResult(bundle, _where(target), 0, captured.paused, False, forgotten, planned)
         kept = target if isinstance(target, LocalReference) else _kept_name(container, source, bundle)
         local = spool.add(kept, bundle.manifest)
     if isinstance(target, LocalReference):
@@ -107,6 +114,16 @@ def push(
         raise
     spool.forget(kept)
     return PushResult(bundle, target.where, result.sent, captured.paused, False, forgotten)
+
+
+def _plan(bundle: transfer.Bundle, target: Store | LocalReference, spool: Spool) -> transfer.Plan:
+    """What a push would send; the capture is dropped."""
+    try:
+        if isinstance(target, LocalReference):
+            return transfer.Plan(bundle, bundle.manifest.blobs, ())
+        return transfer.plan(spool.open(LocalReference("")), target, bundle)
+    finally:
+        spool.drop(bundle.manifest.blobs)
 
 
 def _kept_name(container: Container, source: Image, bundle: transfer.Bundle) -> LocalReference:

@@ -18,12 +18,12 @@ def directory() -> Path:
 
 
 @contextmanager
-def hold(kind: str, name: str) -> Iterator[None]:
-    """Hold the lock of one thing; raises `StoreError` at once when another process holds it."""
+def hold(kind: str, name: str, wait: float = 0) -> Iterator[None]:
+    """Hold the lock of one thing; raises `StoreError` when another process holds it for longer than we wait, in seconds."""
     path = directory() / "locks" / f"{kind}-{name}.lock"
     with disk_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path, timeout=wait)
     try:
         lock.acquire()
     except Timeout as error:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from bundler import parallel
+from bundler import parallel, statefiles
 from bundler.errors import IntegrityError, StoreError
 from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
@@ -39,6 +39,20 @@ class CopyResult:
     skipped: int
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a copy would do: the blobs that the target has, and those that it lacks."""
+
+    bundle: Bundle
+    there: Sequence[Descriptor]
+    missing: Sequence[Descriptor]
+
+    @property
+    def size(self) -> int:
+        """Bytes that would be sent."""
+        return sum(blob.size for blob in self.missing)
+
+
 def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
     """Look a bundle up; raises `NotFoundError`, and `IntegrityError` for what is no sound bundle.
 
@@ -65,8 +79,8 @@ def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None
     """
     bundle = bundle or read_bundle(source)
     manifest = bundle.manifest
-    referrers = [_read_referrer(source, found, bundle) for found in source.referrers(manifest.descriptor)]
-    blobs = [*manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]
+    referrers = _referrers(source, bundle)
+    blobs = _blobs(bundle, referrers)
     progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
     with target.upload(image_tag(bundle.metadata.model.version), source) as upload:
         carrier = _Carrier(source, upload, progress, workers=1 if target.ordered else max(source.parallel, target.parallel))
@@ -81,26 +95,34 @@ def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None
     return CopyResult(bundle, carrier.missing_size, sum(blob.size for blob in blobs) - carrier.missing_size)
 
 
+def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
+    """Look what a copy would have to send, and change nothing."""
+    blobs = _blobs(bundle, _referrers(source, bundle))
+    there = [blob for blob in blobs if target.has(blob)]
+    return Plan(bundle, there, [blob for blob in blobs if blob not in there])
+
+
 @contextmanager
 def at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
     """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
 
-    When the block fails, what was fetched stays there, and is not fetched again by the next run.
+    When the block fails, what was fetched stays there, and is not fetched again by the next run. Raises
+    `StoreError` when another process has fetched the same bundle and still needs it.
     """
     if source.rereadable:
         yield source
         return
     fetched = LocalReference(image_name(bundle.metadata.model.title), digest=bundle.digest)
-    local = spool.open(fetched)
-    copy(source, local, progress, bundle)
-    yield local
-    spool.forget(fetched)
+    with statefiles.hold("bundle", bundle.digest.hex):
+        local = spool.open(fetched)
+        copy(source, local, progress, bundle)
+        yield local
+        spool.forget(fetched)
 
 
 def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:
     """Read all of a bundle, and of what refers to it, to the end; raises `IntegrityError` for what is damaged."""
-    referrers = [_read_referrer(store, found, bundle) for found in store.referrers(bundle.manifest.descriptor)]
-    blobs = [*bundle.manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]
+    blobs = _blobs(bundle, _referrers(store, bundle))
     progress.stage(f"verifying {store.where}", sum(blob.size for blob in blobs))
     for blob in blobs:
         with watched(store.open(blob), progress) as content:
@@ -203,6 +225,15 @@ class _Watched(Stream):
 
     def close(self) -> None:
         self._content.close()
+
+
+def _referrers(source: Store, bundle: Bundle) -> list[Referrer]:
+    return [_read_referrer(source, found, bundle) for found in source.referrers(bundle.manifest.descriptor)]
+
+
+def _blobs(bundle: Bundle, referrers: Sequence[Referrer]) -> list[Descriptor]:
+    """Each blob once, in the order in which it is carried."""
+    return list(dict.fromkeys([*bundle.manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]))
 
 
 def _read_referrer(source: Store, descriptor: Descriptor, bundle: Bundle) -> Referrer:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
-from fakes import PLATFORM, MemoryStore, Tree, file, tree
+from fakes import PLATFORM, MemoryStore, RecordingProgress, Tree, file, tree
 
+from bundler import apply, transfer
 from bundler.format import artifact, image
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest
 from bundler.format.metadata import Metadata
 from bundler.format.pack import Packer
+from bundler.ports import Store
 
 BASE = meta.Base(
     names=("model:1.0",),
@@ -87,3 +90,17 @@ def bundle(store: MemoryStore, files: Tree | None = None, name: str = "1", **cha
     store.blobs |= {config.digest: data, manifest.descriptor.digest: manifest.data}
     store.tags[name] = manifest.descriptor
     return manifest.descriptor
+
+
+def noise(size: int, seed: int = 1) -> MemoryStore:
+    """A store with one bundle, of a file of so many bytes that cannot be compressed."""
+    store = MemoryStore()
+    bundle(store, tree(file("/s/f", random.Random(seed).randbytes(size))))
+    return store
+
+
+def verified(store: Store) -> Digest:
+    """Read a bundle to its last byte; gives its digest."""
+    found = transfer.read_bundle(store)
+    apply.verify(found, store, RecordingProgress())
+    return found.digest

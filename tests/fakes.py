@@ -331,6 +331,9 @@ class MemoryStore:
         content = self.blobs[blob.digest][begun.size if begun else 0 :]
         return VerifyingReader(io.BytesIO(content), blob, self.where, begun)
 
+    def has(self, blob: Descriptor) -> bool:
+        return blob.digest in self.blobs
+
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return [found for found in self.unnamed if artifact.subject(self.manifest(found), self.where) == manifest.digest]
 
@@ -352,7 +355,7 @@ class _MemoryUpload:
         self._added: list[Descriptor] = []
 
     def has(self, blob: Descriptor) -> bool:
-        return blob.digest in self._store.blobs
+        return self._store.has(blob)
 
     def reserve(self, size: int) -> None:
         pass

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from privateengine import SetupError, ensure, stop
@@ -17,8 +18,21 @@ from privateengine import SetupError, ensure, stop
 START_TIMEOUT = 30
 
 
+@dataclass(frozen=True)
+class Tls:
+    """The registry's own certificate and key; with ``clients`` it wants a certificate of that authority from every client."""
+
+    certificate: Path
+    key: Path
+    clients: Path | None = None
+
+    def __str__(self) -> str:
+        clients = f"    clientcas: [{self.clients}]\n" if self.clients else ""
+        return f"  tls:\n    certificate: {self.certificate}\n    key: {self.key}\n{clients}"
+
+
 @contextmanager
-def private_registry(user: str = "", password: str = "", storage: Path | None = None) -> Iterator[str]:
+def private_registry(user: str = "", password: str = "", storage: Path | None = None, tls: Tls | None = None) -> Iterator[str]:
     """Run a registry; gives its ``HOST:PORT``. With a ``user`` it wants basic authentication."""
     program = ensure("docker-registry", "docker-registry")
     with tempfile.TemporaryDirectory(prefix="fps-registry-") as directory:
@@ -33,7 +47,7 @@ def private_registry(user: str = "", password: str = "", storage: Path | None = 
             "version: 0.1\nlog:\n  level: warn\n"
             f"storage:\n  filesystem:\n    rootdirectory: {storage or root / 'storage'}\n  delete:\n    enabled: true\n"
             "  cache:\n    blobdescriptor: inmemory\n"  # as Debian's own: it answers HEAD for blobs that are gone
-            f"http:\n  addr: {address}\n  secret: fixed\n{auth}"
+            f"http:\n  addr: {address}\n  secret: fixed\n{tls or ''}{auth}"
         )
         with (root / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -64,7 +78,7 @@ def _wait_until_up(process: subprocess.Popen[bytes], address: str, log: Path) ->
             with opener.open(f"http://{address}/v2/", timeout=5):
                 return
         except urllib.error.HTTPError:
-            return  # it answers, if only to ask who we are
+            return  # it answers, if only to ask who we are, or to say that it speaks TLS
         except OSError:
             time.sleep(0.05)
     raise SetupError(f"the registry did not come up:\n{log.read_text()[-3000:]}")

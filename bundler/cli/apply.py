@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from enum import Enum
 from typing import Annotated
 
@@ -33,6 +34,9 @@ def apply(
     ] = False,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
+    limit_rate: options.LimitRate = None,
+    parallel: options.Parallel = 3,
+    timeout: options.Timeout = 60,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -51,10 +55,9 @@ def apply(
     from bundler.stores.local import LocalSpool
     from bundler.transfer import read_bundle
 
-    with (
-        parts.opened(reference.parse(source), plain_http=plain_http, parts_from=parts_from) as store,
-        console.Terminal(quiet=quiet) as terminal,
-    ):
+    with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
+        link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
+        store = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
         bundle = read_bundle(store)
         engine = parts.connect(host)
         recorded, on = bundle.metadata.base, None

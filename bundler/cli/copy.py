@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext, redirect_stdout
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +28,11 @@ def copy(
     part: options.Part = None,
     readback: options.Readback = True,
     parts_from: options.PartsFrom = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    verify_remote: options.VerifyRemote = False,
+    limit_rate: options.LimitRate = None,
+    parallel: options.Parallel = 3,
+    timeout: options.Timeout = 60,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -39,23 +44,25 @@ def copy(
     bundle keeps its digest everywhere. What the target has already is not sent again. Prints the digest.
     """
     from bundler import console, transfer
-    from bundler.cli import targets
+    from bundler.cli import planned, targets
     from bundler.format import reference
     from bundler.stores.local import LocalSpool
 
-    origin = reference.parse(source)
-    target = targets.parse(reference.parse(dest), plain_http=plain_http, readback=readback, split=split, only=part or ())
-    with (
-        parts.opened(origin, plain_http=plain_http, parts_from=parts_from) as store,
-        console.Terminal(quiet=quiet) as terminal,
-    ):
-        bundle = transfer.read_bundle(store)
-        goal = target.open(terminal)
-        once = nullcontext(store)
-        with transfer.at_hand(bundle, store, LocalSpool(), terminal) if target.reads_twice else once as origin_store:
-            result = transfer.copy(origin_store, goal, terminal, bundle)
+    target = targets.parse(reference.parse(dest), readback=readback, split=split, only=part or ())
+    with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
+        link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
+        origin = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
+        bundle = transfer.read_bundle(origin)
+        goal = target.open(link, terminal)
+        if not dry_run:
+            if target.reads_twice:
+                origin = opened.enter_context(transfer.at_hand(bundle, origin, LocalSpool(), terminal))
+            result = transfer.copy(origin, goal, terminal, bundle)
     with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
-        _tell(result, goal, terminal, json=json)
+        if dry_run:
+            planned.show(transfer.plan(origin, goal, bundle), goal.where, link.rate, terminal, json=json)
+        else:
+            _tell(result, goal, terminal, json=json)
 
 
 def _tell(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:

@@ -24,7 +24,7 @@ def history(
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
-    with parts.opened(reference.parse(source), plain_http=plain_http, parts_from=parts_from) as store:
+    with parts.opened(reference.parse(source), parts.Link(plain_http), parts_from) as store:
         bundle = read_bundle(store)
     line = [(str(bundle.digest), bundle.metadata.created)]
     line += [(str(ancestor.digest), ancestor.created) for ancestor in bundle.metadata.lineage]

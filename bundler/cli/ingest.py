@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from bundler.console import Terminal
     from bundler.ingest import IngestResult, Old
     from bundler.models.grpc import GrpcModel
-    from bundler.ports import Container, Engine, Store
+    from bundler.ports import Container, Engine
     from bundler.push import PushResult
 
 
@@ -44,6 +43,9 @@ def ingest(
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
+    limit_rate: options.LimitRate = None,
+    parallel: options.Parallel = 3,
+    timeout: options.Timeout = 60,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -71,12 +73,10 @@ def ingest(
     def connect(new: Container, deadline: float) -> AbstractContextManager[GrpcModel]:
         return parts.migrator(engine, new, new_base.labels, endpoint, port, wait=wait, deadline=deadline)
 
-    with (
-        console.Terminal(quiet=quiet) as terminal,
-        statefiles.hold("image", name.replace("/", "_")),
-        _store(old, plain_http=plain_http, parts_from=parts_from) as store,
-    ):
-        if store:
+    with console.Terminal(quiet=quiet) as terminal, statefiles.hold("image", name.replace("/", "_")), ExitStack() as opened:
+        link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
+        if _is_bundle(old):
+            store = opened.enter_context(parts.opened(reference.parse(old), link, parts_from))
             source = verb.bundle(transfer.read_bundle(store), store, engine, LocalSpool(), terminal)
         else:
             source = _container(engine.container(old), engine, terminal, export=export, wait=wait, deadline=export_timeout)
@@ -85,18 +85,14 @@ def ingest(
         if target:
             made = engine.image(result.image_id)
             with engine.running(made, run, keep=False) as started, connect(started, export_timeout) as model:
-                to = target if isinstance(target, reference.LocalReference) else parts.open_store(target, plain_http=plain_http)
+                to = target if isinstance(target, reference.LocalReference) else parts.open_store(target, link)
                 pushed = pushing.push(started, engine, model, LocalSpool(), to, terminal, pushing.Options())
     _tell(result, pushed, terminal, json=json)
 
 
-def _store(old: str, *, plain_http: bool, parts_from: Sequence[Path] | None) -> AbstractContextManager[Store | None]:
-    """Where the old model's bundle is, or None for a container: no name of one is a dash, or has a colon, a slash or an at sign."""
-    from bundler.format import reference
-
-    if any(mark in old for mark in ":/@") or old.endswith(".tar") or old == reference.PIPE:
-        return parts.opened(reference.parse(old), plain_http=plain_http, parts_from=parts_from)
-    return nullcontext()
+def _is_bundle(old: str) -> bool:
+    """No container's name is a dash, or has a colon, a slash or an at sign; a file that ends in .tar is a bundle everywhere."""
+    return any(mark in old for mark in ":/@") or old.endswith(".tar") or old == "-"
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def inspect(
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
-    with parts.opened(reference.parse(source), plain_http=plain_http, parts_from=parts_from) as store:
+    with parts.opened(reference.parse(source), parts.Link(plain_http), parts_from) as store:
         bundle = read_bundle(store)
     if json:
         console.result_json(

@@ -23,7 +23,7 @@ def list_bundles(
     from bundler.format import reference
 
     named = reference.parse(where) if where else reference.LocalReference("")
-    with parts.opened(named, plain_http=plain_http, parts_from=parts_from) as store:
+    with parts.opened(named, parts.Link(plain_http), parts_from) as store:
         found = transfer.list_bundles(store)
     if json:
         console.result_json(

@@ -19,6 +19,8 @@ from bundler.cli.history import history
 from bundler.cli.ingest import ingest
 from bundler.cli.inspect import inspect
 from bundler.cli.list import list_bundles
+from bundler.cli.login import login
+from bundler.cli.logout import logout
 from bundler.cli.options import DEBUG
 from bundler.cli.push import push
 from bundler.cli.split import split
@@ -74,6 +76,8 @@ app.command()(split)
 app.command()(inspect)
 app.command()(history)
 app.command("list")(list_bundles)
+app.command()(login)
+app.command()(logout)
 app.command()(doctor)
 
 

@@ -20,6 +20,16 @@ Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 PlainHttp = Annotated[bool, typer.Option("--plain-http", help="Speak HTTP to the registry; for loopback that is tried anyway.")]
+LimitRate = Annotated[
+    str | None,
+    typer.Option("--limit-rate", metavar="SIZE", help="Bytes per second to use of a link, such as 25k or 2M."),
+]
+Parallel = Annotated[int, typer.Option("--parallel", min=1, max=32, help="Blobs that may be on their way at once.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds without a byte after which a connection is given up.")]
+VerifyRemote = Annotated[
+    bool, typer.Option("--verify-remote", help="Read back all that was sent to a registry before it gets its name.")
+]
+Registry = Annotated[str, typer.Argument(help="The registry, HOST or HOST:PORT.")]
 Host = Annotated[
     str | None,
     typer.Option(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.errors import UsageError
-from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, parse
+from bundler.format import units
+from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference, parse
+from bundler.stores.limits import Limits
 
 if TYPE_CHECKING:
     from bundler.engines.docker import DockerEngine
     from bundler.models.grpc import GrpcModel
-    from bundler.ports import Container, Engine, Store
+    from bundler.ports import Container, Engine, Progress, Store
 
 
 def push_target(text: str) -> Reference:
@@ -25,7 +28,34 @@ def push_target(text: str) -> Reference:
     return reference
 
 
-def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
+@dataclass(frozen=True)
+class Link:
+    """How a registry may be spoken to, as the command line says it; ``terminal`` is told of attempts that fail."""
+
+    plain_http: bool = False
+    limit_rate: str | None = None
+    parallel: int = Limits.parallel
+    timeout: float = Limits.timeout
+    verify_remote: bool = False
+    terminal: Progress | None = None
+
+    @property
+    def rate(self) -> int | None:
+        return units.size(self.limit_rate) or None if self.limit_rate else None
+
+    def open(self, reference: RegistryReference) -> Store:
+        from bundler.stores.registry import RegistryStore
+
+        return RegistryStore(
+            reference,
+            plain_http=self.plain_http,
+            limits=Limits(rate=self.rate, parallel=self.parallel, timeout=self.timeout),
+            tell=self.terminal.note if self.terminal else None,
+            verify_remote=self.verify_remote,
+        )
+
+
+def open_store(reference: Reference, link: Link) -> Store:
     """The store that a reference speaks of, opened for the bundle that it names."""
     if isinstance(reference, LocalReference):
         from bundler.stores.local import LocalStore
@@ -42,13 +72,11 @@ def open_store(reference: Reference, *, plain_http: bool = False) -> Store:
         if reference.is_pipe:
             return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
         return ArchiveStore(Path(reference.path), reference.tag, reference.digest)
-    from bundler.stores.registry import RegistryStore
-
-    return RegistryStore(reference, plain_http=plain_http)
+    return link.open(reference)
 
 
 @contextmanager
-def opened(reference: Reference, *, plain_http: bool = False, parts_from: Sequence[Path] | None = None) -> Iterator[Store]:
+def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None = None) -> Iterator[Store]:
     """The store of a bundle that is to be read, wherever it comes from."""
     if isinstance(reference, ArchiveReference) and reference.is_pipe:
         with _received(reference) as store:
@@ -58,7 +86,7 @@ def opened(reference: Reference, *, plain_http: bool = False, parts_from: Sequen
 
         yield ArchiveStore(Path(reference.path), reference.tag, reference.digest, parts_from=tuple(parts_from or ()))
     else:
-        yield open_store(reference, plain_http=plain_http)
+        yield open_store(reference, link)
 
 
 def _received(reference: ArchiveReference) -> AbstractContextManager[Store]:

@@ -41,6 +41,13 @@ def push(
         bool, typer.Option("--audit", help="List what changed in the container outside of the exported paths.")
     ] = False,
     host_name: Annotated[bool, typer.Option(help="Record this host's name in the bundle.")] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read the model's state, say what would be sent, and keep and send nothing.")
+    ] = False,
+    verify_remote: options.VerifyRemote = False,
+    limit_rate: options.LimitRate = None,
+    parallel: options.Parallel = 3,
+    timeout: options.Timeout = 60,
     host: options.Host = None,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
@@ -54,6 +61,7 @@ def push(
     """
     from bundler import console, statefiles
     from bundler import push as verb
+    from bundler.cli import planned
     from bundler.errors import UsageError
     from bundler.format import paths, reference
     from bundler.stores.local import LocalSpool
@@ -65,7 +73,6 @@ def push(
     found = engine.container(container)
     source = engine.image(found.image_id)
     target = target or verb.local_name(found, source)
-    store = target if isinstance(target, reference.LocalReference) else parts.open_store(target, plain_http=plain_http)
     chosen = verb.Options(
         pause=pause,
         reader="extended" if extended else reader.value,
@@ -73,15 +80,22 @@ def push(
         strict=strict,
         audit=audit,
         host_name=host_name,
+        dry_run=dry_run,
     )
+    terminal = console.Terminal(quiet=quiet)
+    link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
+    store = target if isinstance(target, reference.LocalReference) else parts.open_store(target, link)
     with (
-        console.Terminal(quiet=quiet) as terminal,
+        terminal,
         statefiles.hold("container", found.id),
         verb.running(found, engine, start=start) as model,
         parts.migrator(engine, model, source.labels, endpoint, port, wait=wait, deadline=export_timeout) as migrator,
     ):
         result = verb.push(model, engine, migrator, LocalSpool(), store, terminal, chosen)
     bundle = result.bundle
+    if result.planned:
+        planned.show(result.planned, result.where, link.rate, terminal, json=json)
+        return
     if json:
         console.result_json(
             {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bundler.cli import parts
 from bundler.errors import UsageError
-from bundler.format import partlist, sizes
+from bundler.format import partlist, units
 from bundler.format.reference import ArchiveReference, LayoutReference, Reference
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ class Target:
     """A reference, and how it is written to."""
 
     reference: Reference
-    plain_http: bool
     readback: bool
     part_size: int | None
     only: frozenset[int]
@@ -35,7 +34,7 @@ class Target:
         """Whether what is copied is read once to know what it will be, and again to send it."""
         return self.part_size is not None
 
-    def open(self, progress: Progress) -> Store:
+    def open(self, link: parts.Link, progress: Progress) -> Store:
         reference = self.reference
         if isinstance(reference, LayoutReference):
             from bundler.stores.layout import LayoutStore
@@ -43,7 +42,7 @@ class Target:
             return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=self.readback)
         if isinstance(reference, ArchiveReference) and not reference.is_pipe:
             return self._archive(reference, progress)
-        return parts.open_store(reference, plain_http=self.plain_http)
+        return parts.open_store(reference, link)
 
     def _archive(self, reference: ArchiveReference, progress: Progress) -> Store:
         path = Path(reference.path)
@@ -56,7 +55,7 @@ class Target:
         return SplitFileStore(path, reference.tag, reference.digest, Split(self.part_size, self.only, self.readback), progress)
 
 
-def parse(reference: Reference, *, plain_http: bool, readback: bool, split: str | None, only: Sequence[int]) -> Target:
+def parse(reference: Reference, *, readback: bool, split: str | None, only: Sequence[int]) -> Target:
     """What is asked for; raises `UsageError` for options that do not go together."""
     part_size = parse_part_size(split) if split else None
     is_file = isinstance(reference, ArchiveReference) and not reference.is_pipe
@@ -64,11 +63,11 @@ def parse(reference: Reference, *, plain_http: bool, readback: bool, split: str 
         raise UsageError("--part chooses parts of an archive file", hint="Give --split, and a file to split into.")
     if split and not is_file:
         raise UsageError("--split needs an archive file", hint="Copy to oci-archive:FILE or FILE.tar.")
-    return Target(reference, plain_http, readback, part_size, frozenset(only))
+    return Target(reference, readback, part_size, frozenset(only))
 
 
 def parse_part_size(text: str) -> int:
     """The size of a part; raises `UsageError` for what is no size, or too small a one."""
-    part_size = sizes.parse(text)
+    part_size = units.medium(text)
     partlist.check_part_size(part_size)
     return part_size

@@ -96,6 +96,17 @@ def parse(text: str) -> Reference:
     return _parse_name(text)
 
 
+def parse_registry(text: str) -> str:
+    """Read the name of a registry alone, HOST[:PORT]; raises `UsageError` for one that no reference could have."""
+    registry, rest = split_registry(f"{text}/")
+    if rest or not _REGISTRY.fullmatch(registry):
+        raise UsageError(
+            f"{text[:200]!r} is no registry",
+            hint="A registry is named HOST or HOST:PORT, such as registry.example:5000 or docker.io.",
+        )
+    return registry
+
+
 def split_registry(name: str) -> tuple[str, str]:
     """Split what stands before the first slash off when it is a host by Docker's rule, else give ``""``."""
     host, slash, rest = name.partition("/")

@@ -46,10 +46,15 @@ class ArchiveReader:
         content = self._member(index.blob_path(blob.digest), begun.size if begun else 0)
         return _Explained(VerifyingReader(content, blob, self.where, begun), archive)
 
-    def has(self, blob: Descriptor) -> bool:
+    def holds(self, blob: Descriptor) -> bool:
         """Whether a blob of that size is in the archive."""
         found = self._archive()[1].get(index.blob_path(blob.digest))
         return found is not None and found.size == blob.size
+
+    def has(self, blob: Descriptor) -> bool:
+        """Never: an archive is written anew, all of it."""
+        del blob
+        return False
 
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return index.referrers(self.names(), manifest, self.manifest, self.where)
@@ -118,7 +123,7 @@ class ArchiveStore(ArchiveReader):
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
-        del source  # an archive is written anew, all of it
+        del source  # all of it is written anew
         self._refuse_strangers()
         check_directory(self._path.parent, self.where)
         sweep(self._path.parent)

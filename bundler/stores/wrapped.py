@@ -28,6 +28,9 @@ class WrappedStore:
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         return self.inner.open(blob, begun)
 
+    def has(self, blob: Descriptor) -> bool:
+        return self.inner.has(blob)
+
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return self.inner.referrers(manifest)
 

@@ -39,7 +39,7 @@ def test_credentials_open_a_registry_that_wants_them(source: MemoryStore, tmp_pa
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
         reference = RegistryReference(address, "team/x", "1")
         with pytest.raises(AuthorizationError, match="user name") as caught:
-            RegistryStore(reference)
+            RegistryStore(reference).resolve()
         assert caught.value.exit_code == 7
         configure(tmp_path, address, "wrong", monkeypatch)
         with pytest.raises(AuthorizationError):
@@ -80,7 +80,7 @@ def test_a_blob_that_the_registry_lost_is_sent_again(registry: str, registry_sto
 FLAT = """
 import io, sys
 sys.path[:0] = [sys.argv[2]]
-from bundler.format.content import BLOCK, Descriptor, Digest
+from bundler.format.content import BLOCK, Descriptor, Digest, VerifyingReader
 from bundler.format.reference import RegistryReference
 from bundler.stores.registry import RegistryStore
 import hashlib
@@ -97,7 +97,7 @@ while block := source.read(BLOCK):
     digest.update(block)
 blob = Descriptor("application/octet-stream", Digest(digest.hexdigest()), SIZE)
 store = RegistryStore(RegistryReference(sys.argv[1], "flat/memory", "1"))
-store.put_blob(blob, Zeros(SIZE))
+store.put_blob(blob, lambda begun=None: VerifyingReader(Zeros(SIZE), blob, "zeros"))
 with store.open(blob) as stream:
     while stream.read(BLOCK):
         pass

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -46,7 +48,7 @@ class TokenRegistry:
 
     def admits(self, authorization: str, action: str) -> bool:
         token = authorization.removeprefix("Bearer ")
-        if self.uses.get(token, 0) <= 0 or action not in self.tokens[token]:
+        if self.uses.get(token, 0) <= 0 or (action and action not in self.tokens[token]):
             return False
         self.uses[token] -= 1
         return True
@@ -62,9 +64,13 @@ def token_registry() -> Iterator[TokenRegistry]:
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Run an HTTP server on a free loopback port; gives its ``HOST:PORT``."""
+def serving(handler: type[BaseHTTPRequestHandler], certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """Run an HTTP server on a free loopback port, with TLS when it is given a certificate and its key; gives its ``HOST:PORT``."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -109,9 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if url.path == "/v2/":
             self.answer(200)
+        elif "/blobs/uploads/" in url.path:
+            self.answer(204, Location=self.path, Range="0-0")
         elif url.path.endswith("/tags/list"):
             links = {"Link": f'<{self.state.next_tags}>; rel="next"'} if self.state.next_tags else {}
             self.answer(200, b'{"name":"x","tags":[]}', **links)
+        elif "/referrers/" in url.path:
+            self.answer(404)
         elif "/blobs/" in url.path:
             self.give_blob(url.path.rpartition("/")[2])
         else:
@@ -166,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
     def admitted(self, action: str) -> bool:
         authorization = self.headers.get("Authorization", "")
         self.state.requests.append((self.command, self.path, authorization))
-        if self.path != "/v2/" and self.state.admits(authorization, action):
+        if self.state.admits(authorization, "" if self.path == "/v2/" else action):
             return True
         scope = "pull" if action == "pull" else "pull,push"
         challenge = f'Bearer realm="http://{self.state.address}/token",service="tests",scope="repository:team/model:{scope}"'

@@ -15,7 +15,7 @@ from fakes import FakeEngine, MemoryStore, RecordingProgress, Tree, directory, f
 from bundler import apply as applying
 from bundler import base as bases
 from bundler import naming, transfer
-from bundler.errors import BaseMismatchError, EngineError, IntegrityError, NotFoundError, UsageError
+from bundler.errors import BaseMismatchError, EngineError, IntegrityError, NotFoundError, StoreError, UsageError
 from bundler.format import metadata as meta
 from bundler.format.content import Digest
 from bundler.format.image import LABEL_DIGEST
@@ -28,6 +28,7 @@ from bundler.stores.local import LocalSpool
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "store"
 
 
@@ -212,3 +213,35 @@ def test_an_engine_without_anything_alike_has_nothing_to_list() -> None:
 def test_a_given_base_that_is_not_there_is_not_found() -> None:
     with pytest.raises(NotFoundError):
         bases.find(BASE, FakeEngine(), "missing:1")
+
+
+class _SlowEngine(FakeEngine):
+    """An engine that does something else while it is asked for the new image."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    @contextmanager
+    def loaded(self, image: NewImage, base: Image, progress: Progress) -> Iterator[Image]:
+        self._meanwhile()
+        with super().loaded(image, base, progress) as made:
+            yield made
+
+
+def test_a_bundle_that_another_apply_has_fetched_is_not_taken_from_under_it() -> None:
+    source, other = of(), FakeEngine()
+    source.rereadable = False
+    told = []
+
+    def apply_too() -> None:
+        with pytest.raises(StoreError, match="another fps-bundle is at work on the bundle") as caught:
+            apply(source, other, "other:1")
+        told.append(caught.value.exit_code)
+
+    engine = _SlowEngine(apply_too)
+    apply(source, engine)
+    assert told == [5]
+    assert (len(engine.loads), other.loads) == (1, [])
+    apply(source, other, "other:1")
+    assert len(other.loads) == 1

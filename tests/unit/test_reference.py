@@ -15,6 +15,7 @@ from bundler.format.reference import (
     image_name,
     image_tag,
     parse,
+    parse_registry,
 )
 
 DIGEST = "sha256:" + "a1" * 32
@@ -91,6 +92,19 @@ def test_nonsense_is_refused_with_the_syntax(text: str) -> None:
 def test_a_title_becomes_a_repository_name(title: str, name: str) -> None:
     assert image_name(title) == name
     assert parse(f"{name}:1") == LocalReference(name, "1")
+
+
+@pytest.mark.parametrize("name", ["docker.io", "localhost", "localhost:5000", "r.example", "10.0.0.1:5000", "[::1]:5000"])
+def test_a_registry_alone_is_understood(name: str) -> None:
+    assert parse_registry(name) == name
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "r.example/team", "r.example/", "https://r.example", "..", "../r.example", "r.example:x"]
+)
+def test_what_is_no_registry_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no registry"):
+        parse_registry(text)
 
 
 @pytest.mark.parametrize(("version", "tag"), [("1.0", "1.0"), ("1.0+gpu x", "1.0-gpu-x"), (".hidden", "hidden"), ("☃", "latest")])

@@ -1,0 +1,254 @@
+"""A blob on its way into a registry (distribution spec, "Pushing blobs")."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import requests
+
+from bundler.errors import IntegrityError, NotFoundError, StoreError
+from bundler.format.content import BLOCK, Descriptor, Readable
+from bundler.ports import Opener
+from bundler.stores.client import SEND_BLOCK, RegistryClient
+from bundler.stores.limits import Limits, throttle
+from bundler.stores.retry import TransientError
+from bundler.stores.sessions import Memory
+
+SMALLEST_CHUNK = 1 << 20
+LARGEST_CHUNK = 16 << 20
+"""Bytes of one PATCH; each upload holds one chunk in memory, for the case that it has to be sent again."""
+QUICK, SLOW = 2.0, 20.0
+"""Seconds for a chunk: after a quicker one the next is twice as large, after a slower one half as large."""
+SESSIONS = 3
+"""How many uploads of one blob may be lost before it is given up."""
+
+_BYTES = "application/octet-stream"
+_RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
+
+
+class _SessionLostError(Exception):
+    """The registry knows nothing of an upload any more."""
+
+
+class _NoChunksError(Exception):
+    """The registry takes a blob in one request only."""
+
+
+@dataclass(frozen=True)
+class _Session:
+    """An upload as the registry knows it: where to go on, how many bytes it has, and the fewest it takes at a time."""
+
+    location: str
+    offset: int = 0
+    least: int = 0
+
+
+class BlobUpload:
+    """Sends one blob, in chunks that may each be lost and sent again, and goes on where an earlier run was cut off.
+
+    distribution 2.8.2 keeps what whole chunks have brought; a connection that breaks inside one costs the session.
+    """
+
+    def __init__(self, client: RegistryClient, repository: str, blob: Descriptor, where: str, has: Callable[[], bool]) -> None:
+        self._client = client
+        self._repository = repository
+        self._blob = blob
+        self._where = where
+        self._has = has
+        self._memory = Memory(client.registry, blob.digest, blob.size)
+        self._chunk = SMALLEST_CHUNK
+
+    def send(self, opened: Opener) -> None:
+        """Raises `StoreError` when the blob does not get through."""
+        with self._memory.held():
+            try:
+                self._send_somehow(opened)
+            except IntegrityError:
+                self._memory.remember(self._repository, "")
+                raise
+            self._memory.arrived(self._repository)
+
+    def _send_somehow(self, opened: Opener) -> None:
+        reason = ""
+        for _ in range(SESSIONS):
+            try:
+                self._send_in_chunks(self._resumed() or self._begin(), opened)
+                return
+            except _NoChunksError:
+                self._client.retried(self._send_whole, opened)
+                return
+            except _SessionLostError as error:
+                reason = str(error)
+                self._memory.remember(self._repository, "")
+                if self._has():  # only the answer was lost
+                    return
+        raise StoreError(
+            f"{self._where}: the registry lost the upload of {self._blob.digest} {SESSIONS} times: {reason}",
+            hint="The link breaks too often for so large a blob. Send it in parts: fps-bundle copy … --split 4MiB",
+        )
+
+    def _begin(self) -> _Session:
+        url = self._client.url(f"{self._repository}/blobs/uploads/")
+        response = self._client.request("POST", url, self._where, (202,))
+        least = response.headers.get("OCI-Chunk-Min-Length", "")
+        return _Session(self._location(response, url), 0, int(least) if least.isascii() and least.isdigit() else 0)
+
+    def _resumed(self) -> _Session | None:
+        """The upload of an earlier run, if the registry still has it."""
+        known = self._memory.session(self._repository)
+        try:
+            found = self.ask(_Session(self._client.follow(known, known))) if known else None
+        except (StoreError, _SessionLostError):
+            return None
+        return found if found and found.offset < self._blob.size else None
+
+    def ask(self, session: _Session) -> _Session:
+        """How far an upload has come; raises `_SessionLostError`."""
+        try:
+            response = self._client.request_once("GET", session.location, self._where, (200, 202, 204), {})
+        except NotFoundError as error:
+            raise _SessionLostError(error.message) from error
+        return replace(session, location=self._location(response, session.location), offset=_offset(response) or 0)
+
+    def _send_in_chunks(self, session: _Session, opened: Opener) -> None:
+        with opened() as content:
+            _skip(content, session.offset)
+            while True:
+                left = self._blob.size - session.offset
+                data = _read_exactly(content, min(left, max(self._chunk, session.least)))
+                started = time.monotonic()
+                if len(data) == left:
+                    self._client.retried(_Chunk(self, session, data).finish)
+                    return
+                session = self._client.retried(_Chunk(self, session, data).send)
+                self._memory.remember(self._repository, session.location)
+                self._adapt(time.monotonic() - started)
+
+    def _adapt(self, seconds: float) -> None:
+        if seconds < QUICK:
+            self._chunk = min(self._chunk * 2, LARGEST_CHUNK)
+        elif seconds > SLOW:
+            self._chunk = max(self._chunk // 2, SMALLEST_CHUNK)
+
+    def patch(self, session: _Session, data: memoryview) -> _Session:
+        """Send a chunk; gives the upload as it is then."""
+        end = session.offset + len(data)
+        headers = {"Content-Type": _BYTES, "Content-Range": f"{session.offset}-{end - 1}"}
+        options = {"headers": headers, "data": _Body(data, self._client.limits)}
+        response = self._client.request_once("PATCH", session.location, self._where, (202, 404, 405, 416, 501), options)
+        if response.status_code in (405, 501) or (response.status_code == 404 and not session.offset):
+            raise _NoChunksError("the registry takes no chunks")
+        if response.status_code == 404:
+            raise _SessionLostError("it is unknown there")
+        if response.status_code == 416 or (_offset(response) or end) != end:
+            raise TransientError(f"{self._where}: the registry has another part of the blob than it was sent")
+        return replace(session, location=self._location(response, session.location), offset=end)
+
+    def put(self, session: _Session, data: memoryview | _Whole) -> None:
+        """Send the last bytes, and have the registry take the blob in."""
+        mark = "&" if "?" in session.location else "?"
+        url = f"{session.location}{mark}digest={self._blob.digest}"
+        body = _Body(data, self._client.limits) if isinstance(data, memoryview) else data
+        options = {"headers": {"Content-Type": _BYTES}, "data": body}
+        response = self._client.request_once("PUT", url, self._where, (201, 400, 404, 416), options)
+        if response.status_code != 201:
+            raise _SessionLostError(f"it answered {response.status_code} to the last bytes")
+
+    def _send_whole(self, opened: Opener) -> None:
+        try:
+            self.put(self._begin(), _Whole(opened, self._blob.size, self._client.limits))
+        except _SessionLostError as error:
+            raise TransientError(f"{self._where}: {error}") from error
+
+    def _location(self, response: requests.Response, known: str) -> str:
+        return self._client.follow(response.headers.get("Location", known), known)
+
+
+class _Chunk:
+    """One chunk, and how far it has come after an attempt that failed."""
+
+    def __init__(self, upload: BlobUpload, session: _Session, data: bytearray) -> None:
+        self._upload = upload
+        self._session = session
+        self._data = memoryview(data)
+        self._tried = False
+
+    def send(self) -> _Session:
+        self._find_out()
+        return self._upload.patch(self._session, self._data) if self._data else self._session
+
+    def finish(self) -> None:
+        self._find_out()
+        self._upload.put(self._session, self._data)
+
+    def _find_out(self) -> None:
+        """Before another attempt, ask what the last one has brought; raises `_SessionLostError`."""
+        if not self._tried:
+            self._tried = True
+            return
+        found = self._upload.ask(self._session)
+        come = found.offset - self._session.offset
+        if not 0 <= come <= len(self._data):
+            raise _SessionLostError(f"it has {found.offset} bytes of it, which were not all sent")
+        self._session, self._data = found, self._data[come:]
+
+
+class _Body:
+    """Bytes as the body of a request that can be sent several times, at the rate that is granted."""
+
+    def __init__(self, data: memoryview, limits: Limits) -> None:
+        self._data = data
+        self._limits = limits
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for start in range(0, len(self._data), SEND_BLOCK):
+            piece = self._data[start : start + SEND_BLOCK]
+            if self._limits.rate:
+                throttle(self._limits.rate).take(len(piece))
+            yield piece
+
+
+class _Whole:
+    """A whole blob as the body of a request; it is opened anew each time that it is sent."""
+
+    def __init__(self, opened: Opener, size: int, limits: Limits) -> None:
+        self._opened = opened
+        self._size = size
+        self._limits = limits
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[memoryview]:
+        with self._opened() as content:
+            while data := content.read(BLOCK):
+                yield from _Body(memoryview(data), self._limits)
+
+
+def _offset(response: requests.Response) -> int | None:
+    """How many bytes a registry says it has; an upload with none is ``0-0`` to distribution 2.8.2, as is one with one."""
+    found = _RANGE.fullmatch(response.headers.get("Range", ""))
+    if not found:
+        return None
+    return int(found[1]) + 1 if int(found[1]) else 0
+
+
+def _skip(content: Readable, count: int) -> None:
+    while count:
+        count -= len(content.read(min(count, BLOCK)))
+
+
+def _read_exactly(content: Readable, size: int) -> bytearray:
+    data = bytearray(size)
+    filled = 0
+    while filled < size:
+        block = content.read(min(size - filled, BLOCK))
+        data[filled : filled + len(block)] = block
+        filled += len(block)
+    return data

@@ -1,0 +1,99 @@
+"""What is remembered of uploads from one run to the next: how far blobs have come, and which repositories have them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bundler.errors import BundlerError, disk_errors
+from bundler.format import document
+from bundler.format.content import Digest
+from bundler.partfile import write_file
+from bundler.stores import local
+
+LEAST_SIZE = 1 << 20
+"""Bytes below which a blob is not worth remembering."""
+_MOST_PLACES = 3
+
+
+class Memory:
+    """What is remembered of one blob in one registry; nothing where the blob is small.
+
+    The record is a convenience: one that is damaged counts as none, and only the process that holds its lock changes it.
+    """
+
+    def __init__(self, registry: str, digest: Digest, size: int) -> None:
+        name = hashlib.sha256(f"{registry} {digest}".encode()).hexdigest()
+        self._path = directory() / f"{name}.json" if size >= LEAST_SIZE else None
+        self._is_ours = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For the length of the block no other process goes on with the same upload, or remembers it."""
+        if self._path is None:
+            yield
+            return
+        with disk_errors(self._path):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(self._path.with_suffix(".lock"), timeout=0)
+        try:
+            lock.acquire()
+            self._is_ours = True
+        except Timeout:
+            pass  # then this upload has a session of its own, that nobody remembers
+        try:
+            yield
+        finally:
+            self._is_ours = False
+            lock.release()
+
+    def session(self, repository: str) -> str:
+        """The address of an upload that was begun to a repository, or an empty text."""
+        found = self._read().get("sessions", {}) if self._is_ours else {}
+        return str(found.get(repository, "")) if isinstance(found, dict) else ""
+
+    def remember(self, repository: str, session: str) -> None:
+        """An upload has come as far as this address says; an empty one says that there is none to go on with."""
+        content = self._read()
+        self._write({**content, "sessions": {**_table(content), repository: session} if session else _without(content, repository)})
+
+    def places(self) -> list[str]:
+        """The repositories that had the blob, the last one first."""
+        found = self._read().get("places", [])
+        return [place for place in found if isinstance(place, str)] if isinstance(found, list) else []
+
+    def arrived(self, repository: str) -> None:
+        """The blob is in a repository now."""
+        content = self._read()
+        places = [repository, *(place for place in self.places() if place != repository)][:_MOST_PLACES]
+        self._write({"sessions": _without(content, repository), "places": places})
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return document.load(self._path.read_bytes(), str(self._path)) if self._path else {}
+        except (BundlerError, OSError):
+            return {}
+
+    def _write(self, content: dict[str, Any]) -> None:
+        if self._path and self._is_ours:
+            write_file(self._path, json.dumps(content, sort_keys=True).encode())
+
+
+def directory() -> Path:
+    """Where the records lie: in the local store."""
+    return local.directory() / "uploads"
+
+
+def _table(content: dict[str, Any]) -> dict[str, Any]:
+    found = content.get("sessions")
+    return found if isinstance(found, dict) else {}
+
+
+def _without(content: dict[str, Any], repository: str) -> dict[str, Any]:
+    return {name: session for name, session in _table(content).items() if name != repository}
