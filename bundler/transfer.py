@@ -13,6 +13,7 @@ from bundler.errors import IntegrityError, StoreError
 from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream
+from bundler.format.have import Had
 from bundler.format.metadata import Metadata
 from bundler.format.reference import LocalReference, image_name, image_tag
 from bundler.ports import Progress, Spool, Store, Upload
@@ -202,6 +203,11 @@ def list_bundles(store: Store) -> list[tuple[str, Manifest]]:
         if artifact.is_bundle(data):
             found.append((named.name, artifact.read(data, store.where)))
     return found
+
+
+def had(name: str, manifest: Manifest) -> Had:
+    """A bundle as something that is there already."""
+    return Had(name, manifest.descriptor.digest, frozenset(blob.digest for blob in manifest.blobs))
 
 
 def watched(content: Stream, progress: Progress) -> Stream:

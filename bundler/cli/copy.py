@@ -26,6 +26,13 @@ def copy(
         typer.Option(metavar="SIZE", help="Cut the archive into parts: 4GiB, 700MB, or fat32, dvd or bd for the medium."),
     ] = None,
     part: options.Part = None,
+    have: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REF|FILE|LIST",
+            help="Leave out what the other side has: a bundle, or what `list --have` printed there; repeatable.",
+        ),
+    ] = None,
     readback: options.Readback = True,
     parts_from: options.PartsFrom = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
@@ -48,7 +55,7 @@ def copy(
     from bundler.format import reference
     from bundler.stores.local import LocalSpool
 
-    target = targets.parse(reference.parse(dest), readback=readback, split=split, only=part or ())
+    target = targets.parse(reference.parse(dest), readback=readback, split=split, only=part or (), have=have or ())
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
         origin = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ def list_bundles(
     where: Annotated[
         str | None, typer.Argument(help="A registry's repository, oci:DIR or FILE.tar. Default: the local store.")
     ] = None,
+    have: Annotated[bool, typer.Option("--have", help="Print the list that `copy --have` takes on another host.")] = False,
     parts_from: options.PartsFrom = None,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
@@ -20,11 +22,15 @@ def list_bundles(
 ) -> None:
     """List the bundles of a store."""
     from bundler import console, transfer
+    from bundler.format import have as haves
     from bundler.format import reference
 
     named = reference.parse(where) if where else reference.LocalReference("")
     with parts.opened(named, parts.Link(plain_http), parts_from) as store:
         found = transfer.list_bundles(store)
+    if have:
+        sys.stdout.write(haves.write([transfer.had(name, manifest) for name, manifest in found]).decode())
+        return
     if json:
         console.result_json(
             [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from bundler.stores.limits import Limits
 
 if TYPE_CHECKING:
     from bundler.engines.docker import DockerEngine
+    from bundler.format.content import Descriptor
     from bundler.models.grpc import GrpcModel
     from bundler.ports import Container, Engine, Progress, Store
 
@@ -79,14 +80,26 @@ def open_store(reference: Reference, link: Link) -> Store:
 def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None = None) -> Iterator[Store]:
     """The store of a bundle that is to be read, wherever it comes from."""
     if isinstance(reference, ArchiveReference) and reference.is_pipe:
-        with _received(reference) as store:
-            yield store
+        with _received(reference) as received:
+            yield whole(received, received.has)
     elif isinstance(reference, ArchiveReference):
         from bundler.stores.archive import ArchiveStore
 
-        yield ArchiveStore(Path(reference.path), reference.tag, reference.digest, parts_from=tuple(parts_from or ()))
+        archive = ArchiveStore(Path(reference.path), reference.tag, reference.digest, parts_from=tuple(parts_from or ()))
+        yield whole(archive, archive.holds)
+    elif isinstance(reference, LayoutReference):
+        layout = open_store(reference, link)
+        yield whole(layout, layout.has)
     else:
         yield open_store(reference, link)
+
+
+def whole(store: Store, holds: Callable[[Descriptor], bool]) -> Store:
+    """A store with what thin bundles in it leave out."""
+    from bundler.stores.local import LocalStore
+    from bundler.stores.thin import WholeStore
+
+    return WholeStore(store, holds, lambda: LocalStore(LocalReference("")))
 
 
 def _received(reference: ArchiveReference) -> AbstractContextManager[Store]:

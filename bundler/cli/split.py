@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import options, parts
 
 
 def split(
@@ -35,8 +35,9 @@ def split(
     store = ArchiveStore(file, parts_from=tuple(parts_from or ()))
     target = (into or file.parent) / file.name
     with console.Terminal(quiet=quiet) as terminal:
-        bundle = transfer.read_bundle(store)
-        transfer.read_through(store, bundle, terminal)
+        whole = parts.whole(store, store.holds)
+        bundle = transfer.read_bundle(whole)
+        transfer.read_through(whole, bundle, terminal)
         listed = splitfiles.split(target, bundle.digest, store.volumes(), how, terminal)
     if json:
         names = [{"name": found.name, "size": found.size, "digest": str(found.digest)} for found in listed.parts]

@@ -24,6 +24,7 @@ class Target:
     readback: bool
     part_size: int | None
     only: frozenset[int]
+    have: Sequence[str]
 
     @property
     def is_pipe(self) -> bool:
@@ -35,6 +36,16 @@ class Target:
         return self.part_size is not None
 
     def open(self, link: parts.Link, progress: Progress) -> Store:
+        """The store to copy to, made thin where the other side has something."""
+        store = self._store(link, progress)
+        if not self.have:
+            return store
+        from bundler.cli import haves
+        from bundler.stores.thin import ThinStore
+
+        return ThinStore(store, haves.read(self.have, link))
+
+    def _store(self, link: parts.Link, progress: Progress) -> Store:
         reference = self.reference
         if isinstance(reference, LayoutReference):
             from bundler.stores.layout import LayoutStore
@@ -55,7 +66,7 @@ class Target:
         return SplitFileStore(path, reference.tag, reference.digest, Split(self.part_size, self.only, self.readback), progress)
 
 
-def parse(reference: Reference, *, readback: bool, split: str | None, only: Sequence[int]) -> Target:
+def parse(reference: Reference, *, readback: bool, split: str | None, only: Sequence[int], have: Sequence[str]) -> Target:
     """What is asked for; raises `UsageError` for options that do not go together."""
     part_size = parse_part_size(split) if split else None
     is_file = isinstance(reference, ArchiveReference) and not reference.is_pipe
@@ -63,7 +74,9 @@ def parse(reference: Reference, *, readback: bool, split: str | None, only: Sequ
         raise UsageError("--part chooses parts of an archive file", hint="Give --split, and a file to split into.")
     if split and not is_file:
         raise UsageError("--split needs an archive file", hint="Copy to oci-archive:FILE or FILE.tar.")
-    return Target(reference, readback, part_size, frozenset(only))
+    if have and not isinstance(reference, ArchiveReference | LayoutReference):
+        raise UsageError("--have leaves blobs out of an archive or a layout", hint="Copy to oci-archive:FILE, FILE.tar or oci:DIR.")
+    return Target(reference, readback, part_size, frozenset(only), have)
 
 
 def parse_part_size(text: str) -> int:
