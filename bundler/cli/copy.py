@@ -23,7 +23,9 @@ def copy(
     ],
     split: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Cut the archive into parts: 4GiB, 700MB, or fat32, dvd or bd for the medium."),
+        typer.Option(
+            metavar="SIZE", help="Cut into parts: fat32, dvd, bd or 4GiB for media, 4MiB for a registry behind a link that drops."
+        ),
     ] = None,
     part: options.Part = None,
     have: Annotated[
@@ -60,6 +62,7 @@ def copy(
         link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
         origin = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
         bundle = transfer.read_bundle(origin)
+        origin = parts.at_home(origin)
         goal = target.open(link, terminal)
         if not dry_run:
             if target.reads_twice:

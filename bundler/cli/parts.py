@@ -90,8 +90,19 @@ def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None =
     elif isinstance(reference, LayoutReference):
         layout = open_store(reference, link)
         yield whole(layout, layout.has)
+    elif isinstance(reference, RegistryReference):
+        from bundler.stores.split import SplitStore
+
+        yield SplitStore(link.open(reference))
     else:
         yield open_store(reference, link)
+
+
+def at_home(store: Store) -> Store:
+    """The store itself that has a bundle which was looked up, so that a registry knows its own neighbours."""
+    from bundler.stores.split import SplitStore
+
+    return store.home() if isinstance(store, SplitStore) else store
 
 
 def whole(store: Store, holds: Callable[[Descriptor], bool]) -> Store:

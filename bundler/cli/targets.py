@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bundler.cli import parts
 from bundler.errors import UsageError
 from bundler.format import partlist, units
-from bundler.format.reference import ArchiveReference, LayoutReference, Reference
+from bundler.format.reference import ArchiveReference, LayoutReference, Reference, RegistryReference
 
 if TYPE_CHECKING:
     from bundler.ports import Progress, Store
@@ -53,7 +53,12 @@ class Target:
             return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=self.readback)
         if isinstance(reference, ArchiveReference) and not reference.is_pipe:
             return self._archive(reference, progress)
-        return parts.open_store(reference, link)
+        store = parts.open_store(reference, link)
+        if self.part_size is None:
+            return store
+        from bundler.stores.split import SplitTarget
+
+        return SplitTarget(store, self.part_size, progress)
 
     def _archive(self, reference: ArchiveReference, progress: Progress) -> Store:
         path = Path(reference.path)
@@ -72,8 +77,8 @@ def parse(reference: Reference, *, readback: bool, split: str | None, only: Sequ
     is_file = isinstance(reference, ArchiveReference) and not reference.is_pipe
     if only and not (split and is_file):
         raise UsageError("--part chooses parts of an archive file", hint="Give --split, and a file to split into.")
-    if split and not is_file:
-        raise UsageError("--split needs an archive file", hint="Copy to oci-archive:FILE or FILE.tar.")
+    if split and not is_file and not isinstance(reference, RegistryReference):
+        raise UsageError("--split needs an archive file, or a registry", hint="Copy to oci-archive:FILE, FILE.tar or a registry.")
     if have and not isinstance(reference, ArchiveReference | LayoutReference):
         raise UsageError("--have leaves blobs out of an archive or a layout", hint="Copy to oci-archive:FILE, FILE.tar or oci:DIR.")
     return Target(reference, readback, part_size, frozenset(only), have)

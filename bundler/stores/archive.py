@@ -25,7 +25,7 @@ class ArchiveReader:
 
     rereadable = True
     parallel = 1
-    ordered = True
+    ordered = True  # the files of an archive stand one behind the other
 
     def __init__(self, where: str, find: Callable[[], Volumes], name: str = "", digest: Digest | None = None) -> None:
         self.where = where
