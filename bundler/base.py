@@ -72,7 +72,7 @@ def find(recorded: Base, engine: Engine, given: str | None) -> Image:
     if fitting := image_with(engine, recorded.diff_ids, recorded.platform, recorded.names):
         return fitting
     nearest = _nearest(recorded, engine)
-    hint = f"Bring {names} here first (docker load or docker pull), then apply again."
+    hint = f"Bring {names} here first (docker load or docker pull), then run the command again."
     if nearest:
         hint += f" The nearest image here is {nearest.names[0] if nearest.names else nearest.id}."
     raise BaseMismatchError(

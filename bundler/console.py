@@ -140,7 +140,7 @@ def error(failure: BundlerError) -> None:
         rows = [(item.what, item.recorded, item.found) for item in failure.mismatches]
         _ERR.print(_table(("what", "recorded", "found here"), rows))
     if isinstance(failure, ModelError):
-        for line in failure.log.splitlines():
+        for line in (failure.log or "").splitlines():
             _ERR.print(Text(f"  {safe(line)}", "dim"))
     if failure.hint:
         _ERR.print(Text(safe(failure.hint)))

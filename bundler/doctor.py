@@ -49,7 +49,7 @@ def examine(
     try:
         info = connect().info()
         findings.append(Finding("engine", True, f"{info.name} {info.version}, {info.image_store} image store"))
-        if Path(info.root).is_dir():
+        if info.root:
             findings.append(_space("engine's disk", Path(info.root)))
     except BundlerError as error:
         findings.append(_wrong("engine", error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bundler.errors import ModelError
+from bundler.errors import ModelError, UsageError
 from bundler.ports import Container
 
 PORT_LABEL = "t1.fps.model.migrator.port"
@@ -29,11 +29,23 @@ def find(container: Container, labels: Mapping[str, str], port: int | None) -> s
     )
 
 
+def check(given: str) -> str:
+    """A ``HOST:PORT`` that somebody wrote; raises `UsageError` for what is none."""
+    host, _, port = given.rpartition(":")
+    if not host or not _is_port(port):
+        raise UsageError(f"{given!r} is no endpoint", hint="Write HOST:PORT, such as 127.0.0.1:50051.")
+    return given
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65536
+
+
 def _labelled(labels: Mapping[str, str]) -> int | None:
     label = labels.get(PORT_LABEL)
     if label is None:
         return None
-    if not label.isascii() or not label.isdigit() or not 0 < int(label) < 65536:
+    if not _is_port(label):
         raise ModelError(f"the label {PORT_LABEL} is {label[:40]!r}, which is no port", hint=_HINT)
     return int(label)
 

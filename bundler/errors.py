@@ -42,10 +42,11 @@ class UsageError(BundlerError):
 
 
 class ModelError(BundlerError):
-    """The model cannot be reached, its call failed, or its state cannot be exported; ``log`` is what it wrote last."""
+    """The model cannot be reached, its call failed, or its state cannot be exported."""
 
     exit_code = 3
-    log = ""
+    log: str | None = None
+    """What its container wrote last; None where nobody has asked."""
 
 
 class EngineError(BundlerError):

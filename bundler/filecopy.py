@@ -17,7 +17,6 @@ from bundler.format.tar import Entry, Kind
 from bundler.mounts import hidden, on_tmpfs
 from bundler.ports import Container, Engine, Progress, Reader
 
-_MAX_LINKS = 40  # as Linux, path_resolution(7)
 _NOTES = "the notes of what was copied"
 
 
@@ -90,9 +89,8 @@ class Copier:
         if dest != "/":
             _refuse(dest, paths.fault(dest))
         stat = self._new_files.stat
-        target = self._follow(dest.rstrip("/")) if dest != "/" else "/"
-        info = stat(target) if target != "/" else None
-        if target == "/" or dest.endswith("/") or (info and info.is_directory):
+        target = self._follow(dest.rstrip("/"))
+        if target == "/" or dest.endswith("/") or ((info := stat(target)) and info.is_directory):
             target = paths.join(target, name)
         _refuse(dest, paths.fault(target) or _whiteout_fault(target))
         if on_tmpfs(self._new, target):
@@ -109,7 +107,7 @@ class Copier:
     def _follow(self, dest: str) -> str:
         """What a path leads to when it is a symlink itself, or lies behind some."""
         read_link = _link_reader(self._new_files)
-        for _ in range(_MAX_LINKS):
+        for _ in range(paths.MAX_LINKS):
             dest = paths.resolve(dest, read_link)
             link = read_link(dest) if dest != "/" else None
             if link is None:

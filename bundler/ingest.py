@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from bundler import base as bases
 from bundler import naming
+from bundler import push as pushing
 from bundler.apply import loaded
-from bundler.errors import BundlerError, EngineError, ModelError, UsageError
+from bundler.errors import BundlerError, ModelError, UsageError
 from bundler.filecopy import Copied, Copier
 from bundler.format import image
 from bundler.format.content import Digest
 from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Ancestor, now
+from bundler.format.reference import LocalReference
 from bundler.ports import Container, Engine, Image, Model, Progress, RunOptions, Spool, Store
 from bundler.transfer import Bundle
+
+Connect = Callable[[Container], AbstractContextManager[Model]]
+"""Gives the Migrator of a running container."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +47,45 @@ class IngestResult:
 
 
 @contextmanager
-def container(found: Container, engine: Engine, export: Callable[[], None]) -> Iterator[Old]:
-    """An old container, held still for the length of the block if it runs; ``export`` has it write its memory to disk first."""
+def container(found: Container, engine: Engine, connect: Connect | None, progress: Progress) -> Iterator[Old]:
+    """An old container, held still for the length of the block if it runs; with ``connect`` it writes its memory to disk first."""
     source = engine.image(found.image_id)
     old = Old(found, f"container {found.id}", source.labels, image.lineage(source.labels, source.diff_ids))
     if not found.running or found.paused:
         yield old
         return
-    export()
+    if connect:
+        _write_memory(found, engine, connect, progress)
     with engine.paused(found):
         yield old
 
 
+def _write_memory(old: Container, engine: Engine, connect: Connect, progress: Progress) -> None:
+    """Have a model write its memory to disk, by the only call that it knows for that: its Export."""
+    with ExitStack() as stack:
+        try:
+            model = stack.enter_context(connect(old))
+            model.connect()
+        except ModelError as error:
+            progress.warn(f"{old.name} does not answer as a Migrator, its files are taken as they are: {error.message}")
+            return
+        progress.stage(f"asking {old.name} to write its memory to disk")
+        with _last_words(old, engine, "With --no-export its files are taken as they are."):
+            model.export()
+
+
+def bundle(found: Bundle, store: Store, engine: Engine, spool: Spool, progress: Progress) -> AbstractContextManager[Old]:
+    """An old bundle, applied to its base in an image and a container that are gone after the block.
+
+    Raises `BaseMismatchError` at once when the base is not here.
+    """
+    base = bases.find(found.metadata.base, engine, None)
+    return _applied(found, store, base, engine, spool, progress)
+
+
 @contextmanager
-def bundle(found: Bundle, store: Store, engine: Engine, spool: Spool, progress: Progress) -> Iterator[Old]:
-    """An old bundle, applied to its base in an image and a container that are gone after the block."""
-    metadata = found.metadata
-    base = bases.find(metadata.base, engine, None)
-    line = (Ancestor(digest=found.digest, created=metadata.created), *metadata.lineage)
+def _applied(found: Bundle, store: Store, base: Image, engine: Engine, spool: Spool, progress: Progress) -> Iterator[Old]:
+    line = (Ancestor(digest=found.digest, created=found.metadata.created), *found.metadata.lineage)
     with loaded(found, store, base, engine, spool, progress) as applied, engine.created(applied) as created:
         yield Old(created, f"bundle {found.digest}", applied.labels, line)
 
@@ -78,7 +104,7 @@ def ingest(
     onto: Image,
     tag: str,
     engine: Engine,
-    connect: Callable[[Container], AbstractContextManager[Model]],
+    connect: Connect,
     options: RunOptions,
     progress: Progress,
     *,
@@ -90,7 +116,8 @@ def ingest(
     Raises `ModelError` when the model fails its Ingest; then nothing is left, or with ``keep`` the container.
     """
     with _without_volumes(onto, engine, progress) as clean, engine.running(clean, options, keep=keep) as new:
-        copied, taken = _served(old, new, engine, connect, progress, keep=keep)
+        with _last_words(new, engine, "" if keep else "With --keep its container is left for a look."):
+            copied, taken = _served(old, new, engine, connect, progress)
         progress.stage("committing the new model's container")
         with engine.committed(new) as committed:
             config = image.build_ingested(
@@ -101,38 +128,56 @@ def ingest(
     return IngestResult(tag, made.id, Digest.of(config), copied, previous)
 
 
-def _served(
-    old: AbstractContextManager[Old],
-    new: Container,
+def push(
+    made: IngestResult,
+    target: Store | LocalReference,
     engine: Engine,
-    connect: Callable[[Container], AbstractContextManager[Model]],
+    connect: Connect,
+    options: RunOptions,
+    spool: Spool,
     progress: Progress,
-    *,
-    keep: bool,
-) -> tuple[Sequence[Copied], Old]:
-    """Serve the new model's Ingest; what it said last is told when it fails."""
+) -> pushing.PushResult:
+    """Run the new image, and push what the model in it exports; the image stands, whatever becomes of that."""
     try:
-        with connect(new) as model:
-            progress.stage(f"waiting for the Migrator of {new.name}")
-            model.connect()
-            with old as taken:
-                copier = Copier(taken.container, new, engine, progress)
-                progress.stage("waiting for what the new model asks for")
-                model.ingest(copier.copy)
-            return copier.done, taken
+        with (
+            engine.running(engine.image(made.image_id), options, keep=False) as new,
+            _last_words(new, engine, ""),
+            connect(new) as model,
+        ):
+            return pushing.push(new, engine, model, spool, target, progress, pushing.Options())
     except BundlerError as error:
-        if isinstance(error, ModelError):
-            error.log = _last_words(new, engine)
-        if keep:
-            error.hint += f" The new container is kept: {new.name}"
+        error.message = f"{made.tag} is made, and can be run and pushed later; to push it now failed: {error.message}"
         raise
 
 
-def _last_words(new: Container, engine: Engine) -> str:
+def _served(
+    old: AbstractContextManager[Old], new: Container, engine: Engine, connect: Connect, progress: Progress
+) -> tuple[Sequence[Copied], Old]:
+    """Serve the new model's Ingest."""
+    with connect(new) as model:
+        progress.stage(f"waiting for the Migrator of {new.name}")
+        model.connect()
+        with old as taken:
+            copier = Copier(taken.container, new, engine, progress)
+            progress.stage("waiting for what the new model asks for")
+            model.ingest(copier.copy)
+        return copier.done, taken
+
+
+@contextmanager
+def _last_words(of: Container, engine: Engine, advice: str) -> Iterator[None]:
+    """Have a `ModelError` of the block say what the container wrote last, and whether it runs, unless it tells of another one."""
     try:
-        return engine.logs(new)
-    except EngineError:
-        return ""
+        yield
+    except ModelError as error:
+        if error.log is None:
+            error.log = ""
+            with suppress(BundlerError):
+                error.log = engine.logs(of)
+                if not engine.container(of.id).running:
+                    error.hint = f"{of.name} has ended by itself."
+            error.hint = f"{error.hint} {advice}".strip()
+        raise
 
 
 @contextmanager

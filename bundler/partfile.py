@@ -167,15 +167,15 @@ def is_part(path: Path) -> bool:
     return path.name.startswith((_PREFIX, _KEPT_PREFIX))
 
 
-def sweep(directory: Path) -> None:
+def sweep(directory: Path, kept_seconds: float = KEPT_SECONDS) -> None:
     """Remove what killed processes left half written.
 
-    What somebody is still writing stays, and for `KEPT_SECONDS` what the next attempt can go on with.
+    What somebody is still writing stays, and for ``kept_seconds`` what the next attempt can go on with.
     """
     for path in directory.glob(f"{_PREFIX}*"):
         _remove_unlocked(path, seconds=0)
     for path in directory.glob(f"{_KEPT_PREFIX}*"):
-        _remove_unlocked(path, seconds=KEPT_SECONDS)
+        _remove_unlocked(path, kept_seconds)
 
 
 def _remove_unlocked(path: Path, seconds: float) -> None:

@@ -25,6 +25,7 @@ class EngineInfo:
     version: str
     image_store: str
     root: str
+    """The directory of its data on this host; empty where it has none here."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,10 @@ class Engine(Protocol):
         ...
 
     def running(self, image: Image, options: RunOptions, *, keep: bool) -> AbstractContextManager[Container]:
-        """A new container of an image, running for the length of the block; ``keep`` leaves it there when the block fails."""
+        """A new container of an image, running for the length of the block.
+
+        With ``keep`` it stays there after a `ModelError`, whose hint then says so.
+        """
         ...
 
     def put(self, container: Container, archive: Iterator[bytes]) -> None:
@@ -298,6 +302,10 @@ class Store(Protocol):
 class Spool(Protocol):
     """The local store, where captured state is packed before it travels."""
 
+    def reserve(self, size: int) -> None:
+        """Raises `NoSpaceError` where so many more bytes cannot fit."""
+        ...
+
     def new_blob(self) -> Blob:
         """A blob that is not there before it is finished."""
         ...
@@ -311,11 +319,11 @@ class Spool(Protocol):
         ...
 
     def drop(self, blobs: Sequence[Descriptor]) -> None:
-        """Drop blobs that were made here, as far as no bundle here needs them."""
+        """Drop blobs that were made here, as far as no bundle here, and no other process, could need them."""
         ...
 
     def forget(self, reference: LocalReference) -> None:
-        """Drop a name, and the blobs that no other bundle here needs."""
+        """Drop a name, if it is there, and the blobs that no other bundle here, and no other process, could need."""
         ...
 
 

@@ -22,6 +22,9 @@ from bundler.ports import Container, Engine, Image, Model, Progress, Spool, Stor
 DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
 """Image label that holds the data-set UUID of an FPS ModelKey."""
 
+LEAST_SPACE = 64 << 20
+"""Bytes that must be free in the local store: how large a model's state is, nobody knows before it has been read."""
+
 
 @dataclass(frozen=True)
 class PushResult:
@@ -76,8 +79,10 @@ def push(
     """Capture a model's state into the local store and, where ``target`` is another one, carry it there.
 
     The model is paused only while its bytes leave the container. Raises `ModelError` when its state
-    cannot be exported; when the way to ``target`` fails, the capture stays in the local store.
+    cannot be exported, and `NoSpaceError` when it does not fit into the local store; when the way to
+    ``target`` fails, the capture stays there.
     """
+    spool.reserve(LEAST_SPACE)
     source = engine.image(container.image_id)
     clean = base.of_container(container, source, options.base, engine, progress)
     progress.stage("asking the model to export its state")
@@ -88,7 +93,8 @@ def push(
         captured = capture(
             container, exports, base_image, engine, reader, spool, progress, pause=options.pause, strict=options.strict
         )
-    with _dropped_on_failure(captured.descriptors, spool):
+    made = list(captured.descriptors)
+    with _dropped_on_failure(made, spool):
         captured = _with_known_blobs(captured, spool)
         metadata = _metadata(container, source, clean, captured, engine, options)
         present = _already_there(metadata, target, spool)
@@ -99,6 +105,7 @@ def push(
         if options.dry_run:
             planned = _plan(bundle, target, spool)
             return PushResult(bundle, _where(target), 0, captured.paused, False, forgotten, planned)
+        made += [bundle.manifest.config, bundle.manifest.descriptor]
         kept = target if isinstance(target, LocalReference) else _kept_name(container, source, bundle)
         local = spool.add(kept, bundle.manifest)
     if isinstance(target, LocalReference):
@@ -107,7 +114,7 @@ def push(
     try:
         result = transfer.copy(local, target, progress, bundle)
     except BundlerError as error:
-        error.hint = go_on
+        error.hint = f"{error.hint} {go_on}".strip()
         raise
     except KeyboardInterrupt:
         progress.warn(go_on)
@@ -245,11 +252,12 @@ def _model(container: Container, source: Image) -> meta.Model:
 def _describe_bundle(metadata: meta.Metadata, layers: Sequence[Descriptor], spool: Spool) -> transfer.Bundle:
     """Write the metadata beside the layers that were packed, and the manifest that holds all together."""
     data = metadata.to_bytes()
+    manifest = artifact.build(metadata, Descriptor.of(artifact.CONFIG, data), layers)
     blob = spool.new_blob()
     try:
         blob.write(data)
-        config = blob.finish(artifact.CONFIG)
+        blob.finish(artifact.CONFIG)
     except BaseException:
         blob.discard()
         raise
-    return transfer.Bundle(artifact.build(metadata, config, layers), metadata)
+    return transfer.Bundle(manifest, metadata)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from bundler import parallel, statefiles
+from bundler import parallel
 from bundler.errors import IntegrityError, StoreError
 from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
@@ -107,17 +107,17 @@ def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
 def at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
     """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
 
-    When the block fails, what was fetched stays there, and is not fetched again by the next run. Raises
-    `StoreError` when another process has fetched the same bundle and still needs it.
+    When the block fails, what was fetched stays there, and is not fetched again by the next run; what was there before stays, too.
     """
     if source.rereadable:
         yield source
         return
     fetched = LocalReference(image_name(bundle.metadata.model.title), digest=bundle.digest)
-    with statefiles.hold("bundle", bundle.digest.hex):
-        local = spool.open(fetched)
-        copy(source, local, progress, bundle)
-        yield local
+    local = spool.open(fetched)
+    was_here = str(fetched) in {named.name for named in local.names()}
+    copy(source, local, progress, bundle)
+    yield local
+    if not was_here:
         spool.forget(fetched)
 
 

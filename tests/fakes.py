@@ -136,6 +136,7 @@ class FakeEngine:
     files: Tree = field(default_factory=dict)
     new_files: Tree = field(default_factory=dict)
     loses: str = ""
+    new_ended: bool = False
     kept: list[Container] = field(default_factory=list)
     runs: list[Image] = field(default_factory=list)
     base_files: Tree = field(default_factory=dict)
@@ -146,15 +147,18 @@ class FakeEngine:
     pauses: int = 0
     reading: bool = False
     loads: list[NewImage] = field(default_factory=list)
+    image_store: str = "classic"
+    root: str = ""
 
     def info(self) -> EngineInfo:
-        return EngineInfo("Fake", "1", "classic", "/nowhere")
+        return EngineInfo("Fake", "1", self.image_store, self.root)
 
     def container(self, name: str) -> Container:
         self.refuse_while_read()
-        if name not in (self.one.name, self.one.id):
-            raise NotFoundError(f"there is no container {name!r}")
-        return self.one
+        for container in (self.one, replace(NEW, running=not self.new_ended)):
+            if name in (container.name, container.id):
+                return container
+        raise NotFoundError(f"there is no container {name!r}")
 
     @contextmanager
     def route(self, endpoint: str) -> Iterator[str]:
@@ -190,12 +194,13 @@ class FakeEngine:
     def running(self, image: Image, options: RunOptions, *, keep: bool) -> Iterator[Container]:
         del options
         self.runs.append(image)
-        done = False
         try:
             yield NEW
-            done = True
-        finally:
-            self.kept += [NEW] if keep and not done else []
+        except ModelError as error:
+            if keep:
+                self.kept.append(NEW)
+                error.hint += f" The new container is kept: {NEW.name}"
+            raise
 
     def put(self, container: Container, archive: Iterator[bytes]) -> None:
         assert container == NEW

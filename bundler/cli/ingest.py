@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,9 +14,8 @@ from bundler.cli import options, parts
 
 if TYPE_CHECKING:
     from bundler.console import Terminal
-    from bundler.ingest import IngestResult, Old
-    from bundler.models.grpc import GrpcModel
-    from bundler.ports import Container, Engine
+    from bundler.ingest import Connect, IngestResult, Old
+    from bundler.ports import Engine
     from bundler.push import PushResult
 
 
@@ -56,71 +57,66 @@ def ingest(
     A container of the new base is started, and its Migrator's Ingest asks for files of the old model, which is only
     read. When it is content, the container becomes the new image. Prints its configuration's digest and its ID.
     """
-    from bundler import console, naming, statefiles, transfer
+    from bundler import console, naming, statefiles
     from bundler import ingest as verb
-    from bundler import push as pushing
-    from bundler.format import reference
     from bundler.ports import RunOptions
     from bundler.stores.local import LocalSpool
 
-    target = parts.push_target(push) if push else None
+    terminal = console.Terminal(quiet=quiet)
+    link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
+    target = parts.open_target(parts.push_target(push), link) if push else None
     engine = parts.connect(host)
     new_base = engine.image(onto)
     verb.check_onto(new_base)
     name = naming.check(tag, engine, force=force)
     run = RunOptions(network=network, memory=memory, gpus=gpus, environment=tuple(env or ()))
+    asked = partial(parts.migrator, engine, endpoint=None, port=None, wait=wait, deadline=export_timeout)
+    ingesting = partial(parts.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=idle_timeout)
+    exporting = partial(parts.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=export_timeout)
 
-    def connect(new: Container, deadline: float) -> AbstractContextManager[GrpcModel]:
-        return parts.migrator(engine, new, new_base.labels, endpoint, port, wait=wait, deadline=deadline)
-
-    with console.Terminal(quiet=quiet) as terminal, statefiles.hold("image", name.replace("/", "_")), ExitStack() as opened:
-        link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
-        if _is_bundle(old):
-            store = opened.enter_context(parts.opened(reference.parse(old), link, parts_from))
-            source = verb.bundle(transfer.read_bundle(store), store, engine, LocalSpool(), terminal)
-        else:
-            source = _container(engine.container(old), engine, terminal, export=export, wait=wait, deadline=export_timeout)
-        result = verb.ingest(source, new_base, name, engine, lambda new: connect(new, idle_timeout), run, terminal, keep=keep)
-        pushed = None
+    with (
+        terminal,
+        statefiles.hold("image", name.replace("/", "_")),
+        _old(old, engine, asked if export else None, link, parts_from, terminal) as source,
+    ):
+        result = verb.ingest(source, new_base, name, engine, ingesting, run, terminal, keep=keep)
+    pushed = None
+    try:
         if target:
-            made = engine.image(result.image_id)
-            with engine.running(made, run, keep=False) as started, connect(started, export_timeout) as model:
-                to = target if isinstance(target, reference.LocalReference) else parts.open_store(target, link)
-                pushed = pushing.push(started, engine, model, LocalSpool(), to, terminal, pushing.Options())
-    _tell(result, pushed, terminal, json=json)
+            with terminal:
+                pushed = verb.push(result, target, engine, exporting, run, LocalSpool(), terminal)
+    finally:
+        _tell(result, pushed, terminal, json=json)  # the image stands, whatever became of the bundle
+
+
+@contextmanager
+def _old(
+    named: str,
+    engine: Engine,
+    connect: Connect | None,
+    link: parts.Link,
+    parts_from: Sequence[Path] | None,
+    terminal: Terminal,
+) -> Iterator[AbstractContextManager[Old]]:
+    """What files are taken from; a container of that is ours alone for the length of the block."""
+    from bundler import ingest as verb
+    from bundler import statefiles
+    from bundler.format import reference
+    from bundler.stores.local import LocalSpool
+    from bundler.transfer import read_bundle
+
+    if _is_bundle(named):
+        with parts.opened(reference.parse(named), link, parts_from) as store:
+            yield verb.bundle(read_bundle(store), store, engine, LocalSpool(), terminal)
+        return
+    found = engine.container(named)
+    with statefiles.hold("container", found.id):
+        yield verb.container(found, engine, connect, terminal)
 
 
 def _is_bundle(old: str) -> bool:
     """No container's name is a dash, or has a colon, a slash or an at sign; a file that ends in .tar is a bundle everywhere."""
     return any(mark in old for mark in ":/@") or old.endswith(".tar") or old == "-"
-
-
-@contextmanager
-def _container(
-    found: Container, engine: Engine, terminal: Terminal, *, export: bool, wait: float, deadline: float
-) -> Iterator[Old]:
-    """The old container, with what asks it for its memory; locked and held still while it is read."""
-    from bundler import ingest as verb
-    from bundler import statefiles
-    from bundler.errors import ModelError
-
-    with statefiles.hold("container", found.id), ExitStack() as stack:
-
-        def write_memory() -> None:
-            if not export:
-                return
-            try:
-                labels = engine.image(found.image_id).labels
-                model = stack.enter_context(parts.migrator(engine, found, labels, None, None, wait=wait, deadline=deadline))
-                model.connect()
-            except ModelError as error:
-                terminal.warn(f"{found.name} does not answer as a Migrator, its files are taken as they are: {error.message}")
-                return
-            terminal.stage(f"asking {found.name} to write its memory to disk")
-            model.export()
-
-        with verb.container(found, engine, write_memory) as old:
-            yield old
 
 
 def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *, json: bool) -> None:

@@ -22,6 +22,7 @@ from bundler.cli.list import list_bundles
 from bundler.cli.login import login
 from bundler.cli.logout import logout
 from bundler.cli.options import DEBUG
+from bundler.cli.prune import prune
 from bundler.cli.push import push
 from bundler.cli.split import split
 from bundler.cli.undo import undo
@@ -78,6 +79,7 @@ app.command()(history)
 app.command("list")(list_bundles)
 app.command()(login)
 app.command()(logout)
+app.command()(prune)
 app.command()(doctor)
 
 

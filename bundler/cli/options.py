@@ -16,6 +16,12 @@ def _set_debug(value: bool) -> bool:
     return value
 
 
+def _checked_endpoint(value: str | None) -> str | None:
+    from bundler import endpoint
+
+    return endpoint.check(value) if value is not None else None
+
+
 Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
@@ -46,7 +52,12 @@ Part = Annotated[
 Readback = Annotated[bool, typer.Option("--readback/--no-readback", help="Read back from the medium what was written to it.")]
 Endpoint = Annotated[
     str | None,
-    typer.Option("--endpoint", metavar="HOST:PORT", help="Where the model's Migrator listens, as seen from here."),
+    typer.Option(
+        "--endpoint",
+        metavar="HOST:PORT",
+        callback=_checked_endpoint,
+        help="Where the model's Migrator listens, as seen from here.",
+    ),
 ]
 Port = Annotated[
     int | None,

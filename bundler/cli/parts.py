@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,11 @@ def open_store(reference: Reference, link: Link) -> Store:
     return link.open(reference)
 
 
+def open_target(reference: Reference, link: Link) -> Store | LocalReference:
+    """Where a push goes; the local store stays a name, because there the state is packed anyway."""
+    return reference if isinstance(reference, LocalReference) else open_store(reference, link)
+
+
 @contextmanager
 def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None = None) -> Iterator[Store]:
     """The store of a bundle that is to be read, wherever it comes from."""
@@ -136,7 +141,6 @@ def connect(host: str | None) -> DockerEngine:
 def migrator(
     engine: Engine,
     container: Container,
-    labels: Mapping[str, str],
     endpoint: str | None,
     port: int | None,
     *,
@@ -147,7 +151,7 @@ def migrator(
     from bundler import endpoint as endpoints
     from bundler.models.grpc import GrpcModel
 
-    where = endpoint or endpoints.find(container, labels, port)
+    where = endpoint or endpoints.find(container, engine.image(container.image_id).labels, port)
     with (
         nullcontext(where) if endpoint else engine.route(where) as dial,
         closing(GrpcModel(where, wait=wait, deadline=deadline, dial=dial)) as model,

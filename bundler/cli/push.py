@@ -63,7 +63,7 @@ def push(
     from bundler import push as verb
     from bundler.cli import planned
     from bundler.errors import UsageError
-    from bundler.format import paths, reference
+    from bundler.format import paths
     from bundler.stores.local import LocalSpool
 
     if extended and reader is Reader.api:
@@ -84,12 +84,12 @@ def push(
     )
     terminal = console.Terminal(quiet=quiet)
     link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
-    store = target if isinstance(target, reference.LocalReference) else parts.open_store(target, link)
+    store = parts.open_target(target, link)
     with (
         terminal,
         statefiles.hold("container", found.id),
         verb.running(found, engine, start=start) as model,
-        parts.migrator(engine, model, source.labels, endpoint, port, wait=wait, deadline=export_timeout) as migrator,
+        parts.migrator(engine, model, endpoint, port, wait=wait, deadline=export_timeout) as migrator,
     ):
         result = verb.push(model, engine, migrator, LocalSpool(), store, terminal, chosen)
     bundle = result.bundle

@@ -11,7 +11,8 @@ import docker
 import requests
 import urllib3
 from docker import APIClient
-from docker.errors import APIError, DockerException, NotFound, TLSParameterError
+from docker.errors import APIError, DockerException, NotFound, NullResource, TLSParameterError
+from docker.utils import parse_bytes
 
 from bundler.engines.address import Address
 from bundler.errors import BundlerError, EngineError, NoSpaceError, UsageError
@@ -22,13 +23,16 @@ __all__ = [
     "TIMEOUT",
     "APIClient",
     "NotFound",
+    "NullResource",
     "connect",
     "errors",
     "failure",
     "gpus",
+    "memory",
     "message",
     "refused",
     "stream",
+    "url",
 ]
 
 TIMEOUT = 120
@@ -53,13 +57,17 @@ def _tls(address: Address) -> docker.tls.TLSConfig | None:
     return docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=address.verify)
 
 
+def url(api: APIClient, endpoint: str) -> str:
+    """Where an endpoint of the engine's API is."""
+    return f"{api.base_url}/v{api.api_version}{endpoint}"
+
+
 @contextmanager
 def stream(api: APIClient, doing: str, endpoint: str, **parameters: bytes) -> Iterator[Readable]:
     """The body of a GET, as it comes."""
-    url = f"{api.base_url}/v{api.api_version}{endpoint}"
     with (
         errors(doing),
-        api.get(url, params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response,
+        api.get(url(api, endpoint), params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response,
     ):
         response.raise_for_status()
         yield io.BufferedReader(_RawBody(response.raw), BLOCK)
@@ -117,6 +125,14 @@ def gpus(wanted: str) -> list[docker.types.DeviceRequest]:
     if wanted != "all" and not (wanted.isascii() and wanted.isdigit()):
         raise UsageError(f"{wanted!r} names no GPUs", hint="Write all, a number, or device=0,1.")
     return [docker.types.DeviceRequest(count=-1 if wanted == "all" else int(wanted), capabilities=[["gpu"]])]
+
+
+def memory(wanted: str) -> int:
+    """The bytes that ``docker run --memory`` asks for."""
+    try:
+        return int(parse_bytes(wanted))
+    except DockerException:
+        raise UsageError(f"{wanted!r} is no amount of memory", hint="Write a number of bytes, or one with k, m or g.") from None
 
 
 def _root(error: BaseException) -> str:

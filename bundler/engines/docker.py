@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,14 +15,26 @@ import platformdirs
 from bundler import statefiles
 from bundler.engines import loading, pause, temporary
 from bundler.engines.address import DEFAULT, Address, resolve
-from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, NotFound, connect, errors, failure, gpus, message, refused, stream
+from bundler.engines.connection import (
+    LONG_TIMEOUT,
+    TIMEOUT,
+    NotFound,
+    NullResource,
+    connect,
+    errors,
+    gpus,
+    memory,
+    refused,
+    url,
+)
+from bundler.engines.containerfiles import ContainerFiles
 from bundler.engines.direct import DirectReader, Process
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader, ExportReader
 from bundler.engines.ssh import Forward
 from bundler.errors import EngineError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import paths
-from bundler.format.content import Digest, Readable
+from bundler.format.content import Digest
 from bundler.format.image import chain_id as chain_id_of
 from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Platform
@@ -39,9 +49,7 @@ STOP_TIMEOUT = 10
 """Seconds that a container gets to end itself, if it does not say how many; without any Podman kills it at once."""
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
-_SYMLINK, _DIRECTORY = 1 << 27, 1 << 31  # ModeSymlink and ModeDir of Go's io/fs
 _LOOPBACK = "127.0.0.1"
-_NOWHERE = ("not a directory", "too many links", "too many levels of symbolic links", "file name too long")
 
 
 class DockerEngine:
@@ -69,17 +77,19 @@ class DockerEngine:
     def _info(self) -> EngineInfo:
         with errors("asking the engine what it is"):
             version, info = self._api.version(), self._api.info()
+        root = info.get("DockerRootDir", "")
+        here = root if self._is_local and Path(root).is_dir() else ""
         components = [component.get("Name", "") for component in version.get("Components") or []]
         if any("Podman" in name for name in components):
-            return EngineInfo("Podman", version["Version"], "podman", info.get("DockerRootDir", ""))
+            return EngineInfo("Podman", version["Version"], "podman", here)
         containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (info.get("DriverStatus") or [])
-        return EngineInfo("Docker", version["Version"], "containerd" if containerd else "classic", info.get("DockerRootDir", ""))
+        return EngineInfo("Docker", version["Version"], "containerd" if containerd else "classic", here)
 
     def container(self, name: str) -> Container:
         with errors(f"looking for the container {name!r}"):
             try:
                 found = self._api.inspect_container(name)
-            except NotFound:
+            except (NotFound, NullResource):
                 found = self._api.inspect_container(self._by_prefix(name))
         settings, state, config = found["NetworkSettings"], found["State"], found["Config"]
         networks = (settings.get("Networks") or {}).values()
@@ -165,9 +175,10 @@ class DockerEngine:
                 f"the files of {container.name} cannot be read directly",
                 hint="That takes root on the engine's own host, and a container that runs there without a user namespace.",
             )
+        files = self._files(container.id)
         if not self._archives_change_owners:
-            return ArchiveReader(partial(self._stat, container.id), partial(self._open_archive, container.id))
-        return ExportReader(partial(self._stat, container.id), partial(self._open_export, container.id), container.mounts)
+            return ArchiveReader(files.stat, files.archive)
+        return ExportReader(files.stat, files.export, container.mounts)
 
     @contextmanager
     def started(self, container: Container) -> Iterator[Container]:
@@ -186,8 +197,10 @@ class DockerEngine:
             return {change["Path"]: kinds[change["Kind"]] for change in self._api.diff(container.id) or ()}
 
     def size(self, container: Container, path: str) -> int:
-        found = self._look(container.id, path)
-        return int(found["size"]) if found else 0
+        return self._files(container.id).size(path)
+
+    def _files(self, container: str) -> ContainerFiles:
+        return ContainerFiles(self._api, container)
 
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         listings = Listings(platformdirs.user_cache_path("fps-bundle") / "listings")
@@ -197,12 +210,12 @@ class DockerEngine:
 
     def _look_through(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         with self._unstarted(base) as container:
-            stat = partial(self._stat, container)
+            files = self._files(container)
             if self._archives_change_owners:  # what is there is not asked for, as Podman takes a path for a glob pattern
-                reader: Reader = ExportReader(stat, partial(self._open_export, container), ())
+                reader: Reader = ExportReader(files.stat, files.export, ())
             else:
-                reader = ArchiveReader(stat, partial(self._open_archive, container))
-                exports = [export for export in exports if _stands_plainly(export, stat)]
+                reader = ArchiveReader(files.stat, files.archive)
+                exports = [export for export in exports if _stands_plainly(export, files.stat)]
             special: dict[str, Kind] = {}
             for entry, _ in reader.entries(exports):
                 if any(paths.is_within(entry.path, export) for export in exports):
@@ -220,7 +233,7 @@ class DockerEngine:
     def running(self, image: Image, options: RunOptions, *, keep: bool) -> Iterator[Container]:
         host_config = self._api.create_host_config(
             network_mode=options.network or None,
-            mem_limit=options.memory or None,
+            mem_limit=memory(options.memory) if options.memory else None,
             device_requests=gpus(options.gpus) if options.gpus else None,
         )
         with self._temporary(image, keep=keep, environment=list(options.environment), host_config=host_config) as name:
@@ -230,16 +243,20 @@ class DockerEngine:
 
     @contextmanager
     def _temporary(self, image: Image, *, keep: bool = False, **options: Any) -> Iterator[str]:
-        """The name of a container that is there for the length of the block; with ``keep`` also after one that failed."""
+        """The name of a container that is there for the length of the block; with ``keep`` longer when a model fails in it."""
         with temporary.noted(statefiles.directory(), self._address.url, "container") as (name, note):
-            done = False
+            kept = False
             try:
                 with errors(f"creating a container of {image.id}"):
                     self._api.create_container(image.id, name=name, **options)
                 yield name
-                done = True
+            except ModelError as error:
+                if keep:
+                    kept = True
+                    error.hint = f"{error.hint} The new container is kept: {name}".strip()
+                raise
             finally:
-                if done or not keep:
+                if not kept:
                     self._remove(name)
                 note.settle()
 
@@ -253,15 +270,7 @@ class DockerEngine:
         return True
 
     def put(self, container: Container, archive: Iterator[bytes]) -> None:
-        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{container.id}/archive"
-        with errors(f"writing into {container.name}"):
-            # At the root, because the engine looks for the targets of hard links from there.
-            response = self._api.put(
-                url, params={"path": "/", "noOverwriteDirNonDir": "true"}, data=archive, timeout=(TIMEOUT, LONG_TIMEOUT)
-            )
-        if not response.ok:
-            error = failure(f"writing into {container.name}", message(response))
-            raise error if isinstance(error, NoSpaceError) else ModelError(error.message)
+        self._files(container.id).put(archive, f"writing into {container.name}")
 
     def logs(self, container: Container) -> str:
         with errors(f"reading the log of {container.name}"):
@@ -273,8 +282,7 @@ class DockerEngine:
             repository, _, tag = name.partition(":")
             parameters = {"container": container.id, "repo": repository, "tag": tag, "pause": "true"}
             with errors(f"committing {container.name}"):
-                url = f"{self._api.base_url}/v{self._api.api_version}/commit"
-                response = self._api.post(url, params=parameters, json={}, timeout=(TIMEOUT, LONG_TIMEOUT))
+                response = self._api.post(url(self._api, "/commit"), params=parameters, json={}, timeout=(TIMEOUT, LONG_TIMEOUT))
                 response.raise_for_status()
             yield self.image(name)
 
@@ -283,47 +291,11 @@ class DockerEngine:
             state = self._api.inspect_container(container_id)["State"]
         return Process(int(state["Pid"]), state["StartedAt"]) if state.get("Running") else None
 
-    def _stat(self, container_id: str, path: str) -> PathInfo | None:
-        found = self._look(container_id, path)
-        if found is None:
-            return None
-        return PathInfo(found.get("linkTarget") if found["mode"] & _SYMLINK else None, bool(found["mode"] & _DIRECTORY))
-
-    def _look(self, container_id: str, path: str) -> dict[str, Any] | None:
-        """What the engine says of a path (Docker Engine API, ``X-Docker-Container-Path-Stat``), or None."""
-        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{container_id}/archive"
-        with errors(f"looking at {path}"):
-            response = self._api.head(url, params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
-            said = response.headers.get("X-Docker-Container-Path-Stat")
-            if said is None and response.status_code == 404:  # Podman says 404 of a link that leads nowhere, too
-                return None
-            if said is None and response.status_code == 500 and self._leads_nowhere(url, path):
-                return None
-            if said is None:
-                response.raise_for_status()
-            try:  # in the standard alphabet of RFC 4648, or in Podman's, the one for URLs
-                found: dict[str, Any] = json.loads(base64.b64decode((said or "").replace("-", "+").replace("_", "/")))
-            except (ValueError, binascii.Error) as error:
-                raise EngineError(f"the engine gave no readable answer about {path}") from error
-        return found
-
-    def _leads_nowhere(self, url: str, path: str) -> bool:
-        """Whether the engine fails because a file or a loop of links is on the way; it says why where an answer has a body."""
-        with self._api.get(url, params={"path": paths.to_bytes(path)}, stream=True, timeout=TIMEOUT) as response:
-            return response.status_code == 500 and any(reason in response.text for reason in _NOWHERE)
-
-    def _open_archive(self, container_id: str, path: str) -> AbstractContextManager[Readable]:
-        return stream(self._api, f"reading {path}", f"/containers/{container_id}/archive", path=paths.to_bytes(path))
-
-    def _open_export(self, container_id: str, path: str) -> AbstractContextManager[Readable]:
-        del path  # it is always all of the container
-        return stream(self._api, "reading the container", f"/containers/{container_id}/export")
-
     def image(self, name: str) -> Image:
         with errors(f"looking for the image {name!r}"):
             try:
                 found = self._api.inspect_image(name)  # type: ignore[no-untyped-call]
-            except NotFound:
+            except (NotFound, NullResource):
                 raise NotFoundError(
                     f"the engine has no image {name!r}", hint="`docker images` lists those it has; load or pull the one you need."
                 ) from None

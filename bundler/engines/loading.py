@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 
-from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, APIClient, errors, failure, stream
+from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, APIClient, errors, failure, stream, url
 from bundler.format import imagearchive
 from bundler.format.content import Readable
 from bundler.format.imagearchive import NewImage
@@ -29,10 +29,11 @@ def ways(api: APIClient, image_store: str, image: NewImage, base: Image, name: s
 
 def send(api: APIClient, way: Way, progress: Progress) -> None:
     """Load one archive into the engine."""
-    url = f"{api.base_url}/v{api.api_version}/images/load"
     with errors("loading the new image"):
         body = _counted(way(), progress)
-        with api.post(url, data=body, params={"quiet": 1}, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response:
+        with api.post(
+            url(api, "/images/load"), data=body, params={"quiet": 1}, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)
+        ) as response:
             response.raise_for_status()
             for line in response.iter_lines():
                 if error := json.loads(line or b"{}").get("error"):

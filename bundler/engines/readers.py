@@ -81,8 +81,9 @@ class ExportReader:
     def entries(self, exports: Sequence[str]) -> Generator[tuple[tar.Entry, Readable]]:
         if hidden := [mount for mount in self._mounts if any(paths.overlap(mount, export) for export in exports)]:
             raise ModelError(
-                f"this engine cannot give the mounts of its containers unchanged: {paths.encode(hidden[0])}",
-                hint="Run this as root on the engine's own host, without a user namespace; or keep state out of mounts.",
+                f"{paths.encode(hidden[0])} is a mount, which can be read unchanged on this engine only while the container runs, "
+                "by root on the engine's own host, without a user namespace",
+                hint="Start the container and run this as root on that host; or keep state out of mounts.",
             )
         above = {directory for export in exports for directory in paths.ancestors(export)}
         first_names: dict[tuple[str, str], str] = {}

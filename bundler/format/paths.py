@@ -18,7 +18,9 @@ FORBIDDEN = ("/proc", "/sys", "/dev")
 
 MAX_PATHS = 100_000
 MAX_LENGTH = 4096
-_MAX_LINKS = 40  # as Linux, path_resolution(7)
+MAX_LINKS = 40
+"""Symlinks on the way to one path, as in Linux (path_resolution(7))."""
+
 _HINT = "Correct the paths that the model's Export returns."
 
 
@@ -120,7 +122,7 @@ def resolve(path: str, read_link: Callable[[str], str | None]) -> str:
             done = f"{done}/{part}"
             continue
         links += 1
-        if links > _MAX_LINKS:
+        if links > MAX_LINKS:
             raise ModelError(f"{encode(path)!r} goes through a loop of symbolic links", hint=_HINT)
         todo = target.split("/") + todo
         done = "" if target.startswith("/") else done

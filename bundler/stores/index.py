@@ -35,6 +35,12 @@ def read(data: bytes, where: str) -> list[Named]:
     return [_named(item) for item in descriptors if item.media_type == MANIFEST]
 
 
+def foreign(data: bytes, where: str) -> list[str]:
+    """The digests of what other tools put into an index that is no manifest, so that `read` passes it over."""
+    descriptors = [Descriptor.from_json(entry) for entry in document.load(data, where)["manifests"]]
+    return [str(descriptor.digest) for descriptor in descriptors if descriptor.media_type != MANIFEST]
+
+
 def write(named: Iterable[Named]) -> bytes:
     """An index of bundles, which have names, and of what refers to them, which has none."""
     return _dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": [_entry(item) for item in named]})

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
-from bundler.format import artifact
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
@@ -26,6 +25,10 @@ class LayoutStore:
     rereadable = True
     parallel = 1
     ordered = False
+
+    file_mode = 0o644
+    own_files = frozenset({"blobs", index.INDEX_FILE, index.LAYOUT_FILE})
+    """What may lie in the directory before the layout has been made; another process may be making it just now."""
 
     def __init__(
         self, path: Path, name: str = "", digest: Digest | None = None, where: str = "", *, readback: bool = False
@@ -59,11 +62,15 @@ class LayoutStore:
         if not self._path.is_dir():
             raise NotFoundError(f"{self.where}: there is no directory {self._path}")
         try:
-            return index.read((self._path / index.INDEX_FILE).read_bytes(), self.where)
+            return index.read(self._read_index(), self.where)
         except FileNotFoundError:
             raise NotFoundError(f"{self.where}: {self._path} is no OCI layout, it has no index.json") from None
         except OSError as error:
             raise StoreError(f"{self.where}: index.json cannot be read: {error.strerror}") from error
+
+    def _read_index(self) -> bytes:
+        with open(self._path / index.INDEX_FILE, "rb", opener=_careful) as file:
+            return file.read()
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[LayoutUpload]:
@@ -87,7 +94,7 @@ class LayoutStore:
         """Take a finished and verified blob in."""
         if self._readback:
             part.read_back(digest)
-        part.publish(self._blob(digest))
+        part.publish(self._blob(digest), self.file_mode)
 
     def has(self, blob: Descriptor) -> bool:
         path = self._blob(blob.digest)
@@ -96,42 +103,29 @@ class LayoutStore:
     def set_name(self, name: str, manifest: Descriptor, referrers: Sequence[Descriptor]) -> None:
         """Let a name stand for a manifest whose blobs are all here, and know what refers to it."""
         come = {manifest.digest, *(referrer.digest for referrer in referrers)}
-        new = [Named(name, manifest), *(Named("", referrer) for referrer in referrers)]
         with self._locked():
-            self._edit(lambda item: item.name == name or (not item.name and item.manifest.digest in come), new)
+            former = [item.manifest for item in self.names() if item.name == name and item.manifest.digest != manifest.digest]
+            untagged = [Named(self._untagged(other), other) for other in former if self._untagged(other)]
+            taken = {name, self._untagged(manifest), *(item.name for item in untagged)} - {""}
+            self._edit(
+                lambda item: item.name in taken or (not item.name and item.manifest.digest in come),
+                [Named(name, manifest), *untagged, *(Named("", referrer) for referrer in referrers)],
+            )
 
-    def remove(self, manifest: Descriptor) -> None:
-        """Drop this name, and the blobs of its bundle that no other bundle here needs."""
-        with self._locked():
-            others = [item for item in self.names() if item.name != self._name]
-            alone = manifest.digest not in {item.manifest.digest for item in others}
-            going = [manifest, *(self.referrers(manifest) if alone else ())]
-            referrers = {item.digest for item in going[1:]}
-            self._edit(lambda item: item.name == self._name or item.manifest.digest in referrers)
-            self._drop_unneeded({digest for item in going for digest in self._digests(item)}, self.names())
-
-    def drop(self, blobs: Sequence[Descriptor]) -> None:
-        """Drop blobs that no bundle here needs."""
-        with self._locked():
-            self._drop_unneeded({blob.digest for blob in blobs}, self.names())
+    def _untagged(self, manifest: Descriptor) -> str:
+        """How a bundle is called from when it loses its tag until it gets one again; empty where it does not stay."""
+        del manifest
+        return ""
 
     def _edit(self, remove: Callable[[Named], bool], add: Sequence[Named] = ()) -> None:
         path = self._path / index.INDEX_FILE
         with disk_errors(path):
-            data = path.read_bytes()
-        write_file(path, index.edit(data, remove, add, self.where))
-
-    def _drop_unneeded(self, digests: set[Digest], kept: Sequence[Named]) -> None:
-        needed = {digest for item in kept for digest in self._digests(item.manifest)}
-        for digest in digests - needed:
-            self._blob(digest).unlink(missing_ok=True)
+            data = self._read_index()
+        write_file(path, index.edit(data, remove, add, self.where), self.file_mode)
 
     @property
     def blobs(self) -> Path:
         return self._path / "blobs" / "sha256"
-
-    def _digests(self, descriptor: Descriptor) -> set[Digest]:
-        return {descriptor.digest, *(blob.digest for blob in artifact.blobs(self.manifest(descriptor), self.where))}
 
     def _blob(self, digest: Digest) -> Path:
         return self._path / index.blob_path(digest)
@@ -148,13 +142,12 @@ class LayoutStore:
         sweep(self.blobs)
         with self._locked():
             if not (self._path / index.INDEX_FILE).exists():
-                write_file(self._path / index.INDEX_FILE, index.write([]))
+                write_file(self._path / index.INDEX_FILE, index.write([]), self.file_mode)
 
     def _strangers(self) -> list[str]:
         if not self._path.is_dir() or (self._path / index.LAYOUT_FILE).exists():
             return []
-        ours = {"blobs", index.INDEX_FILE, index.LAYOUT_FILE}  # another process may be making them just now
-        return sorted(path.name for path in self._path.iterdir() if path.name not in ours and not is_part(path))
+        return sorted(path.name for path in self._path.iterdir() if path.name not in self.own_files and not is_part(path))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -163,7 +156,8 @@ class LayoutStore:
         The lock is on ``oci-layout``, which is therefore written in place, by whoever comes first.
         """
         with disk_errors(self._path):
-            descriptor = os.open(self._path / index.LAYOUT_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self._path / index.LAYOUT_FILE, flags, self.file_mode)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             with disk_errors(self._path):

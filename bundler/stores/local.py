@@ -1,18 +1,29 @@
-"""The local store: an OCI layout below the user's data directory; nothing to set up."""
+"""The local store: an OCI layout below the user's data directory; nothing to set up.
+
+It is the only store that blobs are deleted from, and does so only while no other process uses it (`inuse`).
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
 
-from bundler.errors import disk_errors
+from bundler.errors import IntegrityError, StoreError, disk_errors
+from bundler.format import artifact
 from bundler.format.artifact import Manifest
-from bundler.format.content import Descriptor
+from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
+from bundler.ports import Named
+from bundler.stores import index, inuse
 from bundler.stores.layout import LayoutBlob, LayoutStore
+
+UPLOADS = "uploads"
+"""Directory of the local store with the records of uploads that broke off; each is a plain file."""
 
 
 def directory() -> Path:
@@ -22,18 +33,102 @@ def directory() -> Path:
 
 
 class LocalStore(LayoutStore):
-    """The local store, opened for one bundle; the layout is made on first use."""
+    """The local store, opened for one bundle; the layout is made on first use.
+
+    A bundle that loses its tag to another one stays here, as ``NAME@sha256:…``.
+    """
+
+    file_mode = 0o600
+    own_files = LayoutStore.own_files | {inuse.FILE, UPLOADS}
 
     def __init__(self, reference: LocalReference) -> None:
-        super().__init__(_directory(), str(reference), reference.digest, str(reference))
+        super().__init__(use(), str(reference), reference.digest, str(reference))
+        self._reference = reference
         self.prepare()
+
+    def _untagged(self, manifest: Descriptor) -> str:
+        return str(replace(self._reference, digest=manifest.digest))
+
+    def forget(self) -> None:
+        """Drop this name, and the blobs of its bundle that no other bundle here needs."""
+        with self._locked():
+            before = self.names()
+            stays = self.staying([item for item in before if item.name == self._name])
+            blobs = self.known_digests(item for item in before if item not in stays)
+            self.keep(stays)
+            self._delete(blobs)
+
+    def drop(self, blobs: Sequence[Descriptor]) -> None:
+        """Drop blobs that no bundle here needs."""
+        with self._locked():
+            self._delete({blob.digest for blob in blobs})
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether no other process uses the store, which then stays so for the length of the block, as the index does."""
+        with self._locked(), inuse.alone(self._path) as alone:
+            yield alone
+
+    def staying(self, going: Collection[Named]) -> list[Named]:
+        """What the index has without these and without what refers to nothing that is left."""
+        others = [item for item in self.names() if item not in going]
+        here = {None, *(item.manifest.digest for item in others)}
+        return [item for item in others if item.name or self._subject(item.manifest) in here]
+
+    def keep(self, stays: Collection[Named]) -> None:
+        """Take everything else out of the index; only for who holds its lock."""
+        self._edit(lambda item: item not in stays)
+
+    def needed(self, named: Iterable[Named]) -> set[Digest]:
+        """All that these manifests need, themselves included; raises `IntegrityError` naming those of which that cannot be told."""
+        found, unclear = set(), index.foreign(self._read_index(), self.where)
+        for item in named:
+            try:
+                found |= self._digests(item.manifest)
+            except IntegrityError:
+                unclear.append(item.name or str(item.manifest.digest))
+        if unclear:
+            raise IntegrityError(
+                f"in the local store nobody can tell which blobs are needed by {', '.join(unclear)}",
+                hint="Copy these here again, or give their tags to other bundles and run: fps-bundle prune --keep 0",
+            )
+        return found
+
+    def known_digests(self, named: Iterable[Named]) -> set[Digest]:
+        """What these manifests need, as far as they can be read."""
+        found = set()
+        for item in named:
+            found.add(item.manifest.digest)
+            with suppress(IntegrityError):
+                found |= self._digests(item.manifest)
+        return found
+
+    def _digests(self, manifest: Descriptor) -> set[Digest]:
+        return {manifest.digest, *(blob.digest for blob in artifact.blobs(self.manifest(manifest), self.where))}
+
+    def _subject(self, manifest: Descriptor) -> Digest | None:
+        with suppress(IntegrityError):
+            return artifact.subject(self.manifest(manifest), self.where)
+        return None
+
+    def _delete(self, blobs: Collection[Digest]) -> None:
+        """Delete blobs that nothing here needs; those that another process could be counting on are left to a later prune."""
+        with inuse.alone(self._path) as alone, suppress(IntegrityError), disk_errors(self._path):
+            if alone:
+                needed = self.needed(self.names())
+                for digest in blobs:
+                    if digest not in needed:
+                        self._blob(digest).unlink(missing_ok=True)
 
 
 class LocalSpool:
     """The local store as the place where new bundles are made."""
 
+    def reserve(self, size: int) -> None:
+        self._any().check_space(size)
+
     def new_blob(self) -> LayoutBlob:
-        return LayoutStore(_directory()).new_blob()
+        return self._any().new_blob()
 
     def open(self, reference: LocalReference) -> LocalStore:
         return LocalStore(reference)
@@ -46,15 +141,28 @@ class LocalSpool:
         return store
 
     def drop(self, blobs: Sequence[Descriptor]) -> None:
-        LayoutStore(_directory()).drop(blobs)
+        self._any().drop(blobs)
 
     def forget(self, reference: LocalReference) -> None:
-        store = LocalStore(reference)
-        store.remove(store.resolve())
+        LocalStore(reference).forget()
+
+    def _any(self) -> LocalStore:
+        return LocalStore(LocalReference(""))
 
 
-def _directory() -> Path:
+def use() -> Path:
+    """The local store's directory, which this process uses from now on."""
     path = directory()
     with disk_errors(path):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)  # state is nobody else's business
+        _check_is_ours(path)
+    inuse.join(path)
     return path
+
+
+def _check_is_ours(path: Path) -> None:
+    """Raises `StoreError` for a directory, or a link to one, that somebody else could change under our hands."""
+    if any(found.st_uid not in (os.geteuid(), 0) for found in (path.lstat(), path.stat())):
+        raise StoreError(f"the local store {path} belongs to somebody else", hint="Set FPS_BUNDLE_STORE to a directory of yours.")
+    if path.stat().st_mode & 0o022:
+        raise StoreError(f"others may write into the local store {path}", hint=f"Run: chmod go-w {path}")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import requests
 import urllib3
 
-from bundler.errors import IntegrityError, NotFoundError, StoreError
+from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.reference import RegistryReference
@@ -46,23 +46,26 @@ class RegistryStore:
         limits = limits or Limits()
         self.parallel = limits.parallel
         self._verify_remote = verify_remote
+        self._tell = tell or (lambda _: None)
         self._client = RegistryClient(reference.registry, plain_http=plain_http, limits=limits, tell=tell)
 
     def resolve(self) -> Descriptor:
-        wanted = self.reference.digest or self.reference.tag
-        response, data = self._document(f"manifests/{wanted}", {"Accept": artifact.MANIFEST})
-        document.check_size(len(data), f"{self.where}: the manifest")
-        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        descriptor = Descriptor.of(media_type, data)
-        if self.reference.digest and descriptor.digest != self.reference.digest:
-            raise IntegrityError(f"{self.where}: the registry sent another manifest, {descriptor.digest}")
-        return descriptor
+        wanted = self.reference.digest
+        response, data = self._manifest(str(wanted or self.reference.tag), artifact.MANIFEST, wanted)
+        return Descriptor.of(response.headers.get("Content-Type", "").partition(";")[0].strip(), data)
 
     def manifest(self, descriptor: Descriptor) -> bytes:
-        _, data = self._document(f"manifests/{descriptor.digest}", {"Accept": descriptor.media_type})
-        if Digest.of(data) != descriptor.digest:
-            raise IntegrityError(f"{self.where}: the registry sent another manifest than {descriptor.digest}")
-        return data
+        return self._manifest(str(descriptor.digest), descriptor.media_type, descriptor.digest)[1]
+
+    def _manifest(self, name: str, media_type: str, wanted: Digest | None) -> tuple[requests.Response, bytes]:
+        """A manifest, which is as it was asked for, or for a tag as the registry says; fetched once more when it is not."""
+        for _ in range(2):
+            response, data = self._document(f"manifests/{name}", {"Accept": media_type})
+            document.check_size(len(data), f"{self.where}: the manifest")
+            said = response.headers.get("Docker-Content-Digest") or str(wanted or Digest.of(data))
+            if str(Digest.of(data)) == said and wanted in (None, Digest.of(data)):
+                return response, data
+        raise IntegrityError(f"{self.where}: the registry sent another manifest than {wanted or said}", hint=_AGAIN)
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         start = begun.size if begun else 0
@@ -159,9 +162,20 @@ class RegistryStore:
         check_digest(manifest, self.reference.digest, self.where)
         if self.reference.digest:
             return
-        self._put(self.reference.tag, manifest.media_type, data)
-        if (found := self.resolve()).digest != manifest.digest:
-            raise StoreError(
+        failure: BundlerError | None = None
+        try:
+            self._put(self.reference.tag, manifest.media_type, data)
+        except StoreError as error:  # it may have been done all the same
+            failure = error
+        try:
+            found = self.resolve()
+        except BundlerError as error:
+            if failure:
+                raise failure from error
+            self._tell(f"the tag cannot be looked at again: {error.message}")
+            return
+        if found.digest != manifest.digest:
+            raise failure or StoreError(
                 f"{self.where}: the tag names {found.digest} just after it was pushed",
                 hint="Somebody else pushed to this tag at the same time; push again if yours shall stand.",
             )

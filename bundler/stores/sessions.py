@@ -82,12 +82,12 @@ class Memory:
 
     def _write(self, content: dict[str, Any]) -> None:
         if self._path and self._is_ours:
-            write_file(self._path, json.dumps(content, sort_keys=True).encode())
+            write_file(self._path, json.dumps(content, sort_keys=True).encode(), 0o600)
 
 
 def directory() -> Path:
     """Where the records lie: in the local store."""
-    return local.directory() / "uploads"
+    return local.use() / local.UPLOADS
 
 
 def _table(content: dict[str, Any]) -> dict[str, Any]:

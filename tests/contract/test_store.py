@@ -27,8 +27,9 @@ def copy(source: MemoryStore, place: Place, name: str = "1") -> transfer.CopyRes
 
 
 def names(place: Place) -> set[str]:
+    """The tags in a place; the local store also has names of bundles that lost theirs."""
     try:
-        return {named.name.rpartition(":")[2] for named in place.open().names()}
+        return {named.name.rpartition(":")[2] for named in place.open().names() if "@" not in named.name}
     except NotFoundError:
         return set()
 

@@ -220,6 +220,23 @@ def test_mounts_of_the_old_container(here: Host) -> None:
     here.api.remove_volume("ingested-volume")
 
 
+def test_mounts_on_podman_are_read_of_a_container_that_runs(podman: Host) -> None:
+    setup = "import time; open('/srv/volume/file', 'w').write('x'); open('/srv/plain', 'w').write('y')"
+    mounted = {"host_config": {"Binds": ["ingested-volume:/srv/volume"]}}
+    old = podman.run_python("first", f"{setup}\ntime.sleep(600)", {}, MODEL, **mounted)
+    podman.script_image(SCRIPTED, [("/srv/volume/file", "/volume"), ("/srv/plain", "/plain")])
+    ingest = ("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
+    podman.must(*ingest, "--no-export")
+    assert podman.output("copied:1", "print(open('/volume').read(), open('/plain').read())") == "x y\n"
+    podman.api.stop(old)
+    podman.must(*ingest)
+    found = results(podman, "copied:1")
+    assert "can be read unchanged on this engine only while the container runs" in found["/srv/volume/file", "/volume"]
+    assert found["/srv/plain", "/plain"] == ""
+    podman.api.remove_container(old, force=True)
+    podman.api.remove_volume("ingested-volume")
+
+
 @pytest.mark.timeout(300 + REQUESTS)
 def test_many_requests_in_flight_are_answered_in_order(here: Host) -> None:
     here.run_script("first", [], "import os; os.mkdir('/srv'); [open(f'/srv/{n}', 'w').write(str(n)) for n in range(10)]")
@@ -277,10 +294,62 @@ def test_a_model_that_fails_its_ingest_leaves_nothing(
 def test_keep_leaves_the_container_of_a_model_that_failed(here: Host) -> None:
     here.run_script("first", [], "import os; os.mkdir('/srv')")
     here.script_image(SCRIPTED, [("/srv/nothing", "/x")], mood="strict")
-    outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--keep")
+    options = ["--network", "bridge", "--memory", "256m", "--env", "SITE=7", "--env", "MODE=new"]
+    outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--keep", *options)
     assert outcome.code == 3
-    kept = outcome.err.rpartition("is kept: ")[2].split()[0]
-    assert here.api.inspect_container(kept)["State"]["Running"]
+    kept = here.api.inspect_container(outcome.err.rpartition("is kept: ")[2].split()[0])
+    assert kept["State"]["Running"]
+    assert (kept["HostConfig"]["NetworkMode"], kept["HostConfig"]["Memory"]) == ("bridge", 256 << 20)
+    assert {"SITE=7", "MODE=new"} < set(kept["Config"]["Env"])
+
+
+WRONG = {
+    ("--memory", "lots"): (2, "is no amount of memory"),
+    ("--gpus", "some"): (2, "names no GPUs"),
+    ("--endpoint", "nonsense"): (2, "is no endpoint"),
+    ("--tag", "oci:x"): (2, "is no name for an image"),
+    ("--push", "A bundle"): (2, "is no repository name"),
+    ("--push", "127.0.0.1:1/team/x:1"): (5, "127.0.0.1:1"),
+    ("--onto", "unstartable:1", "--keep"): (4, "/nowhere"),
+    ("--network", "nowhere"): (4, "network nowhere not found"),
+    ("--network", "none"): (3, "the container has no address"),
+    ("--endpoint", "127.0.0.1:1", "--wait", "0.5"): (3, "no Migrator answered at 127.0.0.1:1 within 0.5 s"),
+    ("--onto", "ending:1", "--wait", "1"): (3, "has ended by itself"),
+}
+
+
+def test_what_is_wrong_is_told_and_leaves_nothing(here: Host) -> None:
+    old = here.run_script("first", [], "import os; os.mkdir('/srv')")
+    here.script_image(SCRIPTED, [])
+    python = here.api.inspect_image(MODEL)["Config"]["Cmd"][0]
+    for name, command in (("unstartable", ["/nowhere"]), ("ending", [python, "-c", "raise SystemExit('no weights')"])):
+        here.api.commit(here.api.create_container(MODEL)["Id"], name, "1", changes=[f"CMD {json.dumps(command)}"])
+    before = everything(here)
+    for options, (code, saying) in WRONG.items():
+        outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", *options)
+        assert outcome.code == code, (options, outcome.err)
+        assert saying in outcome.err, options
+        assert outcome.out == ""
+        assert everything(here) == before, options
+        assert not here.paused(old)
+    assert "no weights" in outcome.err
+    assert not list((here.home / "state").rglob("temporary/*"))
+
+
+def test_a_place_that_goes_away_costs_the_bundle_alone(here: Host, tmp_path: Path) -> None:
+    here.run_script("first", [], "import os; os.mkdir('/srv'); open('/srv/file', 'w').write('x')")
+    here.script_image(SCRIPTED, [("/srv/file", "/script/file")])
+    (tmp_path / "file").touch()
+    to = f"oci:{tmp_path}/file/x:1"  # found to be no good only when it is written to
+    outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--push", to, "--json", "--quiet")
+    assert outcome.code == 5, outcome.err
+    assert outcome.json["bundle"] is None
+    assert here.api.inspect_image("copied:1")["Id"] == outcome.json["imageID"]
+    assert "copied:1 is made, and can be run and pushed later" in outcome.err
+    kept = outcome.err.rpartition("fps-bundle copy ")[2].split()[0]
+    here.must("copy", kept, str(tmp_path / "x.tar"))
+    here.must("apply", str(tmp_path / "x.tar"), "--tag", "applied:1")
+    assert here.output("applied:1", "print(open('/script/file').read())") == "x\n"
 
 
 def test_what_is_not_there_is_told_before_anything_is_done(here: Host) -> None:
@@ -310,7 +379,7 @@ def test_an_ingest_that_is_ended_in_the_middle(here: Host, sign: signal.Signals)
     old = here.run_script("first", [], BIG)
     here.script_image(SCRIPTED, [("/srv/big", "/big")])
     before = everything(here)
-    process = here.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
+    process = here.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--keep")
     wait_until(lambda: here.paused(old))
     process.send_signal(sign)
     process.communicate(timeout=60)

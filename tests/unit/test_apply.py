@@ -15,11 +15,12 @@ from fakes import FakeEngine, MemoryStore, RecordingProgress, Tree, directory, f
 from bundler import apply as applying
 from bundler import base as bases
 from bundler import naming, transfer
-from bundler.errors import BaseMismatchError, EngineError, IntegrityError, NotFoundError, StoreError, UsageError
+from bundler.errors import BaseMismatchError, EngineError, IntegrityError, NotFoundError, UsageError
 from bundler.format import metadata as meta
 from bundler.format.content import Digest
 from bundler.format.image import LABEL_DIGEST
 from bundler.format.imagearchive import NewImage
+from bundler.format.reference import LocalReference, parse
 from bundler.format.tar import Kind
 from bundler.ports import Image, Progress
 from bundler.stores.local import LocalSpool
@@ -215,33 +216,33 @@ def test_a_given_base_that_is_not_there_is_not_found() -> None:
         bases.find(BASE, FakeEngine(), "missing:1")
 
 
-class _SlowEngine(FakeEngine):
-    """An engine that does something else while it is asked for the new image."""
-
-    def __init__(self, meanwhile: Callable[[], object]) -> None:
-        super().__init__()
-        self._meanwhile = meanwhile
-
-    @contextmanager
-    def loaded(self, image: NewImage, base: Image, progress: Progress) -> Iterator[Image]:
-        self._meanwhile()
-        with super().loaded(image, base, progress) as made:
-            yield made
+def local_names() -> set[str]:
+    return {named.name for named in LocalSpool().open(LocalReference("")).names()}
 
 
-def test_a_bundle_that_another_apply_has_fetched_is_not_taken_from_under_it() -> None:
-    source, other = of(), FakeEngine()
+@pytest.mark.parametrize("before", [None, "model@{}", "model:1", "other@{}"])
+def test_what_was_in_the_local_store_before_a_bundle_was_fetched_stays_as_it_was(before: str | None) -> None:
+    source = of()
+    digest = transfer.read_bundle(source).digest
+    names = {before.format(digest)} if before else set[str]()
+    for name in names:
+        reference = parse(name)
+        assert isinstance(reference, LocalReference)
+        transfer.copy(source, LocalSpool().open(reference), RecordingProgress())
     source.rereadable = False
-    told = []
+    apply(source, FakeEngine())
+    assert local_names() == names
 
-    def apply_too() -> None:
-        with pytest.raises(StoreError, match="another fps-bundle is at work on the bundle") as caught:
-            apply(source, other, "other:1")
-        told.append(caught.value.exit_code)
 
-    engine = _SlowEngine(apply_too)
-    apply(source, engine)
-    assert told == [5]
-    assert (len(engine.loads), other.loads) == (1, [])
-    apply(source, other, "other:1")
-    assert len(other.loads) == 1
+def test_two_applies_of_one_bundle_may_fetch_it_at_once() -> None:
+    source = of()
+    source.rereadable = False
+
+    class Busy(FakeEngine):
+        def tag(self, image: Image, name: str) -> None:
+            super().tag(image, name)
+            if name == "copy:1":
+                apply(source, FakeEngine(), "copy:2")
+
+    apply(source, Busy())
+    assert local_names() == set()

@@ -4,7 +4,7 @@ import pytest
 from fakes import container
 
 from bundler import endpoint
-from bundler.errors import ModelError
+from bundler.errors import ModelError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,14 @@ def test_a_container_without_a_network_says_how_to_publish() -> None:
     with pytest.raises(ModelError, match="cannot be reached") as caught:
         endpoint.find(container(addresses=()), {}, None)
     assert "127.0.0.1::50051" in caught.value.hint
+
+
+@pytest.mark.parametrize("given", ["127.0.0.1:50051", "detector.local:1", "[::1]:65535"])
+def test_an_endpoint_is_a_host_and_a_port(given: str) -> None:
+    assert endpoint.check(given) == given
+
+
+@pytest.mark.parametrize("given", ["", "nonsense", ":50051", "host:", "host:port", "host:0", "host:65536", "http://host"])
+def test_what_is_no_endpoint_is_refused(given: str) -> None:
+    with pytest.raises(UsageError, match="is no endpoint"):
+        endpoint.check(given)

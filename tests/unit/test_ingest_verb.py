@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeEngine, RecordingProgress, ScriptedModel, container, directory, file, image, link, special, tree
+from fakes import (
+    FakeEngine,
+    MemoryStore,
+    RecordingProgress,
+    ScriptedModel,
+    container,
+    directory,
+    file,
+    image,
+    link,
+    special,
+    tree,
+)
 
 from bundler import ingest as verb
-from bundler.errors import EngineError, ModelError, UsageError
+from bundler import push as pushing
+from bundler import transfer
+from bundler.errors import BaseMismatchError, EngineError, ModelError, StoreError, UsageError
 from bundler.format.image import LABEL_DIGEST
 from bundler.format.tar import Kind
 from bundler.ports import Image, RunOptions
+from bundler.stores.local import LocalSpool
 
 NEWER = image("model:2.0", 3, config={"Cmd": ["newer"], "Labels": {"version": "2"}})
 
@@ -22,7 +38,7 @@ def engine_with(*old: Any, new: Any = (), **changes: Any) -> FakeEngine:
 
 
 def ingest(engine: FakeEngine, model: ScriptedModel, *, keep: bool = False, onto: Image = NEWER) -> verb.IngestResult:
-    old = verb.container(engine.one, engine, lambda: None)
+    old = verb.container(engine.one, engine, None, RecordingProgress())
     connect = lambda _: nullcontext(model)  # noqa: E731
     return verb.ingest(old, onto, "new:1", engine, connect, RunOptions(), RecordingProgress(), keep=keep)
 
@@ -134,6 +150,16 @@ def test_the_new_image_is_the_new_base_with_the_committed_layers() -> None:
     assert engine.pauses == 1
 
 
+def test_labels_of_the_old_image_come_along_unless_the_new_base_has_them_or_they_are_ours() -> None:
+    engine = engine_with(*STATE)
+    old = image(config={"Labels": {"version": "1", "site": "7", LABEL_DIGEST: "sha256:" + "0" * 64}})
+    engine.held = [old, NEWER]
+    ingest(engine, ScriptedModel())
+    labels = engine.image("new:1").labels
+    assert (labels["version"], labels["site"]) == ("2", "7")
+    assert LABEL_DIGEST not in labels
+
+
 def test_declared_volumes_are_kept_out_of_the_container_and_come_back() -> None:
     newer = image("model:2.0", 3, config={"Volumes": {"/new": {}}})
     engine = engine_with(*STATE)
@@ -156,21 +182,110 @@ def test_a_model_that_fails_leaves_nothing_but_what_is_to_be_kept(keep: bool) ->
     assert not engine.is_paused
 
 
-def test_an_engine_that_fails_is_no_answer_for_the_model() -> None:
+def test_a_model_that_has_ended_is_said_to_have() -> None:
+    engine = engine_with(*STATE)
+    engine.new_ended = True
+    with pytest.raises(ModelError) as raised:
+        ingest(engine, ScriptedModel(requests=[("/nothing", "/x")], strict=True))
+    assert "fps-bundle-new has ended by itself" in raised.value.hint
+
+
+def test_an_engine_that_fails_is_no_answer_for_the_model_and_keeps_nothing() -> None:
     engine = engine_with(*STATE)
     engine.fails_at = "/s/b"
     model = ScriptedModel(requests=[("/s", "/new")])
     with pytest.raises(EngineError):
-        ingest(engine, model)
+        ingest(engine, model, keep=True)
     assert model.answers == []
+    assert engine.kept == []
     assert engine.held == [image(), NEWER]
 
 
-def test_a_stopped_container_is_neither_asked_nor_paused() -> None:
-    engine = engine_with(*STATE, running=False)
-    with verb.container(engine.one, engine, lambda: pytest.fail("asked")) as old:
+@pytest.mark.parametrize("state", [{"running": False}, {"paused": True}])
+def test_a_container_that_stands_still_is_neither_asked_nor_paused(state: dict[str, bool]) -> None:
+    engine = engine_with(*STATE, **state)
+    with verb.container(engine.one, engine, lambda _: pytest.fail("asked"), RecordingProgress()) as old:
         assert list(old.lineage) == []
     assert engine.pauses == 0
+
+
+class OldModel(ScriptedModel):
+    """A model of which ``fails`` does: ``connect`` or ``export``."""
+
+    def __init__(self, engine: FakeEngine, fails: str = "") -> None:
+        super().__init__("/s")
+        self._engine = engine
+        self._fails = fails
+        self.exported = False
+
+    def connect(self) -> None:
+        if self._fails == "connect":
+            raise ModelError("nobody answers")
+
+    def export(self) -> Any:
+        assert not self._engine.is_paused
+        self.exported = True
+        if self._fails == "export":
+            raise ModelError("the disk is on fire")
+        return super().export()
+
+
+def test_a_running_container_writes_its_memory_before_it_stands_still() -> None:
+    engine = engine_with(*STATE)
+    model = OldModel(engine)
+    with verb.container(engine.one, engine, lambda _: nullcontext(model), RecordingProgress()):
+        assert engine.is_paused
+    assert model.exported
+
+
+def test_a_running_container_that_is_no_migrator_is_read_as_it_is() -> None:
+    engine = engine_with(*STATE)
+    model, progress = OldModel(engine, "connect"), RecordingProgress()
+    with verb.container(engine.one, engine, lambda _: nullcontext(model), progress):
+        assert engine.is_paused
+    assert not model.exported
+    assert progress.warnings == ["detector does not answer as a Migrator, its files are taken as they are: nobody answers"]
+
+
+def test_an_old_model_whose_export_fails_speaks_for_itself() -> None:
+    engine = engine_with(*STATE)
+    old = verb.container(engine.one, engine, lambda _: nullcontext(OldModel(engine, "export")), RecordingProgress())
+    new = ScriptedModel(requests=[("/s", "/new")])
+    with pytest.raises(ModelError, match="on fire") as raised:
+        verb.ingest(old, NEWER, "new:1", engine, lambda _: nullcontext(new), RunOptions(), RecordingProgress(), keep=False)
+    assert raised.value.log == "the last words of detector"
+    assert "--no-export" in raised.value.hint
+    assert new.answers == []
+    assert engine.pauses == 0
+
+
+def test_a_bundle_whose_base_is_missing_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    engine, store = engine_with(*STATE), MemoryStore()
+    pushing.push(engine.one, engine, ScriptedModel("/s"), LocalSpool(), store, RecordingProgress(), pushing.Options())
+    found = transfer.read_bundle(store)
+    engine.held = [NEWER]
+    with pytest.raises(BaseMismatchError):
+        verb.bundle(found, store, engine, LocalSpool(), RecordingProgress())
+
+
+def test_an_image_stands_though_its_push_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    engine, store = engine_with(*STATE), MemoryStore()
+    made = ingest(engine, ScriptedModel(requests=[("/s/a", "/new/a")]))
+
+    def push() -> pushing.PushResult:
+        model = ScriptedModel("/new")
+        return verb.push(made, store, engine, lambda _: nullcontext(model), RunOptions(), LocalSpool(), RecordingProgress())
+
+    store.broken = True
+    with pytest.raises(StoreError) as raised:
+        push()
+    assert raised.value.message.startswith("new:1 is made, and can be run and pushed later; ")
+    assert "fps-bundle copy" in raised.value.hint
+    assert engine.image("new:1").id == made.image_id
+    store.broken = False
+    assert push().bundle.digest == transfer.read_bundle(store).digest
 
 
 def test_an_image_with_state_is_no_clean_base() -> None:

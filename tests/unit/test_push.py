@@ -188,6 +188,19 @@ def test_a_capture_that_fails_at_its_end_leaves_nothing(store: Path, monkeypatch
     assert leftovers(store) == []
 
 
+def test_a_bundle_that_cannot_get_its_name_leaves_nothing(store: Path) -> None:
+    class Full(LocalSpool):
+        def add(self, reference: LocalReference, manifest: artifact.Manifest) -> LocalStore:
+            with self.open(reference).upload("") as upload:
+                upload.add(manifest.descriptor, manifest.data)
+            raise NoSpaceError("no space left for the index")
+
+    engine = FakeEngine(files=tree(file("/s/f")))
+    with pytest.raises(NoSpaceError):
+        pushing.push(engine.one, engine, ScriptedModel("/s"), Full(), LOCAL, RecordingProgress(), pushing.Options())
+    assert leftovers(store) == []
+
+
 class DownStore(MemoryStore):
     """A store that cannot even be asked what it has."""
 

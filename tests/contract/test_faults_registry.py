@@ -1,0 +1,163 @@
+"""Every request of a push and of a pull is failed once, in turn: the outcome is exact, or a clean error that can be mended."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import faults
+import pytest
+import tally
+from bundles import noise, verified
+from exchange import Fault
+from fakes import MemoryStore, RecordingProgress
+from faultproxy import FaultProxy, fault_proxy
+from links import standing, store
+from places import files_below
+
+from bundler import transfer
+from bundler.errors import BundlerError
+from bundler.ports import Store
+from bundler.stores.layout import LayoutStore
+
+FULL = os.environ.get("FPS_BUNDLE_FAULTS") == "full"
+LONGEST = 30
+"""Seconds that a run with a fault may take."""
+CLEAN = (5, 7, 8)
+"""Exit codes of errors that a link or a registry can be the reason of."""
+
+QUICK = [
+    faults.unauthorized(),
+    faults.unauthorized(after=1000),
+    faults.busy(),
+    faults.answer(500),
+    faults.answer(503),
+    faults.reset(),
+    faults.reset_within_request(),
+    faults.lost_reply(),
+    faults.reset_within_reply(),
+    faults.wrong_length(+7),
+    faults.wrong_length(-7),
+    faults.other_size(+7),
+    faults.other_size(-7),
+    faults.flip(),
+    faults.page(),
+    faults.whole(),
+    faults.other_range(),
+]
+SLOW = [faults.silence(), faults.stall(), faults.trickle()]
+FAULTS = [*QUICK, *SLOW]
+ONCE, ALWAYS = 1, 1_000_000
+TIMES = [ONCE, ALWAYS] if FULL else [ONCE]
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A copy through the proxy: ``open`` gives its ends for run number so-and-so, ``stands`` what is in the target."""
+
+    name: str
+    open: Callable[[int], tuple[Store, Store]]
+    stands: Callable[[int], str]
+
+    def run(self, number: int) -> str:
+        source, target = self.open(number)
+        return str(transfer.copy(source, target, RecordingProgress()).bundle.digest)
+
+
+@pytest.fixture(scope="module")
+def source() -> MemoryStore:
+    return noise(300_000)
+
+
+@pytest.fixture
+def proxy(registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with fault_proxy(registry) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["push", "pull"])
+def direction(request: pytest.FixtureRequest, proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path) -> Direction:
+    if request.param == "push":
+        return Direction(
+            "push",
+            lambda number: (source, store(proxy.address, f"faults/{number}")),
+            lambda number: standing(registry, f"faults/{number}"),
+        )
+    transfer.copy(source, store(registry, "faults/source"), RecordingProgress())
+    return Direction(
+        "pull",
+        lambda number: (store(proxy.address, "faults/source"), LayoutStore(tmp_path / str(number), "1")),
+        lambda number: standing_in(tmp_path / str(number)),
+    )
+
+
+def standing_in(path: Path) -> str:
+    """The digest of the bundle in a layout, after every byte of it was read; empty when nothing has a name."""
+    assert not [found for found in files_below(path) if found.name.startswith(".fps-bundle-part-")]
+    layout = LayoutStore(path, "1")
+    return str(verified(layout)) if path.exists() and layout.names() else ""
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("times", TIMES, ids=["once", "always"][: len(TIMES)])
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_every_request_is_failed_in_turn(
+    proxy: FaultProxy, direction: Direction, source: MemoryStore, fault: Fault, times: int
+) -> None:
+    expected = str(source.tags["1"].digest)
+    problems = []
+    for request in requests_of(proxy, direction, fault):
+        number = next(_numbers)
+        proxy.forget()
+        proxy.fail(fault, at=request, times=ONCE)
+        if times == ALWAYS:
+            proxy.fail(fault, times=ALWAYS)
+        try:
+            outcome = attempt(direction, number, expected)
+        except AssertionError as problem:
+            problems.append(f"{fault} at {told(proxy)}: {problem}".splitlines()[0])
+            continue
+        if proxy.injected:
+            tally.count(f"faults injected into a {direction.name}", outcome)
+        proxy.forget()
+        assert direction.run(number) == direction.stands(number) == expected, "the next run did not make it good"
+    assert problems == []
+
+
+def requests_of(proxy: FaultProxy, direction: Direction, fault: Fault) -> range:
+    """The numbers of the requests of a run, of which a slow fault hits only some outside the soak."""
+    direction.run(next(_numbers))
+    count = len(proxy.records)
+    assert count > 3
+    return range(count) if FULL or fault in QUICK else range(FAULTS.index(fault) % 4, count, 4)
+
+
+def attempt(direction: Direction, number: int, expected: str) -> str:
+    """One run with a fault in it; says how it ended when that is as it should be."""
+    began = time.monotonic()
+    failure = None
+    try:
+        assert direction.run(number) == expected
+    except BundlerError as error:
+        failure = error
+    assert time.monotonic() - began < LONGEST, "it took too long"
+    stands = direction.stands(number)
+    if failure is None:
+        assert stands == expected, f"it was told as done, and {stands or 'nothing'} stands"
+        return "exact"
+    assert failure.exit_code in CLEAN, f"exit {failure.exit_code}: {failure}"
+    assert stands == "", f"it was told as failed ({failure}), and {stands} stands"
+    return "clean errors"
+
+
+def told(proxy: FaultProxy) -> str:
+    hit = [f"{number} {record.method} {record.path}" for number, record in enumerate(proxy.records) if record.fault]
+    return ", ".join(hit[:3]) or "nothing"
