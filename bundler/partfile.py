@@ -111,7 +111,8 @@ class _KeptPart(PartFile):
         return begun
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, IntegrityError | NoSpaceError):
+        is_worthless = isinstance(error, IntegrityError | NoSpaceError) or (not self._file.closed and not self._file.tell())
+        if is_worthless:
             self.discard()
         self._close()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import random
+from dataclasses import replace
 from typing import Any
 
-from fakes import PLATFORM, MemoryStore, RecordingProgress, Tree, file, tree
+from fakes import PLATFORM, MemoryStore, RecordingProgress, Tree, directory, file, tree
 
 from bundler import apply, transfer
 from bundler.format import artifact, image
@@ -14,6 +16,7 @@ from bundler.format.content import Descriptor, Digest
 from bundler.format.metadata import Metadata
 from bundler.format.pack import Packer
 from bundler.ports import Store
+from bundler.stores.layout import LayoutStore
 
 BASE = meta.Base(
     names=("model:1.0",),
@@ -50,8 +53,6 @@ def pack(
     store: MemoryStore, files: Tree, exports: list[str], removed: tuple[str, ...] = (), base_layers: int = 2
 ) -> tuple[Packer, list[Descriptor], list[meta.Layer]]:
     """Pack a tree as a capture would."""
-    import io
-
     from bundler.format import paths
 
     packer = Packer(lambda: MemoryBlob(store), exports, base_layers)
@@ -97,6 +98,35 @@ def noise(size: int, seed: int = 1) -> MemoryStore:
     store = MemoryStore()
     bundle(store, tree(file("/s/f", random.Random(seed).randbytes(size))))
     return store
+
+
+class _Noise:
+    """So many bytes that cannot be compressed, of which none is kept."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._random = random.Random(size)
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._random.randbytes(min(size if size >= 0 else self._left, self._left))
+        self._left -= len(data)
+        return data
+
+
+def large(store: LayoutStore, size: int) -> Digest:
+    """Put a bundle of one file of so many bytes into a layout, without having it in memory; gives its digest."""
+    packer = Packer(store.new_blob, ["/s"], 2)
+    packer.add(directory("/s")[0], io.BytesIO())
+    packer.add(replace(file("/s/f")[0], size=size), _Noise(size))
+    descriptors, layers = packer.finish()
+    content = metadata(layers)
+    blob = store.new_blob()
+    blob.write(content.to_bytes())
+    manifest = artifact.build(content, blob.finish(artifact.CONFIG), descriptors)
+    with store.upload("1") as upload:
+        upload.add(manifest.descriptor, manifest.data)
+        upload.commit(manifest.descriptor)
+    return manifest.descriptor.digest
 
 
 def verified(store: Store) -> Digest:

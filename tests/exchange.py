@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -69,6 +71,8 @@ class Connection:
         self._left = cut.after if cut else 0
         self.stays = True
         writer.transport.set_write_buffer_limits(high=0)  # what was written has left us when `drain` is done
+        # A reset throws away what lies in the buffer, which counts as sent; so there is little.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 << 10)
 
     async def read(self, size: int) -> bytes:
         is_cut = self._cut is not None and self._cut.up
@@ -99,7 +103,16 @@ class Connection:
             self._left -= len(passed)
             if self._left <= 0:
                 self._traffic.cuts += 1
+                await self.arrived()
                 self.reset()
+
+    async def arrived(self) -> None:
+        """Wait until the other end has all that was written, as a reset takes back what is still on its way."""
+        connection = self._writer.get_extra_info("socket")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))[0]:
+                    await asyncio.sleep(0.001)
 
     def reset(self) -> NoReturn:
         """End the connection by RST, as a link does that breaks."""

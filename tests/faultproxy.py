@@ -21,6 +21,7 @@ from exchange import Connection, Cut, Exchange, Fault, Record, Traffic
 class _Rule:
     wanted: Callable[[int, Record], bool]
     fault: Fault
+    skip: int
     left: int
 
 
@@ -36,13 +37,16 @@ class FaultProxy:
         self._cut: Cut | None = None
         self._cuts_left: int | None = None
 
-    def fail(self, fault: Fault, *, at: int | None = None, method: str = "", part: str = "", times: int = 1) -> None:
-        """Let a fault happen to request number ``at``, or to the next ones of a method with ``part`` in their path."""
+    def fail(self, fault: Fault, *, since: int = 0, method: str = "", part: str = "", skip: int = 0, times: int = 1) -> None:
+        """Let a fault happen so many ``times``: to requests of a method, with ``part`` in their path.
+
+        Those before request number ``since`` and ``skip`` more that fit are left out.
+        """
 
         def wanted(number: int, record: Record) -> bool:
-            return at in (None, number) and method in ("", record.method) and part in record.path
+            return number >= since and method in ("", record.method) and part in record.path
 
-        self._rules.append(_Rule(wanted, fault, times))
+        self._rules.append(_Rule(wanted, fault, skip, times))
 
     def cut(self, after: int, *, up: bool = True, down: bool = True, times: int | None = None) -> None:
         """Reset the next ``times`` connections, or all, when so many bytes have gone ``up`` to the registry, ``down``, or both."""
@@ -80,9 +84,12 @@ class FaultProxy:
     def _fault(self, record: Record) -> Fault | None:
         number = len(self.records) - 1
         for rule in self._rules:
-            if rule.left and rule.wanted(number, record):
+            if not rule.left or not rule.wanted(number, record):
+                continue
+            if not rule.skip:
                 rule.left -= 1
                 return rule.fault
+            rule.skip -= 1
         return None
 
     def _next_cut(self) -> Cut | None:

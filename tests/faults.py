@@ -194,15 +194,15 @@ def flip() -> Fault:
 
 
 def page() -> Fault:
-    """The login page of some hotel, with 200."""
+    """The login page of some hotel, with 200; the registry never hears of the request."""
 
-    def change(found: Answer, body: bytes) -> tuple[bytes, bool]:
-        del body
-        found.head.start = "HTTP/1.1 200 OK"
-        found.head.fields = [("Content-Type", "text/html"), ("Content-Length", str(len(PAGE)))]
-        return PAGE, False
+    async def act(exchange: Exchange) -> None:
+        async for _ in exchange.body():
+            pass
+        head = response(200, ("Content-Type", "text/html"), ("Content-Length", str(len(PAGE))))
+        await exchange.reply(Answer(head, _blocks(b"" if exchange.request.method == "HEAD" else PAGE)))
 
-    return changed("page", change)
+    return Fault("page", act)
 
 
 def whole() -> Fault:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 BLOCK = 1 << 16
+TLS = b"\x16"
+"""Begins a handshake (RFC 8446, section 5.1)."""
 
 
 class Source(Protocol):
@@ -62,9 +64,12 @@ def response(status: int, *fields: tuple[str, str]) -> Head:
 
 
 async def read_head(reader: Source) -> Head | None:
-    """The next head; None where the connection has ended instead."""
+    """The next head; None where the connection has ended instead, or begins with TLS."""
     try:
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
+        first = await reader.readexactly(1)
+        if first == TLS:
+            return None
+        lines = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     return Head(lines[0], [(key, value.strip()) for key, _, value in (line.partition(":") for line in lines[1:])])

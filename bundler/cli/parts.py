@@ -56,7 +56,7 @@ class Link:
         )
 
 
-def open_store(reference: Reference, link: Link) -> Store:
+def open_store(reference: Reference, link: Link | None = None) -> Store:
     """The store that a reference speaks of, opened for the bundle that it names."""
     if isinstance(reference, LocalReference):
         from bundler.stores.local import LocalStore
@@ -73,7 +73,7 @@ def open_store(reference: Reference, link: Link) -> Store:
         if reference.is_pipe:
             return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
         return ArchiveStore(Path(reference.path), reference.tag, reference.digest)
-    return link.open(reference)
+    return (link or Link()).open(reference)
 
 
 def open_target(reference: Reference, link: Link) -> Store | LocalReference:

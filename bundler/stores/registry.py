@@ -94,9 +94,9 @@ class RegistryStore:
         named = []
         for tag in self._tags():
             headers = {"Accept": artifact.MANIFEST}
-            response = self._client.request("HEAD", self._url(f"manifests/{tag}"), self.where, (200,), headers=headers)
+            response = self._client.request("HEAD", self._url(f"manifests/{tag}"), self.where, (200, 404), headers=headers)
             media_type = response.headers.get("Content-Type", "")
-            if media_type == artifact.MANIFEST:
+            if response.status_code == 200 and media_type == artifact.MANIFEST:
                 digest = Digest.parse(response.headers.get("Docker-Content-Digest"))
                 named.append(Named(tag, Descriptor(media_type, digest, int(response.headers.get("Content-Length", 0)))))
         return named
@@ -169,6 +169,7 @@ class RegistryStore:
             failure = error
         try:
             found = self.resolve()
+            self._check_is_manifest(found)
         except BundlerError as error:
             if failure:
                 raise failure from error
@@ -179,6 +180,10 @@ class RegistryStore:
                 f"{self.where}: the tag names {found.digest} just after it was pushed",
                 hint="Somebody else pushed to this tag at the same time; push again if yours shall stand.",
             )
+
+    def _check_is_manifest(self, found: Descriptor) -> None:
+        if found.media_type not in (artifact.MANIFEST, artifact.INDEX):
+            raise IntegrityError(f"{self.where}: the registry gave no manifest but {found.media_type[:100]!r}")
 
     def check_arrived(self, blobs: Sequence[Descriptor]) -> None:
         """Raises `StoreError` when a blob that was sent is not there as it should be; reads all of it if that was asked for."""

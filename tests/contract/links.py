@@ -16,7 +16,7 @@ LIMITS = Limits(parallel=1, timeout=1.0, patience=0.01)
 
 def store(address: str, repository: str, tag: str = "1") -> RegistryStore:
     """A store that waits no longer than a test can bear."""
-    return RegistryStore(RegistryReference(address, repository, tag), limits=LIMITS)
+    return RegistryStore(RegistryReference(address, repository, tag), plain_http=True, limits=LIMITS)
 
 
 def standing(address: str, repository: str, tag: str = "1") -> str:

@@ -18,7 +18,7 @@ from places import files_below
 
 from bundler import transfer
 from bundler.errors import BundlerError, NoSpaceError, StoreError
-from bundler.format.content import Descriptor, Stream
+from bundler.format.content import Begun, Descriptor, Stream
 from bundler.format.reference import LocalReference
 from bundler.ports import Store
 from bundler.stores.archive import ArchiveStore
@@ -162,10 +162,10 @@ class Removing(MemoryStore):
         super().__init__("1", None, shared)
         self._directory = directory
 
-    def open(self, blob: Descriptor) -> Stream:
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         if blob.digest != self.tags["1"].digest and self._directory.exists() and blob.size > MIB:
             shutil.rmtree(self._directory)
-        return super().open(blob)
+        return super().open(blob, begun)
 
 
 def test_a_directory_that_is_removed_underneath(open_in: Open, large: MemoryStore, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_client_may_ask_before_it_sends(proxy: FaultProxy, seen: list[tuple[st
 def test_an_answer_that_is_another(
     proxy: FaultProxy, client: http.client.HTTPConnection, fault: Fault, expected: tuple[int, bytes]
 ) -> None:
-    proxy.fail(fault, at=1)
+    proxy.fail(fault, since=1)
     assert get(client) == (200, BODY)
     assert get(client) == expected
     assert (proxy.records[1].fault, proxy.injected) == (fault.name, 1)
@@ -284,3 +284,9 @@ def test_nothing_is_left_behind() -> None:
         held = connect(proxy)
     held.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_who_speaks_tls_is_not_kept_waiting(proxy: FaultProxy) -> None:
+    with connect(proxy) as raw:
+        raw.sendall(b"\x16\x03\x01\x02\x00\x01")
+        assert raw.recv(100) == b""

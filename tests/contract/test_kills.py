@@ -16,12 +16,10 @@ import pytest
 import tally
 from bundles import noise, verified
 from fakes import MemoryStore, RecordingProgress
+from opened import store
 from places import files_below
 
 from bundler import transfer
-from bundler.cli.parts import open_store
-from bundler.format import reference
-from bundler.ports import Store
 
 SIZE = 24 << 20
 
@@ -51,10 +49,6 @@ def names(tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch) -> Cal
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return lambda text, number: text.format(dir=tmp_path, registry=registry, number=number)
-
-
-def store(name: str) -> Store:
-    return open_store(reference.parse(name))
 
 
 def start_copy(source: str, target: str) -> subprocess.Popen[str]:

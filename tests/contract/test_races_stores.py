@@ -13,12 +13,10 @@ import pytest
 import tally
 from bundles import noise, verified
 from fakes import RecordingProgress
+from opened import store
 from places import files_below
 
 from bundler import transfer
-from bundler.cli.parts import open_store
-from bundler.format import reference
-from bundler.ports import Store
 from bundler.stores.archive import ArchiveStore
 
 RACES = int(os.environ.get("FPS_BUNDLE_RACES", "5"))
@@ -27,18 +25,16 @@ SIZE = 2 << 20
 _COPY = """
 import sys
 from bundler import transfer
-from bundler.cli.parts import open_store
 from bundler.errors import BundlerError
-from bundler.format import reference
 from fakes import RecordingProgress
+from opened import store
 
 source, targets = sys.argv[1], sys.argv[2:]
 for target in targets:
     print("ready", flush=True)
     sys.stdin.readline()
     try:
-        stores = [open_store(reference.parse(name)) for name in (source, target)]
-        print(transfer.copy(*stores, RecordingProgress()).bundle.digest, flush=True)
+        print(transfer.copy(store(source), store(target), RecordingProgress()).bundle.digest, flush=True)
     except BundlerError as error:
         print(error.exit_code, error, flush=True)
 """
@@ -68,10 +64,6 @@ def copier(source: str, targets: list[str]) -> Iterator[Copier]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
         yield Copier(process)
         process.communicate(timeout=60)
-
-
-def store(name: str) -> Store:
-    return open_store(reference.parse(name))
 
 
 @pytest.mark.parametrize("bundles", [1, 2])

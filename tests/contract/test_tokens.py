@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import bundle
+from bundles import bundle, noise
+from dockerlogin import install_keeper
 from fakes import MemoryStore, RecordingProgress, file, tree
 from tokenregistry import TokenRegistry, serving, token_registry
 
 from bundler import transfer
-from bundler.errors import AuthorizationError, BundlerError
+from bundler.errors import AuthorizationError, BundlerError, StoreError
 from bundler.format.reference import RegistryReference
+from bundler.stores import credentials
+from bundler.stores.auth import belongs_to
 from bundler.stores.limits import Limits
 from bundler.stores.registry import RegistryStore
 
@@ -116,6 +119,66 @@ def test_a_redirected_download_takes_no_credentials_along(registry: TokenRegistr
     assert not set(strange.seen) - {""}
 
 
+def test_a_host_that_we_were_sent_on_to_cannot_ask_who_we_are(registry: TokenRegistry, source: MemoryStore) -> None:
+    transfer.copy(source, opened(registry), RecordingProgress())
+    with strange_host(registry.blobs) as strange:
+        strange.challenge = f'Bearer realm="http://{strange.address}/token"'
+        registry.redirect_blobs = f"http://{strange.address}"
+        with pytest.raises(StoreError, match="wants to know who we are"):
+            read_all(opened(registry))
+    assert not set(strange.seen) - {""}
+
+
+def test_a_token_service_of_somebody_else_does_not_get_the_password(registry: TokenRegistry, source: MemoryStore) -> None:
+    with strange_host({}) as strange:
+        # The same host under a name of its own: what belongs to 127.0.0.1 does not belong to localhost.
+        registry.realm = f"http://{strange.address.replace('127.0.0.1', 'localhost')}/token"
+        with pytest.raises(AuthorizationError):
+            transfer.copy(source, opened(registry), RecordingProgress())
+    assert strange.seen
+    assert not set(strange.seen) - {""}
+
+
+@pytest.mark.parametrize(
+    ("service", "registry", "belongs"),
+    [
+        ("registry.example", "registry.example", True),
+        ("auth.docker.io", "registry-1.docker.io", True),
+        ("gitlab.example.com", "registry.gitlab.example.com", True),
+        ("evil.example", "registry.example", False),
+        ("example", "registry.example", False),
+        ("evilexample.com", "registry.example.com", False),
+        ("registry.example.evil.com", "registry.example", False),
+        ("", "registry.example", False),
+    ],
+)
+def test_a_token_service_is_the_registrys_own_by_its_name(service: str, registry: str, belongs: bool) -> None:
+    assert belongs_to(service, registry) is belongs
+
+
+@pytest.mark.parametrize("keep", ["auths", "helper"])
+def test_an_identity_token_is_shown_in_place_of_a_password(
+    registry: TokenRegistry, source: MemoryStore, tmp_path: Path, keep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if keep == "auths":
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.address: {"identitytoken": "it is me"}}}))
+    else:
+        install_keeper(tmp_path / "bin", monkeypatch)
+        (tmp_path / "config.json").write_text(json.dumps({"credsStore": "keeper"}))
+        credentials.store(registry.address, credentials.Credentials("", "", "it is me"))
+    transfer.copy(source, opened(registry), RecordingProgress())
+    assert set(registry.identity_tokens) == {"it is me"}
+    assert registry.token_requests == []
+
+
+def test_a_registry_that_takes_no_chunks_gets_a_blob_in_one_request(registry: TokenRegistry) -> None:
+    large = noise(3 << 20)
+    transfer.copy(large, opened(registry), RecordingProgress())
+    back = MemoryStore()
+    transfer.copy(opened(registry), back, RecordingProgress())
+    assert back.blobs == large.blobs
+
+
 def test_a_next_page_on_another_host_gets_no_credentials(registry: TokenRegistry) -> None:
     with strange_host({}) as strange:
         registry.next_tags = f"http://{strange.address}/v2/team/model/tags/list"
@@ -135,6 +198,7 @@ class _Strange:
         self.blobs = blobs
         self.seen: list[str] = []
         self.address = ""
+        self.challenge = ""
 
 
 class strange_host:  # noqa: N801
@@ -146,6 +210,12 @@ class strange_host:  # noqa: N801
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 strange.seen.append(self.headers.get("Authorization", ""))
+                if strange.challenge:
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", strange.challenge)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 body = strange.blobs.get(self.path.rpartition("/")[2], b"{}")
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))

@@ -29,6 +29,11 @@ class TokenRegistry:
         self.token_requests: list[str] = []
         """``Authorization`` of every request for a token."""
 
+        self.realm = ""
+        """The address of the token service, if it is not this registry's own."""
+        self.identity_tokens: list[str] = []
+        """What was shown to the token service as an identity token."""
+
         self.anonymous = False
         self.token_lives = 1_000
         """How many requests a token is good for."""
@@ -130,7 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def do_POST(self) -> None:
-        if self.admitted("push"):
+        if self.path == "/token":
+            self.give_token_for_identity(parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        elif self.admitted("push"):
             self.answer(202, Location="/v2/team/model/blobs/uploads/1?_state=x")
 
     def do_PUT(self) -> None:
@@ -159,6 +166,14 @@ class _Handler(BaseHTTPRequestHandler):
         actions = {action for scope in query.get("scope", []) for action in scope.rpartition(":")[2].split(",")}
         self.answer(200, f'{{"token":"{self.state.new_token(actions)}"}}'.encode())
 
+    def give_token_for_identity(self, form: dict[str, list[str]]) -> None:
+        self.state.identity_tokens += form.get("refresh_token", [])
+        if form.get("grant_type") != ["refresh_token"] or form.get("refresh_token") != ["it is me"]:
+            self.answer(401)
+            return
+        actions = {action for scope in form.get("scope", []) for action in scope.rpartition(":")[2].split(",")}
+        self.answer(200, f'{{"access_token":"{self.state.new_token(actions)}"}}'.encode())
+
     def give_blob(self, digest: str) -> None:
         if self.state.redirect_blobs and self.command == "GET":
             self.answer(307, Location=f"{self.state.redirect_blobs}/{digest}")
@@ -179,7 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.state.admits(authorization, "" if self.path == "/v2/" else action):
             return True
         scope = "pull" if action == "pull" else "pull,push"
-        challenge = f'Bearer realm="http://{self.state.address}/token",service="tests",scope="repository:team/model:{scope}"'
+        realm = self.state.realm or f"http://{self.state.address}/token"
+        challenge = f'Bearer realm="{realm}",service="tests",scope="repository:team/model:{scope}"'
         self.answer(401, WWW_Authenticate=challenge)
         return False
 

@@ -9,18 +9,12 @@ import kills
 import pytest
 import tally
 from bundles import verified
+from opened import store
 from world import Host, wait_until
 
 from bundler import transfer
-from bundler.cli.parts import open_store
-from bundler.format import reference
-from bundler.ports import Store
 
 STATE = "import os\nos.makedirs('/srv', exist_ok=True)\nopen('/srv/state', 'wb').write(os.urandom({size} << 20))"
-
-
-def store(name: str) -> Store:
-    return open_store(reference.parse(name))
 
 
 def layers(name: str) -> list[str]:

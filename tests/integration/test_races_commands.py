@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 import tally
 from bundles import verified
+from opened import store
 from world import Host, Outcome
-
-from bundler.cli.parts import open_store
-from bundler.format import reference
 
 RACES = int(os.environ.get("FPS_BUNDLE_RACES", "3"))
 STATE = "import os\nos.makedirs('/srv')\nopen('/srv/state', 'wb').write(os.urandom(4 << 20))"
@@ -54,7 +52,7 @@ def test_two_pushes_at_once_leave_one_whole_bundle(
         }[kind]
         outcomes = together(here, ("push", names[0], target), ("push", names[-1], target))
         done = check_told(outcomes, f"two pushes of {models} models at once to one {kind}")
-        assert str(verified(open_store(reference.parse(target)))) in [outcome.out.strip() for outcome in done]
+        assert str(verified(store(target))) in [outcome.out.strip() for outcome in done]
         assert not any(here.paused(container) for container in containers)
         assert here.leftovers() == [path.name for path in tmp_path.rglob(".fps-bundle-*")] == []
 

@@ -1,0 +1,181 @@
+"""What a bad link costs: a blob goes on where it broke off, in the same run and in the next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import faults
+import pytest
+from bundles import noise, verified
+from fakes import MemoryStore, RecordingProgress
+from faultproxy import FaultProxy, fault_proxy
+from links import standing, store
+
+from bundler import transfer
+from bundler.errors import BundlerError, StoreError
+from bundler.format.reference import RegistryReference
+from bundler.stores import sessions
+from bundler.stores.layout import LayoutStore
+from bundler.stores.limits import Limits
+from bundler.stores.registry import RegistryStore
+
+MIB = 1 << 20
+SIZE = 8 * MIB
+
+
+@pytest.fixture(scope="module")
+def source() -> MemoryStore:
+    return noise(SIZE)
+
+
+@pytest.fixture
+def proxy(registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    with fault_proxy(registry) as proxy:
+        yield proxy
+
+
+def copy(source: MemoryStore | RegistryStore, target: LayoutStore | RegistryStore) -> RecordingProgress:
+    progress = RecordingProgress()
+    transfer.copy(source, target, progress)
+    return progress
+
+
+def kept(layout: Path) -> list[Path]:
+    return list(layout.rglob(".fps-bundle-kept-*"))
+
+
+def test_a_pull_over_connections_that_are_all_cut_receives_hardly_more(
+    proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path
+) -> None:
+    copy(source, store(registry, "bad/pull"))
+    proxy.cut(MIB, up=False)
+    progress = copy(store(proxy.address, "bad/pull"), LayoutStore(tmp_path / "layout", "1"))
+    assert verified(LayoutStore(tmp_path / "layout", "1")) == source.tags["1"].digest
+    assert proxy.traffic.cuts >= 8
+    assert proxy.traffic.down < 1.05 * SIZE
+    assert progress.done == sum(blob.size for blob in transfer.read_bundle(source).manifest.blobs)
+
+
+def test_a_pull_goes_on_in_the_next_run(proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path) -> None:
+    copy(source, store(registry, "bad/later"))
+    break_a_pull(proxy, "bad/later", tmp_path / "layout")
+    proxy.forget()
+    copy(store(proxy.address, "bad/later"), LayoutStore(tmp_path / "layout", "1"))
+    assert verified(LayoutStore(tmp_path / "layout", "1")) == source.tags["1"].digest
+    assert proxy.traffic.down < SIZE - 4 * MIB
+    assert kept(tmp_path / "layout") == []
+
+
+@pytest.mark.parametrize("damage", [b"?", b"?" * (SIZE + MIB)], ids=["flipped", "longer than the blob"])
+def test_a_begun_pull_that_was_damaged_is_fetched_from_zero(
+    proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path, damage: bytes
+) -> None:
+    copy(source, store(registry, "bad/damaged"))
+    break_a_pull(proxy, "bad/damaged", tmp_path / "layout")
+    proxy.forget()
+    (part,) = kept(tmp_path / "layout")
+    with part.open("r+b") as file:
+        file.write(damage)
+    copy(store(proxy.address, "bad/damaged"), LayoutStore(tmp_path / "layout", "1"))
+    assert verified(LayoutStore(tmp_path / "layout", "1")) == source.tags["1"].digest
+    assert kept(tmp_path / "layout") == []
+
+
+def break_a_pull(proxy: FaultProxy, repository: str, layout: Path) -> None:
+    """Let a pull come some 5 MiB far, after its config, and no further."""
+    proxy.fail(faults.reset_within_reply(after=5 * MIB), part="/blobs/", skip=1)
+    proxy.fail(faults.reset(), part="/blobs/", skip=1, times=1_000)
+    with pytest.raises(StoreError) as caught:
+        copy(store(proxy.address, repository), LayoutStore(layout, "1"))
+    assert caught.value.exit_code == 5
+    assert len(kept(layout)) == 1
+    assert LayoutStore(layout, "1").names() == []
+
+
+def test_a_push_goes_on_in_the_next_run(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
+    break_a_push(proxy, source, "bad/resumed")
+    proxy.forget()
+    copy(source, store(proxy.address, "bad/resumed"))
+    assert standing(registry, "bad/resumed") == str(source.tags["1"].digest)
+    assert proxy.traffic.up < SIZE - 2 * MIB
+
+
+def test_a_push_whose_session_the_registry_forgot_begins_anew(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
+    break_a_push(proxy, source, "bad/forgotten")
+    proxy.forget()
+    proxy.fail(faults.answer(404), method="GET", part="/blobs/uploads/")
+    copy(source, store(proxy.address, "bad/forgotten"))
+    assert standing(registry, "bad/forgotten") == str(source.tags["1"].digest)
+
+
+def break_a_push(proxy: FaultProxy, source: MemoryStore, repository: str) -> None:
+    """Let two chunks of a push arrive, which are 3 MiB, and nothing after them."""
+    proxy.fail(faults.answer(503), method="PATCH", skip=2, times=1_000)
+    with pytest.raises(StoreError) as caught:
+        copy(source, store(proxy.address, repository))
+    assert caught.value.exit_code == 5
+    assert len(list(sessions.directory().glob("*.json"))) == 1
+
+
+def test_a_link_that_breaks_in_every_chunk_is_told_with_the_way_out(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
+    proxy.cut(MIB // 2, down=False)
+    with pytest.raises(StoreError, match="3 times") as caught:
+        copy(source, store(proxy.address, "bad/hopeless"))
+    assert "--split" in caught.value.hint
+    assert standing(registry, "bad/hopeless") == ""
+
+
+def test_a_blob_that_is_in_another_repository_is_mounted(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
+    copy(source, store(proxy.address, "bad/first"))
+    proxy.forget()
+    copy(store(proxy.address, "bad/first"), store(proxy.address, "bad/second"))
+    copy(source, store(proxy.address, "bad/third"))
+    assert proxy.traffic.up + proxy.traffic.down < MIB
+    for repository in ("bad/second", "bad/third"):
+        assert standing(registry, repository) == str(source.tags["1"].digest)
+
+
+def test_waits_are_told(proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path) -> None:
+    copy(source, store(registry, "bad/told"))
+    progress = RecordingProgress()
+    proxy.fail(faults.busy(3), method="GET", part="/blobs/")
+    reference = RegistryReference(proxy.address, "bad/told", "1")
+    limits = Limits(timeout=1, patience=0.01)
+    told = RegistryStore(reference, plain_http=True, limits=limits, tell=progress.note)
+    transfer.copy(told, LayoutStore(tmp_path / "layout", "1"), progress)
+    assert "429" in progress.notes[0]
+    assert "attempt 2 of" in progress.notes[0]
+
+
+def test_no_more_than_the_granted_rate_is_used(registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    slow, reference = noise(300_000), RegistryReference(registry, "bad/slow", "1")
+
+    def limited() -> RegistryStore:
+        return RegistryStore(reference, plain_http=True, limits=Limits(rate=200_000))
+
+    started = time.monotonic()
+    copy(slow, limited())
+    pushed = time.monotonic()
+    copy(limited(), LayoutStore(tmp_path / "layout", "1"))
+    assert pushed - started > 1.2
+    assert time.monotonic() - pushed > 1.2
+
+
+@pytest.mark.parametrize("verify_remote", [False, True])
+def test_what_a_registry_stores_is_read_back_when_that_is_asked_for(proxy: FaultProxy, registry: str, verify_remote: bool) -> None:
+    small = noise(50_000, seed=2 + verify_remote)
+    proxy.fail(faults.flip(), method="GET", part="/blobs/", times=1_000)
+    repository = f"bad/verified-{verify_remote}".lower()
+    reference = RegistryReference(proxy.address, repository, "1")
+    target = RegistryStore(reference, plain_http=True, limits=Limits(patience=0.01), verify_remote=verify_remote)
+    if not verify_remote:
+        copy(small, target)
+        return
+    with pytest.raises(BundlerError) as caught:
+        copy(small, target)
+    assert caught.value.exit_code == 8
+    assert standing(registry, repository) == ""
