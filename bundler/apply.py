@@ -57,7 +57,7 @@ def apply(
     ``on`` describes ``base`` when it is another one than was recorded. Raises `IntegrityError` before the
     engine is touched when anything in the bundle is not as promised.
     """
-    with _at_hand(bundle, source, spool, progress) as local:
+    with transfer.at_hand(bundle, source, spool, progress) as local:
         return _apply(bundle, local, base, tag, engine, progress, dry_run=dry_run, on=on)
 
 
@@ -82,7 +82,7 @@ def _apply(
 @contextmanager
 def loaded(bundle: Bundle, source: Store, base: Image, engine: Engine, spool: Spool, progress: Progress) -> Iterator[Image]:
     """A bundle on its base as an image without a name, which is gone after the block unless it was here already."""
-    with _at_hand(bundle, source, spool, progress) as local:
+    with transfer.at_hand(bundle, source, spool, progress) as local:
         verify(bundle, local, progress)
         new = _new_image(bundle, local, base, None)
         existing = _existing(engine, new)
@@ -111,24 +111,6 @@ def verify(bundle: Bundle, source: Store, progress: Progress) -> None:
         with source.open(descriptor) as blob:
             whiteouts = removed if number == last else frozenset[str]()
             layer.verify(transfer.watched(blob, progress), described, whiteouts, source.where, privileged)
-
-
-@contextmanager
-def _at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
-    """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
-
-    When the block fails, what was fetched stays there, and is not fetched again by the next run; what was there before stays, too.
-    """
-    if source.rereadable:
-        yield source
-        return
-    fetched = reference.LocalReference(reference.image_name(bundle.metadata.model.title), digest=bundle.digest)
-    local = spool.open(fetched)
-    was_here = str(fetched) in {named.name for named in local.names()}
-    transfer.copy(source, local, progress, bundle)
-    yield local
-    if not was_here:
-        spool.forget(fetched)
 
 
 def choose_tag(wanted: str | None, bundle: Bundle, base: Image, engine: Engine, *, force: bool) -> str:

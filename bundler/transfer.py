@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,10 +12,11 @@ from bundler import parallel
 from bundler.errors import IntegrityError, StoreError
 from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
-from bundler.format.content import Begun, Descriptor, Digest, Stream
+from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream
+from bundler.format.have import Had
 from bundler.format.metadata import Metadata
-from bundler.format.reference import image_tag
-from bundler.ports import Progress, Store, Upload
+from bundler.format.reference import LocalReference, image_name, image_tag
+from bundler.ports import Progress, Spool, Store, Upload
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,34 @@ def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
     return Plan(bundle, there, [blob for blob in blobs if blob not in there])
 
 
+@contextmanager
+def at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
+    """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
+
+    When the block fails, what was fetched stays there, and is not fetched again by the next run; what was there before stays, too.
+    """
+    if source.rereadable:
+        yield source
+        return
+    fetched = LocalReference(image_name(bundle.metadata.model.title), digest=bundle.digest)
+    local = spool.open(fetched)
+    was_here = str(fetched) in {named.name for named in local.names()}
+    copy(source, local, progress, bundle)
+    yield local
+    if not was_here:
+        spool.forget(fetched)
+
+
+def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:
+    """Read all of a bundle, and of what refers to it, to the end; raises `IntegrityError` for what is damaged."""
+    blobs = _blobs(bundle, _referrers(store, bundle))
+    progress.stage(f"verifying {store.where}", sum(blob.size for blob in blobs))
+    for blob in blobs:
+        with watched(store.open(blob), progress) as content:
+            while content.read(BLOCK):
+                pass
+
+
 class _Carrier:
     """Brings blobs from a store into an upload, several at once where both can."""
 
@@ -173,6 +203,11 @@ def list_bundles(store: Store) -> list[tuple[str, Manifest]]:
         if artifact.is_bundle(data):
             found.append((named.name, artifact.read(data, store.where)))
     return found
+
+
+def had(name: str, manifest: Manifest) -> Had:
+    """A bundle as something that is there already."""
+    return Had(name, manifest.descriptor.digest, frozenset(blob.digest for blob in manifest.blobs))
 
 
 def watched(content: Stream, progress: Progress) -> Stream:

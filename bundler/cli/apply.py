@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from enum import Enum
 from typing import Annotated
 
@@ -32,6 +33,7 @@ def apply(
         bool, typer.Option("--dry-run", help="Verify all, find the base, say what would happen, change nothing.")
     ] = False,
     host: options.Host = None,
+    parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
     parallel: options.Parallel = 3,
     timeout: options.Timeout = 60,
@@ -53,9 +55,9 @@ def apply(
     from bundler.stores.local import LocalSpool
     from bundler.transfer import read_bundle
 
-    with console.Terminal(quiet=quiet) as terminal:
+    with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
-        store = parts.open_store(reference.parse(source), link)
+        store = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
         bundle = read_bundle(store)
         engine = parts.connect(host)
         recorded, on = bundle.metadata.base, None

@@ -12,6 +12,7 @@ from bundler.cli import options, parts
 
 def inspect(
     source: Annotated[str, typer.Argument(help="The bundle.")],
+    parts_from: options.PartsFrom = None,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -22,8 +23,8 @@ def inspect(
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
-    store = parts.open_store(reference.parse(source), parts.Link(plain_http))
-    bundle = read_bundle(store)
+    with parts.opened(reference.parse(source), parts.Link(plain_http), parts_from) as store:
+        bundle = read_bundle(store)
     if json:
         console.result_json(
             {

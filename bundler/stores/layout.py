@@ -17,7 +17,10 @@ from bundler.stores import index
 
 
 class LayoutStore:
-    """One name in a layout directory, which is made when the first bundle comes."""
+    """One name in a layout directory, which is made when the first bundle comes.
+
+    With ``readback`` a blob gets its name only after the medium has given back what was written to it.
+    """
 
     rereadable = True
     parallel = 1
@@ -27,11 +30,14 @@ class LayoutStore:
     own_files = frozenset({"blobs", index.INDEX_FILE, index.LAYOUT_FILE})
     """What may lie in the directory before the layout has been made; another process may be making it just now."""
 
-    def __init__(self, path: Path, name: str = "", digest: Digest | None = None, where: str = "") -> None:
+    def __init__(
+        self, path: Path, name: str = "", digest: Digest | None = None, where: str = "", *, readback: bool = False
+    ) -> None:
         self.where = where or str(LayoutReference(str(path), name, digest))
         self._path = path
         self._name = name
         self._digest = digest
+        self._readback = readback
 
     def resolve(self) -> Descriptor:
         return index.find(self.names(), self._name, self._digest, self.where)
@@ -86,6 +92,8 @@ class LayoutStore:
 
     def adopt(self, part: PartFile, digest: Digest) -> None:
         """Take a finished and verified blob in."""
+        if self._readback:
+            part.read_back(digest)
         part.publish(self._blob(digest), self.file_mode)
 
     def has(self, blob: Descriptor) -> bool:
