@@ -17,6 +17,7 @@ from bundler.format.metadata import Base
 from bundler.partfile import check_space
 from bundler.ports import Engine, Image, Progress, Spool, Store
 from bundler.transfer import Bundle
+from bundler.watched import watched
 
 _TIMES_ON_DISK = {"classic": 2, "podman": 1}
 """How often a new layer lies on an engine's disk while it is loaded, by image store.
@@ -110,7 +111,7 @@ def verify(bundle: Bundle, source: Store, progress: Progress) -> None:
     for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
         with source.open(descriptor) as blob:
             whiteouts = removed if number == last else frozenset[str]()
-            layer.verify(transfer.watched(blob, progress), described, whiteouts, source.where, privileged)
+            layer.verify(watched(blob, progress), described, whiteouts, source.where, privileged)
 
 
 def choose_tag(wanted: str | None, bundle: Bundle, base: Image, engine: Engine, *, force: bool) -> str:

@@ -6,17 +6,18 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 from bundler import parallel
-from bundler.errors import IntegrityError, StoreError
+from bundler.errors import IntegrityError
 from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream
+from bundler.format.content import BLOCK, Descriptor, Digest
 from bundler.format.have import Had
 from bundler.format.metadata import Metadata
 from bundler.format.reference import LocalReference, image_name, image_tag
 from bundler.ports import Progress, Spool, Store, Upload
+from bundler.watched import WatchedOpener, watched
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class _Carrier:
             self._missing[blob.digest] = blob
 
     def _bring(self, blob: Descriptor) -> None:
-        opener = _Opener(self._source, blob, self._progress, self._stop)
+        opener = WatchedOpener(partial(self._source.open, blob), self._progress, self._stop)
         try:
             self._upload.put(blob, opener)
         except IntegrityError as error:
@@ -172,27 +173,6 @@ class _Carrier:
 
     def _each(self, work: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
         parallel.each(work, blobs, self._workers, self._stop)
-
-
-class _Opener:
-    """Opens one blob of a store, as often as it is needed, and tells how far the last opening was read."""
-
-    def __init__(self, source: Store, blob: Descriptor, progress: Progress, stop: threading.Event) -> None:
-        self._source = source
-        self._blob = blob
-        self._progress = progress
-        self._stop = stop
-        self._position = 0
-
-    def __call__(self, begun: Begun | None = None) -> Stream:
-        self.advance((begun.size if begun else 0) - self._position)
-        return _Watched(self._source.open(self._blob, begun), self)
-
-    def advance(self, count: int) -> None:
-        if self._stop.is_set():
-            raise StoreError("the copy was given up, because another part of it failed")
-        self._position += count
-        self._progress.advance(count)
 
 
 def list_bundles(store: Store) -> list[tuple[str, Manifest]]:
@@ -208,29 +188,6 @@ def list_bundles(store: Store) -> list[tuple[str, Manifest]]:
 def had(name: str, manifest: Manifest) -> Had:
     """A bundle as something that is there already."""
     return Had(name, manifest.descriptor.digest, frozenset(blob.digest for blob in manifest.blobs))
-
-
-def watched(content: Stream, progress: Progress) -> Stream:
-    """A stream that tells how far it was read."""
-    return _Watched(content, progress)
-
-
-class _Advancing(Protocol):
-    def advance(self, count: int) -> None: ...
-
-
-class _Watched(Stream):
-    def __init__(self, content: Stream, progress: _Advancing) -> None:
-        self._content = content
-        self._progress = progress
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._content.read(size)
-        self._progress.advance(len(data))
-        return data
-
-    def close(self) -> None:
-        self._content.close()
 
 
 def _referrers(source: Store, bundle: Bundle) -> list[Referrer]:

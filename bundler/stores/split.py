@@ -14,7 +14,7 @@ from functools import partial
 from io import BytesIO
 
 from bundler import parallel
-from bundler.errors import NotFoundError, StoreError
+from bundler.errors import NotFoundError
 from bundler.format import artifact, splitartifact
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.partlist import cuts
@@ -25,6 +25,7 @@ from bundler.stores.archive import ArchiveReader
 from bundler.stores.archiving import ArchiveUpload, File, as_volumes
 from bundler.stores.volumes import Volume, Volumes
 from bundler.stores.wrapped import WrappedStore
+from bundler.watched import WatchedOpener
 
 
 class SplitStore(WrappedStore):
@@ -181,45 +182,12 @@ class _Sender:
             self._missing[part.descriptor.digest] = part
 
     def _bring(self, part: _Part) -> None:
-        self._upload.put(part.descriptor, _Opener(part, self._where, self._progress, self._stop))
+        self._upload.put(part.descriptor, WatchedOpener(partial(self._open, part), self._progress, self._stop))
 
-
-class _Opener:
-    """Opens a part as often as it is needed, and tells how far the last opening was read."""
-
-    def __init__(self, part: _Part, where: str, progress: Progress, stop: threading.Event) -> None:
-        self._part = part
-        self._where = where
-        self._progress = progress
-        self._stop = stop
-        self._position = 0
-
-    def __call__(self, begun: Begun | None = None) -> Stream:
-        start = begun.size if begun else 0
-        self.advance(start - self._position)
-        content = VerifyingReader(self._part.open(), self._part.descriptor, self._where)
-        volumes.skip(content, start)
-        return _Watched(content, self)
-
-    def advance(self, count: int) -> None:
-        if self._stop.is_set():
-            raise StoreError("the copy was given up, because another part of it failed")
-        self._position += count
-        self._progress.advance(count)
-
-
-class _Watched(Stream):
-    def __init__(self, content: Stream, opener: _Opener) -> None:
-        self._content = content
-        self._opener = opener
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._content.read(size)
-        self._opener.advance(len(data))
-        return data
-
-    def close(self) -> None:
-        self._content.close()
+    def _open(self, part: _Part, begun: Begun | None = None) -> Stream:
+        content = VerifyingReader(part.open(), part.descriptor, self._where)
+        volumes.skip(content, begun.size if begun else 0)
+        return content
 
 
 def _cut(file: File, part_size: int, progress: Progress) -> Iterator[_Part]:
