@@ -130,7 +130,7 @@ def fail_in_turn(proxy: FaultProxy, direction: Direction, expected: str, fault: 
         proxy.forget()
         proxy.fail(fault, since=request, times=times)
         try:
-            outcome = attempt(direction, number, expected)
+            outcome = attempt(proxy, direction, number, expected)
         except AssertionError as problem:
             problems.append(f"{fault} at {told(proxy)}: {problem}".splitlines()[0])
             continue
@@ -150,8 +150,11 @@ def requests_of(proxy: FaultProxy, direction: Direction, fault: Fault, times: in
     return range(count) if FULL else range(zlib.crc32(fault.name.encode()) % step, count, step)
 
 
-def attempt(direction: Direction, number: int, expected: str) -> str:
-    """One run with a fault in it; says how it ended when that is as it should be."""
+def attempt(proxy: FaultProxy, direction: Direction, number: int, expected: str) -> str:
+    """One run with a fault in it; says how it ended when that is as it should be.
+
+    That a tag stands can only be unknown to whoever was given no answer at all to writing it and to looking at it.
+    """
     began = time.monotonic()
     failure = None
     try:
@@ -164,8 +167,17 @@ def attempt(direction: Direction, number: int, expected: str) -> str:
         assert stands == expected, f"it was told as done, and {stands or 'nothing'} stands"
         return "exact"
     assert failure.exit_code in CLEAN, f"exit {failure.exit_code}: {failure}"
+    if stands == expected and not was_heard(proxy):
+        return "whole, but no answer said so"
     assert stands == "", f"it was told as failed ({failure}), and {stands} stands"
     return "clean errors"
+
+
+def was_heard(proxy: FaultProxy) -> bool:
+    """Whether the registry got an answer through about the tag, since it was first asked to write it."""
+    about = [record for record in proxy.records if record.path.endswith("/manifests/1")]
+    written = itertools.dropwhile(lambda record: record.method != "PUT", about)
+    return any(record.status and not record.fault for record in written)
 
 
 def told(proxy: FaultProxy) -> str:
