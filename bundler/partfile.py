@@ -157,7 +157,9 @@ def _locked_file(directory: Path) -> tuple[int, Path]:
 
 
 def write_file(target: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] = (-1, -1)) -> None:
-    """Replace a whole small file at once."""
+    """Replace a whole small file at once; what killed processes left half written beside it goes."""
+    with disk_errors(target):
+        sweep(target.parent)
     with PartFile(target.parent) as part:
         part.write(data)
         part.publish(target, mode, owner)
