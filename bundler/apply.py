@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bundler import naming, transfer
+from bundler import naming, privileges, transfer
 from bundler.errors import NotFoundError
-from bundler.format import image, layer, paths, reference
+from bundler.format import image, layer, reference
 from bundler.format.content import Digest
+from bundler.format.contents import Contents
 from bundler.format.imagearchive import NewImage, NewLayer
 from bundler.format.metadata import Base
+from bundler.format.tar import Entry
 from bundler.partfile import check_space
 from bundler.ports import Engine, Image, Progress, Spool, Store
 from bundler.transfer import Bundle
@@ -52,20 +54,23 @@ def apply(
     *,
     dry_run: bool,
     on: Base | None = None,
+    allow_privileged: bool = False,
 ) -> ApplyResult:
     """Fetch and verify every layer, then make the new image and give it its name.
 
-    ``on`` describes ``base`` when it is another one than was recorded. Raises `IntegrityError` before the
-    engine is touched when anything in the bundle is not as promised.
+    ``on`` describes ``base`` when it is another one than was recorded. ``allow_privileged`` says that the user, or a
+    signer whom the user trusts, answers for files that give more rights than the base's. Raises `IntegrityError` before
+    the engine is touched when anything in the bundle is not as promised, and `PrivilegeError` for such files.
     """
     with transfer.at_hand(bundle, source, spool, progress) as local:
+        found = verify(bundle, local, progress)
+        privileges.check(found, base, engine, progress, allowed=allow_privileged)
         return _apply(bundle, local, base, tag, engine, progress, dry_run=dry_run, on=on)
 
 
 def _apply(
     bundle: Bundle, source: Store, base: Image, tag: str, engine: Engine, progress: Progress, *, dry_run: bool, on: Base | None
 ) -> ApplyResult:
-    verify(bundle, source, progress)
     new = _new_image(bundle, source, base, on)
     existing = _existing(engine, new)
     if dry_run:
@@ -81,10 +86,22 @@ def _apply(
 
 
 @contextmanager
-def loaded(bundle: Bundle, source: Store, base: Image, engine: Engine, spool: Spool, progress: Progress) -> Iterator[Image]:
-    """A bundle on its base as an image without a name, which is gone after the block unless it was here already."""
+def loaded(
+    bundle: Bundle,
+    source: Store,
+    base: Image,
+    engine: Engine,
+    spool: Spool,
+    progress: Progress,
+    *,
+    allow_privileged: bool = False,
+) -> Iterator[Image]:
+    """A bundle on its base as an image without a name, which is gone after the block unless it was here already.
+
+    It raises what `apply` raises.
+    """
     with transfer.at_hand(bundle, source, spool, progress) as local:
-        verify(bundle, local, progress)
+        privileges.check(verify(bundle, local, progress), base, engine, progress, allowed=allow_privileged)
         new = _new_image(bundle, local, base, None)
         existing = _existing(engine, new)
         if existing:
@@ -102,16 +119,20 @@ def _check_space(bundle: Bundle, engine: Engine) -> None:
         check_space(Path(info.root), bundle.metadata.size * _TIMES_ON_DISK.get(info.image_store, 0))
 
 
-def verify(bundle: Bundle, source: Store, progress: Progress) -> None:
-    """Read every layer of a bundle to its end; raises `IntegrityError` for the first that is not what it should be."""
+def verify(bundle: Bundle, source: Store, progress: Progress) -> Sequence[Entry]:
+    """Read every layer of a bundle to its end; raises `IntegrityError` for the first that is not what it should be.
+
+    Gives the privileged files that it holds.
+    """
     progress.stage("verifying the bundle", sum(descriptor.size for descriptor in bundle.manifest.layers))
-    removed = frozenset(paths.decode(path) for path in bundle.metadata.removed)
-    privileged = frozenset(paths.decode(path) for path in bundle.metadata.privileged)
-    last = len(bundle.manifest.layers) - 1
+    contents = Contents(bundle.metadata, source.where)
     for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
+        contents.begin(number)
         with source.open(descriptor) as blob:
-            whiteouts = removed if number == last else frozenset[str]()
-            layer.verify(watched(blob, progress), described, whiteouts, source.where, privileged)
+            layer.verify(watched(blob, progress), described, source.where, contents.judge)
+        contents.end()
+    contents.finish()
+    return list(contents.privileged.values())
 
 
 def choose_tag(wanted: str | None, bundle: Bundle, base: Image, engine: Engine, *, force: bool) -> str:

@@ -29,6 +29,7 @@ def apply(
         typer.Option(metavar="NAME:TAG", help="Name of the new image. Default: the base's name, version and the digest."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
+    allow_privileged: options.AllowPrivileged = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Verify all, find the base, say what would happen, change nothing.")
     ] = False,
@@ -68,7 +69,18 @@ def apply(
         if on:
             terminal.warn(f"{found.id} is not the base of this bundle, only of the same version; nobody tested this pair")
         name = verb.choose_tag(tag, bundle, found, engine, force=force)
-        result = verb.apply(bundle, store, found, name, engine, LocalSpool(), terminal, dry_run=dry_run, on=on)
+        result = verb.apply(
+            bundle,
+            store,
+            found,
+            name,
+            engine,
+            LocalSpool(),
+            terminal,
+            dry_run=dry_run,
+            on=on,
+            allow_privileged=allow_privileged,
+        )
     base_name = found.names[0] if found.names else found.id
     if json:
         console.result_json(

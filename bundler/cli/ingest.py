@@ -40,6 +40,7 @@ def ingest(
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the new container; repeatable.")
     ] = None,
+    allow_privileged: options.AllowPrivileged = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
     host: options.Host = None,
@@ -77,7 +78,7 @@ def ingest(
     with (
         terminal,
         statefiles.hold("image", name.replace("/", "_")),
-        _old(old, engine, asked if export else None, link, parts_from, terminal) as source,
+        _old(old, engine, asked if export else None, link, parts_from, terminal, allow_privileged=allow_privileged) as source,
     ):
         result = verb.ingest(source, new_base, name, engine, ingesting, run, terminal, keep=keep)
     pushed = None
@@ -97,6 +98,8 @@ def _old(
     link: parts.Link,
     parts_from: Sequence[Path] | None,
     terminal: Terminal,
+    *,
+    allow_privileged: bool,
 ) -> Iterator[AbstractContextManager[Old]]:
     """What files are taken from; a container of that is ours alone for the length of the block."""
     from bundler import ingest as verb
@@ -107,7 +110,8 @@ def _old(
 
     if _is_bundle(named):
         with parts.opened(reference.parse(named), link, parts_from) as store:
-            yield verb.bundle(read_bundle(store), store, engine, LocalSpool(), terminal)
+            bundle = read_bundle(store)
+            yield verb.bundle(bundle, store, engine, LocalSpool(), terminal, allow_privileged=allow_privileged)
         return
     found = engine.container(named)
     with statefiles.hold("container", found.id):
