@@ -57,8 +57,10 @@ def _path_faults(metadata: Metadata) -> Iterator[str]:
     for text in (*metadata.removed, *metadata.privileged):
         if not inside.holds(paths.decode(text)):
             yield f"the path {text[:200]!r} in the metadata lies outside of the exports"
-    if any(paths.decode(text) in inside.tops for text in metadata.removed) or not _is_walk(metadata.removed):
+    if not _is_walk(metadata.removed):
         yield "the removed paths in the metadata are not the topmost ones, in their order"
+    if metadata.removed and not metadata.layers:
+        yield "the metadata has removed paths, and no layer that could remove them"
 
 
 class _Inside:

@@ -59,6 +59,7 @@ class Contents:
         self._totals = {top: _Total() for top in self._tops}
         self._own: dict[int, _Rights | None] = {}  # of the layers but the last: directories by their rights, None for all else
         self._entries = 0
+        self._layer: metadata.Layer | None = None
         self.privileged: dict[str, Entry] = {}
         """The files that give rights to whoever runs them."""
 
@@ -68,12 +69,14 @@ class Contents:
         self._is_last = number == len(self._described.layers) - 1
         self._exports: list[str] = []
         self._open: list[tuple[str, str]] = []  # the directories that the last entry lay in, each with its export
+        self._above: set[str] = set()  # the directories above the exports that have been met
         self._previous: tuple[bytes, ...] = ()
         self._files = array("q")
         self._linked: set[int] = set()
         self._removed = list(map(paths.decode, self._described.removed)) if self._is_last else []
         self._gone = ""
         self._next_gone = self._next_whiteout = 0
+        self._at_whiteouts = False
 
     def judge(self, entry: Entry) -> str:
         self._entries += 1
@@ -82,10 +85,15 @@ class Contents:
         if found := entries.fault(entry):
             return found
         gone = entries.deleted(entry)
-        return self._whiteout(gone) if gone is not None else self._order(entry) or self._place(entry) or self._twice(entry)
+        if gone is not None:
+            return self._whiteout(gone)
+        if self._is_above_whiteout(entry):
+            return self._above_whiteout(entry)
+        return self._order(entry) or self._place(entry) or self._twice(entry)
 
     def end(self) -> None:
         """Look whether all is there that the layer should hold."""
+        assert self._layer is not None, "`begin` comes first"
         self._pass(None)
         if self._next_whiteout != len(self._removed):
             raise self._refused(f"lacks the whiteout of {paths.encode(self._removed[self._next_whiteout])!r}")
@@ -109,11 +117,12 @@ class Contents:
                 raise self._refused(f"is the last one, and {export.resolved!r} has {found}, not what the metadata says")
 
     def _refused(self, why: str) -> IntegrityError:
-        return IntegrityError(f"{self._where}: the layer {self._layer.diff_id} {why}")
+        layer = f"the layer {self._layer.diff_id}" if self._layer else "the bundle, which has no layer,"
+        return IntegrityError(f"{self._where}: {layer} {why}")
 
     def _order(self, entry: Entry) -> str:
         """Whether an entry stands where a walk would meet it, in a directory that has been met."""
-        if self._next_whiteout:
+        if self._at_whiteouts:
             return "which comes after the whiteouts"
         key = paths.sort_key(entry.path)
         if key <= self._previous:
@@ -140,6 +149,7 @@ class Contents:
         if entry.kind is Kind.DIRECTORY:
             self._open.append((entry.path, top))
         if not top:
+            self._above.add(entry.path)
             return "" if entry == self._parents.get(entry.path) else "outside of the exported paths"
         if entry.kind is Kind.DIRECTORY and not self._is_last:
             return "" if _is_bare(entry) else "a directory with a time or attributes, which only the last layer has"
@@ -200,7 +210,8 @@ class Contents:
             if key is not None and paths.sort_key(gone) > key:
                 break
             self._close(gone)
-            if hash(gone) in self._own or gone.rpartition("/")[0] != (self._open[-1][0] if self._open else ""):
+            is_there = gone in self._tops or gone.rpartition("/")[0] == (self._open[-1][0] if self._open else "")
+            if hash(gone) in self._own or not is_there:
                 raise self._refused(f"should lack {paths.encode(gone)!r} in a directory that it has")
             self._gone = gone
             self._next_gone += 1
@@ -208,9 +219,34 @@ class Contents:
 
     def _whiteout(self, gone: str) -> str:
         self._pass(None)
-        if self._next_whiteout == len(self._removed) or gone != self._removed[self._next_whiteout]:
+        self._at_whiteouts = True
+        if gone != self._next_removed():
             return "a whiteout that the metadata does not list, or not at this place"
         self._next_whiteout += 1
+        directory = gone.rpartition("/")[0]
+        return "without the directory that it lies in" if gone in self._tops and not self._has(directory) else ""
+
+    def _has(self, directory: str) -> bool:
+        """Whether a directory above the exports has been met; the root always has."""
+        return not directory or directory in self._above
+
+    def _next_removed(self) -> str:
+        """The path whose whiteout comes next, or an empty text."""
+        return self._removed[self._next_whiteout] if self._next_whiteout < len(self._removed) else ""
+
+    def _is_above_whiteout(self, entry: Entry) -> bool:
+        """Whether a directory stands above the whiteout of an export of which nothing was left, and above nothing before it."""
+        gone = self._next_removed()
+        late = self._at_whiteouts or paths.sort_key(entry.path) <= self._previous
+        return late and gone in self._tops and paths.is_within(gone, entry.path) and entry.path in self._parents
+
+    def _above_whiteout(self, entry: Entry) -> str:
+        self._pass(None)
+        self._at_whiteouts = True
+        directory = entry.path.rpartition("/")[0]
+        if entry.path in self._above or entry != self._parents[entry.path] or not self._has(directory):
+            return "which comes a second time, or not as the metadata has it"
+        self._above.add(entry.path)
         return ""
 
     def _top(self, path: str) -> str:

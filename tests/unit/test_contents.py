@@ -115,6 +115,23 @@ def test_whiteouts_are_those_of_the_metadata_in_its_order() -> None:
     assert "after the whiteouts" in judge([[TOP, SUB, *whiteouts, FILE]], removed=gone)
 
 
+def test_an_export_of_which_nothing_was_left_is_removed_below_its_directories() -> None:
+    """A FIFO in place of a file of the base; found by the tests of random states."""
+    opt, mnt = replace(bare(OPT), path="/opt"), replace(bare(OPT), path="/mnt")
+    parents = (PARENT, PARENT.model_copy(update={"path": "/mnt"}))
+    exports, gone = ("/mnt/gone", "/opt/s"), ("/mnt/gone",)
+    kept = [opt, directory("/opt/s")[0]]
+    told = described([kept], exports, parents=parents, removed=gone)
+    lost = told.exports[0].model_copy(update={"kind": ""})
+    told = told.model_copy(update={"exports": (lost, told.exports[1])})
+    assert judge([[*kept, mnt, tar.whiteout("/mnt/gone")]], told) == ""
+    assert "without the directory" in judge([[*kept, tar.whiteout("/mnt/gone")]], told)
+    assert "after the whiteouts" in judge([[*kept, mnt, file("/opt/s/f")[0]]], told)
+    for wrong in ([*kept, mnt, mnt], [*kept, replace(mnt, mode=0o777)], [mnt, *kept, mnt]):
+        assert "a second time, or not" in judge([[*wrong, tar.whiteout("/mnt/gone")]], told)
+    assert "second time or out of order" in judge([[*kept, opt, mnt, tar.whiteout("/mnt/gone")]], told)
+
+
 @pytest.mark.parametrize("gone", ["/s/f", "/s/d", "/s/nowhere/x", "/s/f/x"])
 def test_what_is_there_cannot_be_removed(gone: str) -> None:
     assert judge([[TOP, SUB, BIG, FILE, tar.whiteout(gone)]], removed=(gone,))
