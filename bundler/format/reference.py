@@ -128,6 +128,11 @@ def image_tag(text: str) -> str:
     return re.sub(r"[^a-zA-Z0-9._-]+", "-", text).lstrip(".-")[:128] or DEFAULT_TAG
 
 
+def is_tag(text: object) -> bool:
+    """Whether something that a registry says is a tag, and not a way to somewhere else."""
+    return isinstance(text, str) and _TAG.fullmatch(text) is not None
+
+
 def _parse_name(text: str) -> RegistryReference | LocalReference:
     name, at, hexadecimal = text.partition("@")
     digest = _digest(text, hexadecimal) if at else None

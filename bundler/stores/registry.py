@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,7 +13,7 @@ import urllib3
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
-from bundler.format.reference import RegistryReference
+from bundler.format.reference import RegistryReference, is_tag
 from bundler.ports import Named, Opener, Store
 from bundler.stores.blobupload import BlobUpload
 from bundler.stores.client import RegistryClient
@@ -24,6 +25,8 @@ from bundler.stores.sessions import Memory
 
 _AGAIN = "Run the same command again."
 _TRIES = 5
+MAX_TAGS = 100_000
+"""Most tags of a repository that are listed; a list that goes on for ever ends there."""
 
 
 class RegistryStore:
@@ -98,7 +101,8 @@ class RegistryStore:
             media_type = response.headers.get("Content-Type", "")
             if response.status_code == 200 and media_type == artifact.MANIFEST:
                 digest = Digest.parse(response.headers.get("Docker-Content-Digest"))
-                named.append(Named(tag, Descriptor(media_type, digest, int(response.headers.get("Content-Length", 0)))))
+                length = response.headers.get("Content-Length", "")
+                named.append(Named(tag, Descriptor(media_type, digest, int(length) if re.fullmatch("[0-9]{1,18}", length) else 0)))
         return named
 
     @contextmanager
@@ -219,7 +223,9 @@ class RegistryStore:
         url: str | None = self._url("tags/list?n=1000")
         while url:
             response, data = self._client.read_document(url, self.where, {})
-            tags += document.load(data, f"{self.where}: the list of tags").get("tags") or []
+            tags += _tags_in(data, self.where)
+            if len(tags) > MAX_TAGS:
+                raise IntegrityError(f"{self.where}: the registry lists more than {MAX_TAGS} tags")
             following = response.links.get("next", {}).get("url")
             url = self._client.follow(following, url) if following else None
         return tags
@@ -271,6 +277,13 @@ class RegistryUpload:
 def fallback_tag(digest: Digest) -> str:
     """The tag under which the referrers of a manifest are listed (distribution spec 1.1, "Referrers Tag Schema")."""
     return f"sha256-{digest.hex}"
+
+
+def _tags_in(data: bytes, where: str) -> list[str]:
+    tags = document.load(data, f"{where}: the list of tags").get("tags") or []
+    if not isinstance(tags, list) or not all(map(is_tag, tags)):
+        raise IntegrityError(f"{where}: the registry lists what is no tag")
+    return tags
 
 
 def _manifests(data: bytes, where: str) -> list[Descriptor]:

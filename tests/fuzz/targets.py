@@ -151,6 +151,9 @@ def seeds() -> dict[str, list[bytes]]:
     parts = dump({**listed, "size": 70_000, "partSize": 70_000, "parts": [part]})
     had = have.write([have.Had("a:1", Digest.of(b""), frozenset({Digest.of(b"x")}))])
     names = [b"a:1", b"r.example:5000/a/b:1", b"oci:/x/y:1", b"oci-archive:x.tar:1", b"x.tar", f"a@{digest}".encode(), b"/s/%25"]
+    signature = Forgery(manifest=lambda it: it.update(subject=it["config"])).parts()
+    documents += [data for data in signature.values() if b'"subject"' in data]
+    documents.append(splitartifact.build(Digest.of(b""), [Descriptor(splitartifact.PART, Digest.of(b"x"), 1)]))
     whole = b"".join(archived(*item) for item in files.items()) + tar.TRAILER
     found = [*documents, *streams, whole, parts, had, f"{digest} a:1".encode(), *names]
     return {name: [item for item in found if len(item) < document.MAX_SIZE] for name in TARGETS}
