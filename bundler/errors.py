@@ -8,6 +8,7 @@ BundlerError                 1   a bug of ours, when raised bare
 ├── NotFoundError            6   a container, bundle or image that was named
 ├── AuthorizationError       7   a registry said no
 ├── IntegrityError           8   damaged or hostile content
+├── TrustError               9   a signature, the policy for signers, an older bundle
 ├── BaseMismatchError       10   the base image is another one
 └── NoSpaceError            11   a disk is full, ours or the engine's
 
@@ -77,6 +78,12 @@ class IntegrityError(BundlerError):
     """Content is damaged, or is not what it says it is."""
 
     exit_code = 8
+
+
+class TrustError(BundlerError):
+    """Nobody who may vouches for the bundle, or an older one comes after a newer."""
+
+    exit_code = 9
 
 
 @dataclass(frozen=True)
