@@ -250,6 +250,10 @@ class Upload(Protocol):
         """Give a manifest that was added the name, as the last act."""
         ...
 
+    def attach(self, manifest: Descriptor) -> None:
+        """In place of `commit`: let what was added stand beside a bundle that is here already, whose names stay as they are."""
+        ...
+
 
 class Store(Protocol):
     """A place for bundles, opened for one name in it. Every method raises `StoreError` or `NotFoundError`."""
@@ -324,6 +328,35 @@ class Spool(Protocol):
 
     def forget(self, reference: LocalReference) -> None:
         """Drop a name, if it is there, and the blobs that no other bundle here, and no other process, could need."""
+        ...
+
+
+class Signer(Protocol):
+    """Somebody's key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """A signature of these bytes; raises `TrustError` when the key cannot be used."""
+        ...
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a signature turned out to be: whose, by which key, and in ``fault`` why it is nobody's.
+
+    Without a ``fingerprint`` it is no signature of the message at all.
+    """
+
+    key_type: str = ""
+    fingerprint: str = ""
+    principals: tuple[str, ...] = ()
+    fault: str = ""
+
+
+class Verifier(Protocol):
+    """Somebody who knows the allowed signers, and which keys were revoked."""
+
+    def check(self, message: bytes, signature: bytes) -> Checked:
+        """Whose signature of these bytes this is, now; raises `TrustError` when that cannot be found out."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from bundler import parallel
 from bundler.errors import IntegrityError, StoreError
 from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
-from bundler.format.content import Begun, Descriptor, Digest, Stream
+from bundler.format.content import Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.metadata import Metadata
 from bundler.format.reference import image_tag
+from bundler.format.signature import NewReferrer
 from bundler.ports import Progress, Store, Upload
 
 
@@ -77,34 +79,71 @@ def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None
     In the target it appears only when all of it is there, under the digest that it has in the source.
     """
     bundle = bundle or read_bundle(source)
-    manifest = bundle.manifest
-    referrers = _referrers(source, bundle)
-    blobs = _blobs(bundle, referrers)
-    progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
+    others = referrers(source, bundle)
+    size = sum(blob.size for blob in _blobs(bundle, others))
+    progress.stage(f"copying to {target.where}", size)
     with target.upload(image_tag(bundle.metadata.model.version), source) as upload:
-        carrier = _Carrier(source, upload, progress, workers=1 if target.ordered else max(source.parallel, target.parallel))
-        carrier.find_missing(blobs)
-        upload.reserve(carrier.missing_size)
-        carrier.carry(manifest.blobs)
-        upload.add(manifest.descriptor, manifest.data)
-        for referrer in referrers:
-            carrier.carry(referrer.blobs)
-            upload.add(referrer.descriptor, referrer.data)
-        upload.commit(manifest.descriptor)
-    return CopyResult(bundle, carrier.missing_size, sum(blob.size for blob in blobs) - carrier.missing_size)
+        workers = 1 if target.ordered else max(source.parallel, target.parallel)
+        missing = _carry(bundle, others, _Carrier(source, upload, progress, workers), upload)
+        upload.commit(bundle.manifest.descriptor)
+    return CopyResult(bundle, missing, size - missing)
+
+
+def attach(store: Store, bundle: Bundle, new: NewReferrer, progress: Progress) -> None:
+    """Let something new refer to a bundle, in the store that has it; what is there already stays as it is."""
+    source = _Beside(store, new)
+    others = [*referrers(store, bundle), new.referrer]
+    with store.upload("") as upload:
+        _carry(bundle, others, _Carrier(source, upload, progress, workers=1), upload)
+        upload.attach(bundle.manifest.descriptor)
+
+
+def _carry(bundle: Bundle, others: Sequence[Referrer], carrier: _Carrier, upload: Upload) -> int:
+    """Bring a bundle and what refers to it into an upload; gives the bytes that were missing there."""
+    carrier.find_missing(_blobs(bundle, others))
+    upload.reserve(carrier.missing_size)
+    carrier.carry(bundle.manifest.blobs)
+    upload.add(bundle.manifest.descriptor, bundle.manifest.data)
+    for other in others:
+        carrier.carry(other.blobs)
+        upload.add(other.descriptor, other.data)
+    return carrier.missing_size
 
 
 def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
     """Look what a copy would have to send, and change nothing."""
-    blobs = _blobs(bundle, _referrers(source, bundle))
+    blobs = _blobs(bundle, referrers(source, bundle))
     there = [blob for blob in blobs if target.has(blob)]
     return Plan(bundle, there, [blob for blob in blobs if blob not in there])
+
+
+class _Source(Protocol):
+    """Where blobs are brought from."""
+
+    rereadable: bool
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream: ...
+
+
+class _Beside:
+    """What a store has, and something new."""
+
+    def __init__(self, store: Store, new: NewReferrer) -> None:
+        self._store = store
+        self._new = new
+        self.rereadable = store.rereadable
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        if blob.digest not in self._new.contents:
+            return self._store.open(blob, begun)
+        content = io.BytesIO(self._new.contents[blob.digest][begun.size if begun else 0 :])
+        return VerifyingReader(content, blob, self._store.where, begun)
 
 
 class _Carrier:
     """Brings blobs from a store into an upload, several at once where both can."""
 
-    def __init__(self, source: Store, upload: Upload, progress: Progress, workers: int) -> None:
+    def __init__(self, source: _Source, upload: Upload, progress: Progress, workers: int) -> None:
         self._source = source
         self._upload = upload
         self._progress = progress
@@ -147,7 +186,7 @@ class _Carrier:
 class _Opener:
     """Opens one blob of a store, as often as it is needed, and tells how far the last opening was read."""
 
-    def __init__(self, source: Store, blob: Descriptor, progress: Progress, stop: threading.Event) -> None:
+    def __init__(self, source: _Source, blob: Descriptor, progress: Progress, stop: threading.Event) -> None:
         self._source = source
         self._blob = blob
         self._progress = progress
@@ -198,7 +237,8 @@ class _Watched(Stream):
         self._content.close()
 
 
-def _referrers(source: Store, bundle: Bundle) -> list[Referrer]:
+def referrers(source: Store, bundle: Bundle) -> list[Referrer]:
+    """All that refers to a bundle in a store; raises `IntegrityError` for what the store only says to do so."""
     return [_read_referrer(source, found, bundle) for found in source.referrers(bundle.manifest.descriptor)]
 
 

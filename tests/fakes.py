@@ -375,4 +375,8 @@ class _MemoryUpload:
 
     def commit(self, manifest: Descriptor) -> None:
         self._store.tags[self._name] = manifest
-        self._store.unnamed += [added for added in self._added if added.digest != manifest.digest]
+        self.attach(manifest)
+
+    def attach(self, manifest: Descriptor) -> None:
+        others = [added for added in self._added if added.digest != manifest.digest]
+        self._store.unnamed += [added for added in others if added not in self._store.unnamed]

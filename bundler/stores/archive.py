@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,7 +61,7 @@ class ArchiveStore:
             raise StoreError(f"{self.where}: there is no directory {self._path.parent}", hint="Create it, or mount the medium.")
         sweep(self._path.parent)
         with PartFile(self._path.parent) as part:
-            yield ArchiveUpload(part, self._path, self._name or name, self._digest)
+            yield ArchiveUpload(part, self._path, self._name or name, self._digest, self.names if self._path.exists() else list)
 
     def _refuse_strangers(self) -> None:
         """A file that is no bundle is somebody's work: never written over."""
@@ -119,7 +119,10 @@ class _Section(Stream):
 class ArchiveUpload:
     """A bundle on its way into an archive; what comes is appended at once."""
 
-    def __init__(self, part: PartFile, path: Path, name: str, digest: Digest | None) -> None:
+    def __init__(
+        self, part: PartFile, path: Path, name: str, digest: Digest | None, present: Callable[[], Sequence[Named]]
+    ) -> None:
+        self._present = present
         self._part = part
         self._path = path
         self._name = name
@@ -148,9 +151,20 @@ class ArchiveUpload:
 
     def commit(self, manifest: Descriptor) -> None:
         index.check_digest(manifest, self._digest, str(self._path))
-        named = Named(self._name or f"bundle@{manifest.digest}", manifest)
+        self._publish(manifest, [Named(self._name or f"bundle@{manifest.digest}", manifest)])
+
+    def attach(self, manifest: Descriptor) -> None:
+        named = [item for item in self._present() if item.name or item.manifest.digest == manifest.digest]
+        if {item.manifest.digest for item in named} != {manifest.digest}:
+            raise StoreError(
+                f"{self._path} holds other bundles, too, and would lose them",
+                hint="Copy the one to a file of its own, and sign it there.",
+            )
+        self._publish(manifest, named)
+
+    def _publish(self, manifest: Descriptor, named: Sequence[Named]) -> None:
         referrers = [Named("", other) for other in self._manifests if other.digest != manifest.digest]
-        self._append(index.INDEX_FILE, index.write([named, *referrers]))
+        self._append(index.INDEX_FILE, index.write([*named, *referrers]))
         self._part.write(tar.TRAILER)
         self._part.publish(self._path)
 

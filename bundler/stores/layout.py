@@ -104,6 +104,15 @@ class LayoutStore:
                 [Named(name, manifest), *untagged, *(Named("", referrer) for referrer in referrers)],
             )
 
+    def add_referrers(self, manifest: Descriptor, referrers: Sequence[Descriptor]) -> None:
+        """Know what else refers to a manifest that is here; raises `StoreError` when it is here no more."""
+        come = {referrer.digest for referrer in referrers}
+        with self._locked():
+            if not any(item.manifest.digest == manifest.digest for item in self.names()):
+                raise StoreError(f"{self.where}: the bundle {manifest.digest} was removed just now", hint="Look: fps-bundle list")
+            named = [Named("", referrer) for referrer in referrers]
+            self._edit(lambda item: not item.name and item.manifest.digest in come, named)
+
     def _untagged(self, manifest: Descriptor) -> str:
         """How a bundle is called from when it loses its tag until it gets one again; empty where it does not stay."""
         del manifest
@@ -198,8 +207,13 @@ class LayoutUpload:
 
     def commit(self, manifest: Descriptor) -> None:
         self._store.check_digest(manifest)
-        referrers = [referrer for referrer in self._referrers if referrer.digest != manifest.digest]
-        self._store.set_name(self._name or f"bundle@{manifest.digest}", manifest, referrers)
+        self._store.set_name(self._name or f"bundle@{manifest.digest}", manifest, self._others(manifest))
+
+    def attach(self, manifest: Descriptor) -> None:
+        self._store.add_referrers(manifest, self._others(manifest))
+
+    def _others(self, manifest: Descriptor) -> list[Descriptor]:
+        return [referrer for referrer in self._referrers if referrer.digest != manifest.digest]
 
 
 class LayoutBlob:

@@ -261,6 +261,9 @@ class RegistryUpload:
             raise StoreError(f"{self._store.where}: the registry gives another manifest back than it was sent", hint=_AGAIN)
         self._store.tag(manifest, self._data[manifest.digest])
 
+    def attach(self, manifest: Descriptor) -> None:
+        """What refers to a manifest is known when it has been added."""
+
     def _origins(self, blob: Descriptor) -> list[str]:
         """Other repositories of the registry that may have a blob: the one that it comes from, and where it went before."""
         reference = self._store.reference
