@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import gate, options, parts
 
 if TYPE_CHECKING:
     from bundler.console import Terminal
@@ -39,6 +39,9 @@ def ingest(
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the new container; repeatable.")
     ] = None,
+    allowed_signers: options.AllowedSigners = None,
+    revoked: options.Revoked = None,
+    skip_verify: options.SkipVerify = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
     host: options.Host = None,
@@ -64,6 +67,8 @@ def ingest(
     terminal = console.Terminal(quiet=quiet)
     link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
     target = parts.open_target(reference.parse(push), link) if push else None
+    seal = gate.seal(None, terminal) if push else None
+    trust = gate.Gate(allowed_signers, revoked, skip_verify)
     engine = parts.connect(host)
     new_base = engine.image(onto)
     verb.check_onto(new_base)
@@ -76,21 +81,21 @@ def ingest(
     with (
         terminal,
         statefiles.hold("image", name.replace("/", "_")),
-        _old(old, engine, asked if export else None, link, terminal) as source,
+        _old(old, engine, asked if export else None, link, trust, terminal) as source,
     ):
-        result = verb.ingest(source, new_base, name, engine, ingesting, run, terminal, keep=keep)
+        result = verb.ingest(source, new_base, name, engine, ingesting, run, terminal, keep=keep, marks=trust.marks())
     pushed = None
     try:
         if target:
             with terminal:
-                pushed = verb.push(result, target, engine, exporting, run, LocalSpool(), terminal)
+                pushed = verb.push(result, target, engine, exporting, run, LocalSpool(), terminal, seal)
     finally:
         _tell(result, pushed, terminal, json=json)  # the image stands, whatever became of the bundle
 
 
 @contextmanager
 def _old(
-    named: str, engine: Engine, connect: Connect | None, link: parts.Link, terminal: Terminal
+    named: str, engine: Engine, connect: Connect | None, link: parts.Link, trust: gate.Gate, terminal: Terminal
 ) -> Iterator[AbstractContextManager[Old]]:
     """What files are taken from; a container of that is ours alone for the length of the block."""
     from bundler import ingest as verb
@@ -101,7 +106,9 @@ def _old(
 
     if _is_bundle(named):
         store = parts.open_store(reference.parse(named), link)
-        yield verb.bundle(read_bundle(store), store, engine, LocalSpool(), terminal)
+        bundle = read_bundle(store)
+        trust.admit(bundle, store, terminal)
+        yield verb.bundle(bundle, store, engine, LocalSpool(), terminal)
         return
     found = engine.container(named)
     with statefiles.hold("container", found.id):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,6 +34,22 @@ Parallel = Annotated[int, typer.Option("--parallel", min=1, max=32, help="Blobs 
 Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds without a byte after which a connection is given up.")]
 VerifyRemote = Annotated[
     bool, typer.Option("--verify-remote", help="Read back all that was sent to a registry before it gets its name.")
+]
+AllowedSigners = Annotated[
+    Path | None,
+    typer.Option("--allowed-signers", metavar="FILE", help="Who may sign, in OpenSSH's format. Default: as trust.toml says."),
+]
+Revoked = Annotated[
+    Path | None,
+    typer.Option(
+        "--revoked", metavar="FILE", help="Revoked keys: a KRL of ssh-keygen, or public keys. Default: as trust.toml says."
+    ),
+]
+SkipVerify = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-skip-verify", help="Take a bundle for which nobody vouches, all the same. A new image is labelled so."
+    ),
 ]
 Registry = Annotated[str, typer.Argument(help="The registry, HOST or HOST:PORT.")]
 Host = Annotated[
