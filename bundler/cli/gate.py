@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler import naming
 from bundler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Gate:
         policy = self.policy()
         if policy.allowed_signers is None:
             if not silent:
-                terminal.say(NOBODY)
+                terminal.warn(NOBODY)
             return ()
         found = signing.judge(bundle, store, policy, verifier(policy))
         terminal.say(f"signed by {', '.join(voucher.principal for voucher in found)}")
@@ -67,7 +66,7 @@ class Newest:
     """The order of what is applied here: no bundle follows a newer one of the same signer unless there is a reason."""
 
     def __init__(self, bundle: Bundle, vouchers: Sequence[Voucher], tag: str, reason: str | None) -> None:
-        from bundler import ledger, statefiles
+        from bundler import ledger, naming, statefiles
 
         model = bundle.metadata.model
         self._ledger = ledger.Ledger(statefiles.directory())
@@ -100,6 +99,20 @@ def verifier(policy: Policy) -> SshVerifier:
     return SshVerifier(
         trustfile.content(policy.allowed_signers, "the allowed signers"), trustfile.content(policy.revoked, "the revocation list")
     )
+
+
+def describe() -> str:
+    """Whom this host believes, for people; raises `TrustError` when that cannot be told, or checked."""
+    from bundler import ledger, statefiles
+    from bundler.signatures import ssh
+
+    ledger.Ledger(statefiles.directory()).check(())
+    policy = Gate().policy()
+    if policy.allowed_signers is None:
+        return "no allowed signers, so every bundle is taken"
+    verifier(policy)
+    ssh.check_is_here()
+    return f"{policy.minimum} of those in {policy.allowed_signers}"
 
 
 def sign(bundle: Bundle, store: Store, key: Path, sequence: int | None, terminal: Terminal) -> Signed:

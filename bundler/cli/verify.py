@@ -47,7 +47,7 @@ def verify(
         for signature in signatures:
             console.result(gate.described(signature))
         if not policy.allowed_signers:
-            terminal.say(gate.NOBODY)
+            terminal.warn(gate.NOBODY)
     signing.refuse(refusals, store.where)
     if not json:
         terminal.say(f"{store.where} is whole" + (" and trusted" if policy.allowed_signers else ""))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,15 @@ class SshVerifier:
         return outcome.reason or "ssh-keygen does not say why"
 
 
+def check_is_here() -> None:
+    """Raises `TrustError` where there is no ``ssh-keygen``."""
+    if not shutil.which("ssh-keygen"):
+        raise TrustError(
+            "ssh-keygen is not here, so nothing can be signed and no signature checked",
+            hint="Install OpenSSH's client; on Debian: apt-get install openssh-client",
+        )
+
+
 @dataclass(frozen=True)
 class _Done:
     code: int
@@ -127,6 +137,7 @@ def _desk(files: dict[str, bytes]) -> Iterator[Path]:
 
 def _run(desk: Path, arguments: Sequence[str], seconds: float, *, given: bool = False, shown: bool = False) -> _Done:
     """Run ``ssh-keygen -Y``; with ``given`` the message is its input, with ``shown`` its words go to the terminal."""
+    check_is_here()
     command, *options = arguments
     # find-principals alone knows no namespace.
     namespace = [] if command == "find-principals" else ["-n", NAMESPACE]
@@ -146,11 +157,6 @@ def _run(desk: Path, arguments: Sequence[str], seconds: float, *, given: bool = 
                 env={**os.environ, "LC_ALL": "C"},
                 check=False,
             ).returncode
-        except FileNotFoundError as error:
-            raise TrustError(
-                "ssh-keygen is not here, so nothing can be signed and no signature checked",
-                hint="Install OpenSSH's client; on Debian: apt-get install openssh-client",
-            ) from error
         except subprocess.TimeoutExpired as error:
             raise TrustError(
                 f"ssh-keygen -Y {command} did not end within {seconds:.0f} seconds", hint="Run the command again."

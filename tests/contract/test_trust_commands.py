@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from bundler import transfer
 from bundler.cli.main import app
+from bundler.format import signature
 from bundler.stores.archive import ArchiveStore
 
 
@@ -177,6 +182,43 @@ def test_a_name_cannot_write_on_the_terminal(archive: str, home: Path, mallory: 
         outcome = run(command, archive, "--allowed-signers", home / "allowed")
         assert "evil" in outcome.stdout
         assert "\x1b" not in outcome.output
+
+
+def test_a_signature_of_something_else_is_told_by_verify_and_stops_nobody(
+    archive: str, alice: Key, mallory: Key, allowed: str
+) -> None:
+    run("sign", archive, "--key", alice.path)
+    found = transfer.read_bundle(ArchiveStore(Path(archive)))
+    nonsense = signature.build(found.manifest.descriptor, b"{}", mallory.sign(b"{}"))
+    transfer.attach(ArchiveStore(Path(archive)), found, nonsense, RecordingProgress())
+    outcome = run("verify", archive, "--allowed-signers", allowed)
+    assert outcome.exit_code == 9
+    assert "no signature of this bundle" in outcome.stdout
+    assert "signed by alice" in outcome.stdout
+    assert run("copy", archive, "model:1", "--allowed-signers", allowed).exit_code == 0
+
+
+def test_doctor_says_whom_this_host_believes(home: Path, allowed: str) -> None:
+    policy(home, f"allowed-signers = '{allowed}'")
+    assert f"allowed signers\tok\t1 of those in {allowed}" in run("doctor", "--host", "unix:///nowhere").stdout
+    (home / "config" / "fps-bundle" / "trust.toml").write_text("typo = 1")
+    assert "allowed signers\twrong" in run("doctor", "--host", "unix:///nowhere").stdout
+
+
+def test_a_passphrase_is_asked_for_on_the_terminal(archive: str, home: Path) -> None:
+    locked = sshkeys.key(home / "locked", passphrase="secret")
+    child, terminal = pty.fork()
+    if not child:
+        os.execv(sys.executable, [sys.executable, "-m", "bundler", "sign", archive, "--key", str(locked.path)])
+    shown = b""
+    while b"passphrase" not in shown:
+        shown += os.read(terminal, 1000)
+    os.write(terminal, b"secret\n")
+    with contextlib.suppress(OSError):  # so Linux says that nobody holds the other side any more
+        while more := os.read(terminal, 1000):
+            shown += more
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, shown
+    assert locked.fingerprint in shown.decode()
 
 
 def test_inspect_shows_who_signed(archive: str, alice: Key, mallory: Key, allowed: str) -> None:

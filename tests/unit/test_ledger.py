@@ -124,6 +124,13 @@ def test_a_damaged_file_lets_nothing_pass_and_says_how_to_mend_it(state: Path, g
     Ledger(state).check(claims(1))
 
 
+def test_a_directory_that_others_can_write_is_not_believed(state: Path) -> None:
+    state.mkdir()
+    state.chmod(0o777)
+    with pytest.raises(TrustError, match="others can change"):
+        Ledger(state).check(claims(3))
+
+
 def test_a_link_in_place_of_the_file_is_not_followed(state: Path, tmp_path: Path) -> None:
     advance(state, 2)
     (state / "applied.json").rename(tmp_path / "elsewhere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -96,6 +97,15 @@ def test_what_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> Non
     assert "chmod go-w" in caught.value.hint
     with pytest.raises(TrustError, match="others can change"):
         trustfile.content(path, "the allowed signers")
+
+
+@pytest.mark.parametrize(("mode", "believed"), [(0o777, False), (0o775, False), (0o755, True), (0o1777, True)])
+def test_what_others_can_take_away_is_not_believed(tmp_path: Path, mode: int, believed: bool) -> None:
+    write(tmp_path / "trust.toml", ALL)
+    tmp_path.chmod(mode)
+    for path in (tmp_path / "trust.toml", tmp_path / "taken-away.toml"):
+        with contextlib.nullcontext() if believed else pytest.raises(TrustError, match="others can change"):
+            trustfile.load([path])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
