@@ -98,7 +98,7 @@ class RegistryStore:
             media_type = response.headers.get("Content-Type", "")
             if response.status_code == 200 and media_type == artifact.MANIFEST:
                 digest = Digest.parse(response.headers.get("Docker-Content-Digest"))
-                named.append(Named(tag, Descriptor(media_type, digest, int(response.headers.get("Content-Length", 0)))))
+                named.append(Named(tag, Descriptor(media_type, digest, _length(response))))
         return named
 
     @contextmanager
@@ -271,6 +271,12 @@ class RegistryUpload:
 def fallback_tag(digest: Digest) -> str:
     """The tag under which the referrers of a manifest are listed (distribution spec 1.1, "Referrers Tag Schema")."""
     return f"sha256-{digest.hex}"
+
+
+def _length(response: requests.Response) -> int:
+    """The ``Content-Length`` of an answer; 0 where it has none that is a number."""
+    said = response.headers.get("Content-Length", "")
+    return int(said) if said.isascii() and said.isdigit() else 0
 
 
 def _manifests(data: bytes, where: str) -> list[Descriptor]:
