@@ -17,6 +17,7 @@ from bundler.format.metadata import Base
 from bundler.partfile import check_space
 from bundler.ports import Engine, Image, Progress, Spool, Store
 from bundler.transfer import Bundle
+from bundler.watched import watched
 
 _TIMES_ON_DISK = {"classic": 2, "podman": 1}
 """How often a new layer lies on an engine's disk while it is loaded, by image store.
@@ -60,7 +61,7 @@ def apply(
     name in a block of ``noted``, which may still refuse it. Raises `IntegrityError` before the engine is touched when
     anything in the bundle is not as promised.
     """
-    with _at_hand(bundle, source, spool, progress) as local:
+    with transfer.at_hand(bundle, source, spool, progress) as local:
         verify(bundle, local, progress)
         new = _new_image(bundle, local, base, on, marks)
         if dry_run:
@@ -86,7 +87,7 @@ def _made(bundle: Bundle, new: NewImage, base: Image, engine: Engine, progress: 
 @contextmanager
 def loaded(bundle: Bundle, source: Store, base: Image, engine: Engine, spool: Spool, progress: Progress) -> Iterator[Image]:
     """A bundle on its base as an image without a name, which is gone after the block unless it was here already."""
-    with _at_hand(bundle, source, spool, progress) as local:
+    with transfer.at_hand(bundle, source, spool, progress) as local:
         verify(bundle, local, progress)
         new = _new_image(bundle, local, base, None, image.NO_MARKS)
         with _made(bundle, new, base, engine, progress) as (made, _):
@@ -109,25 +110,7 @@ def verify(bundle: Bundle, source: Store, progress: Progress) -> None:
     for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
         with source.open(descriptor) as blob:
             whiteouts = removed if number == last else frozenset[str]()
-            layer.verify(transfer.watched(blob, progress), described, whiteouts, source.where, privileged)
-
-
-@contextmanager
-def _at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
-    """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
-
-    When the block fails, what was fetched stays there, and is not fetched again by the next run; what was there before stays, too.
-    """
-    if source.rereadable:
-        yield source
-        return
-    fetched = reference.LocalReference(reference.image_name(bundle.metadata.model.title), digest=bundle.digest)
-    local = spool.open(fetched)
-    was_here = str(fetched) in {named.name for named in local.names()}
-    transfer.copy(source, local, progress, bundle)
-    yield local
-    if not was_here:
-        spool.forget(fetched)
+            layer.verify(watched(blob, progress), described, whiteouts, source.where, privileged)
 
 
 def choose_tag(wanted: str | None, bundle: Bundle, base: Image, engine: Engine, *, force: bool) -> str:

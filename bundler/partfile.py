@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bundler.errors import IntegrityError, NoSpaceError, disk_errors
-from bundler.format.content import BLOCK, Begun
+from bundler.format.content import BLOCK, Begun, Digest
 
 _PREFIX = ".fps-bundle-part-"
 _KEPT_PREFIX = ".fps-bundle-kept-"
@@ -44,6 +45,24 @@ class PartFile:
     def write(self, data: bytes) -> None:
         with disk_errors(self._path.parent):
             self._file.write(data)
+
+    def read_back(self, written: Digest) -> None:
+        """Raises `IntegrityError` when the medium does not give back what was written to it: sticks lie."""
+        descriptor = self._file.fileno()
+        with disk_errors(self._path.parent):
+            self._file.flush()
+            os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # so that not the kernel's memory answers
+        try:
+            self._file.seek(0)
+            found = hashlib.file_digest(self._file, "sha256").hexdigest()
+        except OSError as error:
+            found = f"nothing: {error.strerror}"
+        if found != written.hex:
+            raise IntegrityError(
+                f"{self._path.parent}: the medium does not give back what was written to it",
+                hint="Try another stick or disk; this one is broken, or smaller than it says.",
+            )
 
     def publish(self, target: Path, mode: int = 0o644, owner: tuple[int, int] = (-1, -1)) -> None:
         """Give the file its name, after all of it has reached the disk; what had the name before is replaced.
@@ -138,7 +157,9 @@ def _locked_file(directory: Path) -> tuple[int, Path]:
 
 
 def write_file(target: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] = (-1, -1)) -> None:
-    """Replace a whole small file at once."""
+    """Replace a whole small file at once; what killed processes left half written beside it goes."""
+    with disk_errors(target):
+        sweep(target.parent)
     with PartFile(target.parent) as part:
         part.write(data)
         part.publish(target, mode, owner)

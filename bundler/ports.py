@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from bundler.format.layer import Blob
 from bundler.format.metadata import Platform
 from bundler.format.reference import LocalReference
 from bundler.format.removals import Listed
+from bundler.format.signature import NewReferrer
 from bundler.format.tar import Entry
 
 
@@ -226,6 +228,15 @@ class Opener(Protocol):
     def __call__(self, begun: Begun | None = None) -> Stream: ...
 
 
+def from_memory(data: bytes) -> Opener:
+    """Opens what is at hand."""
+
+    def opened(begun: Begun | None = None) -> Stream:
+        return io.BytesIO(data[begun.size if begun else 0 :])
+
+    return opened
+
+
 class Upload(Protocol):
     """A bundle on its way into a store; nobody sees it there before `commit`."""
 
@@ -248,10 +259,6 @@ class Upload(Protocol):
 
     def commit(self, manifest: Descriptor) -> None:
         """Give a manifest that was added the name, as the last act."""
-        ...
-
-    def attach(self, manifest: Descriptor) -> None:
-        """In place of `commit`: let what was added stand beside a bundle that is here already, whose names stay as they are."""
         ...
 
 
@@ -288,6 +295,10 @@ class Store(Protocol):
 
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         """The manifests here whose ``subject`` is this one (OCI image spec 1.1, manifest.md)."""
+        ...
+
+    def attach(self, new: NewReferrer) -> None:
+        """Let something new refer to a manifest that is here; no name moves."""
         ...
 
     def names(self) -> Sequence[Named]:

@@ -12,7 +12,7 @@ from bundler.format.artifact import Referrer
 from bundler.format.content import BLOCK, Descriptor
 from bundler.format.metadata import now
 from bundler.format.statement import Statement
-from bundler.ports import Progress, Signer, Store, Verifier
+from bundler.ports import Signer, Store, Verifier
 from bundler.transfer import Bundle
 from bundler.trust import Policy, Signature, Voucher, check, vouchers
 
@@ -37,7 +37,6 @@ def sign(
     verifier: Verifier,
     sequence: int | None,
     next_sequence: Callable[[int | None], int],
-    progress: Progress,
 ) -> Signed:
     """Put a signature beside a bundle, unless this key has signed it, with this ``sequence`` if one is wanted."""
     statement = Statement.of(bundle.manifest, bundle.metadata, next_sequence(sequence), now())
@@ -49,7 +48,7 @@ def sign(
     for known in find(bundle, store, verifier):
         if known.statement and known.fingerprint == made.fingerprint and sequence in (None, known.statement.sequence):
             return Signed(known.statement, made.key_type, made.fingerprint, False)
-    transfer.attach(store, bundle, signature.build(bundle.manifest.descriptor, said, data), progress)
+    store.attach(signature.build(bundle.manifest.descriptor, said, data))
     return Signed(statement, made.key_type, made.fingerprint, True)
 
 

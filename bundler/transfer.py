@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 from bundler import parallel
-from bundler.errors import IntegrityError, StoreError
+from bundler.errors import IntegrityError
 from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
-from bundler.format.content import Begun, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.content import BLOCK, Descriptor, Digest
+from bundler.format.have import Had
 from bundler.format.metadata import Metadata
-from bundler.format.reference import image_tag
-from bundler.format.signature import NewReferrer
-from bundler.ports import Progress, Store, Upload
+from bundler.format.reference import LocalReference, image_name, image_tag
+from bundler.ports import Progress, Spool, Store, Upload
+from bundler.watched import WatchedOpener, watched
 
 
 @dataclass(frozen=True)
@@ -79,35 +80,21 @@ def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None
     In the target it appears only when all of it is there, under the digest that it has in the source.
     """
     bundle = bundle or read_bundle(source)
+    manifest = bundle.manifest
     others = referrers(source, bundle)
-    size = sum(blob.size for blob in _blobs(bundle, others))
-    progress.stage(f"copying to {target.where}", size)
+    blobs = _blobs(bundle, others)
+    progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
     with target.upload(image_tag(bundle.metadata.model.version), source) as upload:
-        workers = 1 if target.ordered else max(source.parallel, target.parallel)
-        missing = _carry(bundle, others, _Carrier(source, upload, progress, workers), upload)
-        upload.commit(bundle.manifest.descriptor)
-    return CopyResult(bundle, missing, size - missing)
-
-
-def attach(store: Store, bundle: Bundle, new: NewReferrer, progress: Progress) -> None:
-    """Let something new refer to a bundle, in the store that has it; what is there already stays as it is."""
-    source = _Beside(store, new)
-    others = [*referrers(store, bundle), new.referrer]
-    with store.upload("") as upload:
-        _carry(bundle, others, _Carrier(source, upload, progress, workers=1), upload)
-        upload.attach(bundle.manifest.descriptor)
-
-
-def _carry(bundle: Bundle, others: Sequence[Referrer], carrier: _Carrier, upload: Upload) -> int:
-    """Bring a bundle and what refers to it into an upload; gives the bytes that were missing there."""
-    carrier.find_missing(_blobs(bundle, others))
-    upload.reserve(carrier.missing_size)
-    carrier.carry(bundle.manifest.blobs)
-    upload.add(bundle.manifest.descriptor, bundle.manifest.data)
-    for other in others:
-        carrier.carry(other.blobs)
-        upload.add(other.descriptor, other.data)
-    return carrier.missing_size
+        carrier = _Carrier(source, upload, progress, workers=1 if target.ordered else max(source.parallel, target.parallel))
+        carrier.find_missing(blobs)
+        upload.reserve(carrier.missing_size)
+        carrier.carry(manifest.blobs)
+        upload.add(manifest.descriptor, manifest.data)
+        for other in others:
+            carrier.carry(other.blobs)
+            upload.add(other.descriptor, other.data)
+        upload.commit(manifest.descriptor)
+    return CopyResult(bundle, carrier.missing_size, sum(blob.size for blob in blobs) - carrier.missing_size)
 
 
 def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
@@ -117,33 +104,38 @@ def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
     return Plan(bundle, there, [blob for blob in blobs if blob not in there])
 
 
-class _Source(Protocol):
-    """Where blobs are brought from."""
+@contextmanager
+def at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
+    """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
 
-    rereadable: bool
+    When the block fails, what was fetched stays there, and is not fetched again by the next run; what was there before stays, too.
+    """
+    if source.rereadable:
+        yield source
+        return
+    fetched = LocalReference(image_name(bundle.metadata.model.title), digest=bundle.digest)
+    local = spool.open(fetched)
+    was_here = str(fetched) in {named.name for named in local.names()}
+    copy(source, local, progress, bundle)
+    yield local
+    if not was_here:
+        spool.forget(fetched)
 
-    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream: ...
 
-
-class _Beside:
-    """What a store has, and something new."""
-
-    def __init__(self, store: Store, new: NewReferrer) -> None:
-        self._store = store
-        self._new = new
-        self.rereadable = store.rereadable
-
-    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
-        if blob.digest not in self._new.contents:
-            return self._store.open(blob, begun)
-        content = io.BytesIO(self._new.contents[blob.digest][begun.size if begun else 0 :])
-        return VerifyingReader(content, blob, self._store.where, begun)
+def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:
+    """Read all of a bundle, and of what refers to it, to the end; raises `IntegrityError` for what is damaged."""
+    blobs = _blobs(bundle, referrers(store, bundle))
+    progress.stage(f"verifying {store.where}", sum(blob.size for blob in blobs))
+    for blob in blobs:
+        with watched(store.open(blob), progress) as content:
+            while content.read(BLOCK):
+                pass
 
 
 class _Carrier:
     """Brings blobs from a store into an upload, several at once where both can."""
 
-    def __init__(self, source: _Source, upload: Upload, progress: Progress, workers: int) -> None:
+    def __init__(self, source: Store, upload: Upload, progress: Progress, workers: int) -> None:
         self._source = source
         self._upload = upload
         self._progress = progress
@@ -170,7 +162,7 @@ class _Carrier:
             self._missing[blob.digest] = blob
 
     def _bring(self, blob: Descriptor) -> None:
-        opener = _Opener(self._source, blob, self._progress, self._stop)
+        opener = WatchedOpener(partial(self._source.open, blob), self._progress, self._stop)
         try:
             self._upload.put(blob, opener)
         except IntegrityError as error:
@@ -183,27 +175,6 @@ class _Carrier:
         parallel.each(work, blobs, self._workers, self._stop)
 
 
-class _Opener:
-    """Opens one blob of a store, as often as it is needed, and tells how far the last opening was read."""
-
-    def __init__(self, source: _Source, blob: Descriptor, progress: Progress, stop: threading.Event) -> None:
-        self._source = source
-        self._blob = blob
-        self._progress = progress
-        self._stop = stop
-        self._position = 0
-
-    def __call__(self, begun: Begun | None = None) -> Stream:
-        self.advance((begun.size if begun else 0) - self._position)
-        return _Watched(self._source.open(self._blob, begun), self)
-
-    def advance(self, count: int) -> None:
-        if self._stop.is_set():
-            raise StoreError("the copy was given up, because another part of it failed")
-        self._position += count
-        self._progress.advance(count)
-
-
 def list_bundles(store: Store) -> list[tuple[str, Manifest]]:
     """The names in a store with the manifests of their bundles; what is no bundle is passed over."""
     found = []
@@ -214,27 +185,9 @@ def list_bundles(store: Store) -> list[tuple[str, Manifest]]:
     return found
 
 
-def watched(content: Stream, progress: Progress) -> Stream:
-    """A stream that tells how far it was read."""
-    return _Watched(content, progress)
-
-
-class _Advancing(Protocol):
-    def advance(self, count: int) -> None: ...
-
-
-class _Watched(Stream):
-    def __init__(self, content: Stream, progress: _Advancing) -> None:
-        self._content = content
-        self._progress = progress
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._content.read(size)
-        self._progress.advance(len(data))
-        return data
-
-    def close(self) -> None:
-        self._content.close()
+def had(name: str, manifest: Manifest) -> Had:
+    """A bundle as something that is there already."""
+    return Had(name, manifest.descriptor.digest, frozenset(blob.digest for blob in manifest.blobs))
 
 
 def referrers(source: Store, bundle: Bundle) -> list[Referrer]:

@@ -14,6 +14,7 @@ from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream, 
 from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed
+from bundler.format.signature import NewReferrer
 from bundler.format.tar import Entry, Kind
 from bundler.ports import (
     Checked,
@@ -355,6 +356,10 @@ class MemoryStore:
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return [found for found in self.unnamed if artifact.subject(self.manifest(found), self.where) == manifest.digest]
 
+    def attach(self, new: NewReferrer) -> None:
+        self.blobs |= {blob.digest: data for blob, data in new.blobs} | {new.referrer.descriptor.digest: new.referrer.data}
+        self.unnamed.append(new.referrer.descriptor)
+
     def names(self) -> Sequence[Named]:
         return [Named(name, manifest) for name, manifest in self.tags.items()]
 
@@ -388,9 +393,6 @@ class _MemoryUpload:
 
     def commit(self, manifest: Descriptor) -> None:
         self._store.tags[self._name] = manifest
-        self.attach(manifest)
-
-    def attach(self, manifest: Descriptor) -> None:
         others = [added for added in self._added if added.digest != manifest.digest]
         self._store.unnamed += [added for added in others if added not in self._store.unnamed]
 

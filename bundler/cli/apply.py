@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from enum import Enum
 from typing import Annotated
 
@@ -39,6 +40,7 @@ def apply(
         typer.Option(metavar="WHY", help="Take a bundle that is older than the one before it; the reason is written down."),
     ] = None,
     host: options.Host = None,
+    parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
     parallel: options.Parallel = 3,
     timeout: options.Timeout = 60,
@@ -63,9 +65,9 @@ def apply(
 
     gate.check_reason(allow_downgrade)
     trust = gate.Gate(allowed_signers, revoked, skip_verify)
-    with console.Terminal(quiet=quiet) as terminal:
+    with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
-        store = parts.open_store(reference.parse(source), link)
+        store = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
         bundle = read_bundle(store)
         vouchers = trust.admit(bundle, store, terminal)
         engine = parts.connect(host)

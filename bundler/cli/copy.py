@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from contextlib import ExitStack, nullcontext, redirect_stdout
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bundler.cli import gate, options, parts
 
+if TYPE_CHECKING:
+    from bundler.console import Terminal
+    from bundler.ports import Store
+    from bundler.transfer import CopyResult
+
 
 def copy(
     source: Annotated[str, typer.Argument(help="The bundle.")],
-    dest: Annotated[str, typer.Argument(help="Where it goes: a registry, oci:DIR:TAG, FILE.tar, or NAME:TAG of the local store.")],
+    dest: Annotated[
+        str, typer.Argument(help="Where it goes: a registry, oci:DIR:TAG, FILE.tar, - for a pipe, or NAME:TAG of the local store.")
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Cut into parts: fat32, dvd, bd or 4GiB for media, 4MiB for a registry behind a link that drops."
+        ),
+    ] = None,
+    part: options.Part = None,
+    have: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REF|FILE|LIST",
+            help="Leave out what the other side has: a bundle, or what `list --have` printed there; repeatable.",
+        ),
+    ] = None,
+    readback: options.Readback = True,
+    parts_from: options.PartsFrom = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
     verify_remote: options.VerifyRemote = False,
     allowed_signers: options.AllowedSigners = None,
@@ -32,28 +57,38 @@ def copy(
     into the local store from elsewhere must be signed as trust.toml says. Prints the digest.
     """
     from bundler import console, transfer
-    from bundler.cli import planned
+    from bundler.cli import planned, targets
     from bundler.format import reference
+    from bundler.stores.local import LocalSpool
 
-    origin, destination = reference.parse(source), reference.parse(dest)
-    comes_in = isinstance(destination, reference.LocalReference) and not isinstance(origin, reference.LocalReference)
-    with console.Terminal(quiet=quiet) as terminal:
+    named = reference.parse(source)
+    target = targets.parse(reference.parse(dest), readback=readback, split=split, only=part or (), have=have or ())
+    with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
-        origin_store = parts.open_store(origin, link)
-        bundle = transfer.read_bundle(origin_store)
-        if comes_in:
-            gate.Gate(allowed_signers, revoked, skip_verify).admit(bundle, origin_store, terminal, silent=True)
-        target = parts.open_store(destination, link)
+        origin = opened.enter_context(parts.opened(named, link, parts_from))
+        bundle = transfer.read_bundle(origin)
+        if target.is_local and not isinstance(named, reference.LocalReference):
+            gate.Gate(allowed_signers, revoked, skip_verify).admit(bundle, origin, terminal, silent=True)
+        origin = parts.at_home(origin)
+        goal = target.open(link, terminal)
         if not dry_run:
-            result = transfer.copy(origin_store, target, terminal, bundle)
-    if dry_run:
-        planned.show(transfer.plan(origin_store, target, bundle), target.where, link.rate, terminal, json=json)
-        return
+            if target.reads_twice:
+                origin = opened.enter_context(transfer.at_hand(bundle, origin, LocalSpool(), terminal))
+            result = transfer.copy(origin, goal, terminal, bundle)
+    with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
+        if dry_run:
+            planned.show(transfer.plan(origin, goal, bundle), goal.where, link.rate, terminal, json=json)
+        else:
+            _tell(result, goal, terminal, json=json)
+
+
+def _tell(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:
+    from bundler import console
+
+    digest = str(result.bundle.digest)
     if json:
-        console.result_json(
-            {"digest": str(bundle.digest), "reference": target.where, "sent": result.sent, "skipped": result.skipped}
-        )
+        console.result_json({"digest": digest, "reference": target.where, "sent": result.sent, "skipped": result.skipped})
         return
     there = f", {console.size(result.skipped)} were there already" if result.skipped else ""
     terminal.say(f"copied to {target.where}: sent {console.size(result.sent)}{there}")
-    console.result(str(bundle.digest))
+    console.result(digest)

@@ -124,7 +124,7 @@ def sign(bundle: Bundle, store: Store, key: Path, sequence: int | None, terminal
 
     with terminal.still():
         numbers = partial(ledger.next_sequence, statefiles.directory())
-        return signing.sign(bundle, store, SshSigner(key), SshVerifier(), sequence, numbers, terminal)
+        return signing.sign(bundle, store, SshSigner(key), SshVerifier(), sequence, numbers)
 
 
 def seal(key: Path | None, terminal: Terminal) -> Seal | None:

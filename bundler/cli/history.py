@@ -11,6 +11,7 @@ from bundler.cli import options, parts
 
 def history(
     source: Annotated[str, typer.Argument(help="The bundle.")],
+    parts_from: options.PartsFrom = None,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -23,7 +24,8 @@ def history(
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
-    bundle = read_bundle(parts.open_store(reference.parse(source), parts.Link(plain_http)))
+    with parts.opened(reference.parse(source), parts.Link(plain_http), parts_from) as store:
+        bundle = read_bundle(store)
     line = [(str(bundle.digest), bundle.metadata.created)]
     line += [(str(ancestor.digest), ancestor.created) for ancestor in bundle.metadata.lineage]
     if json:

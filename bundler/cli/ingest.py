@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +46,7 @@ def ingest(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
     host: options.Host = None,
+    parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
     parallel: options.Parallel = 3,
     timeout: options.Timeout = 60,
@@ -60,13 +62,12 @@ def ingest(
     """
     from bundler import console, naming, statefiles
     from bundler import ingest as verb
-    from bundler.format import reference
     from bundler.ports import RunOptions
     from bundler.stores.local import LocalSpool
 
     terminal = console.Terminal(quiet=quiet)
     link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
-    target = parts.open_target(reference.parse(push), link) if push else None
+    target = parts.open_target(parts.push_target(push), link) if push else None
     seal = gate.seal(None, terminal) if push else None
     trust = gate.Gate(allowed_signers, revoked, skip_verify)
     engine = parts.connect(host)
@@ -81,7 +82,7 @@ def ingest(
     with (
         terminal,
         statefiles.hold("image", name.replace("/", "_")),
-        _old(old, engine, asked if export else None, link, trust, terminal) as source,
+        _old(old, engine, asked if export else None, link, parts_from, trust, terminal) as source,
     ):
         result = verb.ingest(source, new_base, name, engine, ingesting, run, terminal, keep=keep, marks=trust.marks())
     pushed = None
@@ -95,7 +96,13 @@ def ingest(
 
 @contextmanager
 def _old(
-    named: str, engine: Engine, connect: Connect | None, link: parts.Link, trust: gate.Gate, terminal: Terminal
+    named: str,
+    engine: Engine,
+    connect: Connect | None,
+    link: parts.Link,
+    parts_from: Sequence[Path] | None,
+    trust: gate.Gate,
+    terminal: Terminal,
 ) -> Iterator[AbstractContextManager[Old]]:
     """What files are taken from; a container of that is ours alone for the length of the block."""
     from bundler import ingest as verb
@@ -105,10 +112,10 @@ def _old(
     from bundler.transfer import read_bundle
 
     if _is_bundle(named):
-        store = parts.open_store(reference.parse(named), link)
-        bundle = read_bundle(store)
-        trust.admit(bundle, store, terminal)
-        yield verb.bundle(bundle, store, engine, LocalSpool(), terminal)
+        with parts.opened(reference.parse(named), link, parts_from) as store:
+            bundle = read_bundle(store)
+            trust.admit(bundle, store, terminal)
+            yield verb.bundle(bundle, store, engine, LocalSpool(), terminal)
         return
     found = engine.container(named)
     with statefiles.hold("container", found.id):
@@ -116,8 +123,8 @@ def _old(
 
 
 def _is_bundle(old: str) -> bool:
-    """No container's name has a colon, a slash or an at sign; a file that ends in .tar is a bundle everywhere."""
-    return any(mark in old for mark in ":/@") or old.endswith(".tar")
+    """No container's name is a dash, or has a colon, a slash or an at sign; a file that ends in .tar is a bundle everywhere."""
+    return any(mark in old for mark in ":/@") or old.endswith(".tar") or old == "-"
 
 
 def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *, json: bool) -> None:

@@ -14,6 +14,7 @@ def inspect(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
+    parts_from: options.PartsFrom = None,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -24,9 +25,9 @@ def inspect(
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
-    store = parts.open_store(reference.parse(source), parts.Link(plain_http))
-    bundle = read_bundle(store)
-    signatures = signing.find(bundle, store, gate.verifier(gate.Gate(allowed_signers, revoked).policy()))
+    with parts.opened(reference.parse(source), parts.Link(plain_http), parts_from) as store:
+        bundle = read_bundle(store)
+        signatures = signing.find(bundle, store, gate.verifier(gate.Gate(allowed_signers, revoked).policy()))
     if json:
         console.result_json(
             {

@@ -25,6 +25,7 @@ from bundler.cli.options import DEBUG
 from bundler.cli.prune import prune
 from bundler.cli.push import push
 from bundler.cli.sign import sign
+from bundler.cli.split import split
 from bundler.cli.undo import undo
 from bundler.cli.verify import verify
 from bundler.errors import INTERRUPTED, BundlerError
@@ -65,8 +66,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Move what a model has learned from one host to another: exactly, provably, over any link or none.",
     epilog=(
-        "A bundle is named REGISTRY/REPOSITORY:TAG, oci:DIR:TAG, oci-archive:FILE:TAG or FILE.tar, "
-        "or NAME:TAG for the local store. @sha256:… in place of :TAG names one exactly."
+        "A bundle is named REGISTRY/REPOSITORY:TAG, oci:DIR:TAG, oci-archive:FILE:TAG, FILE.tar, "
+        "- for a pipe, or NAME:TAG for the local store. @sha256:… in place of :TAG names one exactly."
     ),
 )
 app.command()(push)
@@ -74,6 +75,7 @@ app.command()(apply)
 app.command()(ingest)
 app.command()(undo)
 app.command()(copy)
+app.command()(split)
 app.command()(sign)
 app.command()(verify)
 app.command()(inspect)

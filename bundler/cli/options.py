@@ -58,6 +58,14 @@ Host = Annotated[
         "--host", "-H", metavar="URL", help="The engine's address. Default: DOCKER_HOST, DOCKER_CONTEXT, or Docker's own choice."
     ),
 ]
+PartsFrom = Annotated[
+    list[Path] | None,
+    typer.Option("--parts-from", metavar="DIR", help="Look for the parts of a split archive here, too; repeatable."),
+]
+Part = Annotated[
+    list[int] | None, typer.Option("--part", metavar="N", min=1, help="Of a split archive make this part only; repeatable.")
+]
+Readback = Annotated[bool, typer.Option("--readback/--no-readback", help="Read back from the medium what was written to it.")]
 Endpoint = Annotated[
     str | None,
     typer.Option(

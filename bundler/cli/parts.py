@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundler.errors import UsageError
 from bundler.format import units
-from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference
+from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference, parse
 from bundler.stores.limits import Limits
 
 if TYPE_CHECKING:
     from bundler.engines.docker import DockerEngine
+    from bundler.format.content import Descriptor
     from bundler.models.grpc import GrpcModel
     from bundler.ports import Container, Engine, Progress, Store
+
+
+def push_target(text: str) -> Reference:
+    """Where a pushed bundle shall go; raises `UsageError` for a pipe, as a push prints its result there."""
+    reference = parse(text)
+    if isinstance(reference, ArchiveReference) and reference.is_pipe:
+        raise UsageError("push writes to no pipe", hint="Push into the local store, then: fps-bundle copy BUNDLE - | …")
+    return reference
 
 
 @dataclass(frozen=True)
@@ -54,10 +65,13 @@ def open_store(reference: Reference, link: Link | None = None) -> Store:
     if isinstance(reference, LayoutReference):
         from bundler.stores.layout import LayoutStore
 
-        return LayoutStore(Path(reference.path), reference.tag, reference.digest)
+        return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=True)
     if isinstance(reference, ArchiveReference):
         from bundler.stores.archive import ArchiveStore
+        from bundler.stores.pipe import PipeStore
 
+        if reference.is_pipe:
+            return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
         return ArchiveStore(Path(reference.path), reference.tag, reference.digest)
     return (link or Link()).open(reference)
 
@@ -65,6 +79,51 @@ def open_store(reference: Reference, link: Link | None = None) -> Store:
 def open_target(reference: Reference, link: Link) -> Store | LocalReference:
     """Where a push goes; the local store stays a name, because there the state is packed anyway."""
     return reference if isinstance(reference, LocalReference) else open_store(reference, link)
+
+
+@contextmanager
+def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None = None) -> Iterator[Store]:
+    """The store of a bundle that is to be read, wherever it comes from."""
+    if isinstance(reference, ArchiveReference) and reference.is_pipe:
+        with _received(reference) as received:
+            yield whole(received, received.has)
+    elif isinstance(reference, ArchiveReference):
+        from bundler.stores.archive import ArchiveStore
+
+        archive = ArchiveStore(Path(reference.path), reference.tag, reference.digest, parts_from=tuple(parts_from or ()))
+        yield whole(archive, archive.holds)
+    elif isinstance(reference, LayoutReference):
+        layout = open_store(reference, link)
+        yield whole(layout, layout.has)
+    elif isinstance(reference, RegistryReference):
+        from bundler.stores.split import SplitStore
+
+        yield SplitStore(link.open(reference))
+    else:
+        yield open_store(reference, link)
+
+
+def at_home(store: Store) -> Store:
+    """The store itself that has a bundle which was looked up, so that a registry knows its own neighbours."""
+    from bundler.stores.split import SplitStore
+
+    return store.home() if isinstance(store, SplitStore) else store
+
+
+def whole(store: Store, holds: Callable[[Descriptor], bool]) -> Store:
+    """A store with what thin bundles in it leave out."""
+    from bundler.stores.local import LocalStore
+    from bundler.stores.thin import WholeStore
+
+    return WholeStore(store, holds, lambda: LocalStore(LocalReference("")))
+
+
+def _received(reference: ArchiveReference) -> AbstractContextManager[Store]:
+    from bundler.stores import pipe
+
+    if sys.stdin.isatty():
+        raise UsageError("no archive comes from a terminal", hint="Send one in: … | fps-bundle … -, or … - < FILE.")
+    return pipe.received(sys.stdin.buffer, reference.tag, reference.digest)
 
 
 def connect(host: str | None) -> DockerEngine:

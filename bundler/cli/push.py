@@ -68,12 +68,12 @@ def push(
     from bundler import push as verb
     from bundler.cli import planned
     from bundler.errors import UsageError
-    from bundler.format import paths, reference
+    from bundler.format import paths
     from bundler.stores.local import LocalSpool
 
     if extended and reader is Reader.api:
         raise UsageError("--extended takes the direct reader", hint="Leave --reader away.")
-    target = reference.parse(dest) if dest else None
+    target = parts.push_target(dest) if dest else None
     engine = parts.connect(host)
     found = engine.container(container)
     source = engine.image(found.image_id)

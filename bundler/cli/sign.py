@@ -41,9 +41,9 @@ def sign(
     if chosen is None:
         raise UsageError("there is no key to sign with", hint="Name one with --key, or as signing-key in trust.toml.")
     terminal = console.Terminal(quiet=quiet)
-    store = parts.open_store(reference.parse(source), parts.Link(plain_http, terminal=terminal))
-    bundle = read_bundle(store)
-    signed = gate.sign(bundle, store, chosen, sequence, terminal)
+    with parts.opened(reference.parse(source), parts.Link(plain_http, terminal=terminal)) as store:
+        bundle = read_bundle(store)
+        signed = gate.sign(bundle, store, chosen, sequence, terminal)
     if json:
         console.result_json(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ def verify(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
+    parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = 60,
     plain_http: options.PlainHttp = False,
@@ -31,8 +33,9 @@ def verify(
     from bundler.transfer import read_bundle
 
     policy = gate.Gate(allowed_signers, revoked).policy()
-    with console.Terminal(quiet=quiet) as terminal:
-        store = parts.open_store(reference.parse(source), parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal))
+    with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
+        link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
+        store = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
         bundle = read_bundle(store)
         signatures = signing.find(bundle, store, gate.verifier(policy))
         verb.verify(bundle, store, terminal)

@@ -117,6 +117,12 @@ class Begun:
         self.hash.update(data)
         self.size += len(data)
 
+    def copy(self) -> Begun:
+        """The same beginning, to be gone on with by itself."""
+        copy = Begun()
+        copy.hash, copy.size = self.hash.copy(), self.size
+        return copy
+
 
 class VerifyingReader(io.RawIOBase):
     """A stream that must turn out to be exactly the blob of its descriptor, or what follows the part that has ``begun``.

@@ -10,8 +10,6 @@ import json
 import os
 import time
 from datetime import UTC, datetime
-from functools import cache
-from importlib import resources
 from typing import Annotated, Any
 
 import jsonschema
@@ -19,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.alias_generators import to_camel
 
 from bundler.errors import BundlerError, IntegrityError, ModelError
-from bundler.format import document
+from bundler.format import document, schema
 from bundler.format.content import Digest
 
 SCHEMA_VERSION = 1
@@ -195,7 +193,5 @@ def now() -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@cache
 def _validator() -> jsonschema.Draft202012Validator:
-    schema = resources.files("bundler").joinpath("schemas", f"metadata.v{SCHEMA_VERSION}.json").read_bytes()
-    return jsonschema.Draft202012Validator(json.loads(schema))
+    return schema.validator(f"metadata.v{SCHEMA_VERSION}")

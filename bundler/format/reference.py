@@ -15,11 +15,12 @@ _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _REGISTRY = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]{1,5})?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?")
 
 DEFAULT_TAG = "latest"
+PIPE = "-"
 MAX_NAME = 255
 """Longest repository name."""
 _SYNTAX = (
     "A bundle is named REGISTRY/REPOSITORY:TAG, oci:DIR:TAG, oci-archive:FILE:TAG, FILE.tar, "
-    "or NAME:TAG for the local store; @sha256:… in place of :TAG names one exactly."
+    "- for a pipe, or NAME:TAG for the local store; @sha256:… in place of :TAG names one exactly."
 )
 
 
@@ -56,6 +57,11 @@ class ArchiveReference:
     tag: str = ""
     digest: Digest | None = None
 
+    @property
+    def is_pipe(self) -> bool:
+        """Whether the archive comes through standard input, or goes through standard output."""
+        return self.path == PIPE
+
     def __str__(self) -> str:
         return f"oci-archive:{self.path}{_suffix(self.tag, self.digest)}"
 
@@ -79,6 +85,8 @@ def parse(text: str) -> Reference:
     """Read a reference (design §5); raises `UsageError` that says what is wrong and what would be right."""
     if not text or any(ord(character) < 0x20 for character in text):
         raise _wrong(text, "it is empty or has control characters")
+    if text == PIPE:
+        return ArchiveReference(PIPE)
     if text.startswith("oci-archive:"):
         return ArchiveReference(*_path_and_tag(text, text.removeprefix("oci-archive:")))
     if text.startswith("oci:"):

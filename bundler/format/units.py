@@ -6,6 +6,18 @@ import re
 
 from bundler.errors import UsageError
 
+MEDIA = {
+    "fat32": (4 << 30) - (64 << 10),
+    "dvd": 4_690_000_000,
+    "bd": 24_000_000_000,
+}
+"""What one file may have on usual media, in bytes.
+
+FAT32 holds files of less than 4 GiB. A DVD+R of one layer has 2,295,104 sectors of 2048 bytes (ECMA-349), which is a
+little less than a DVD-R; a BD-R of one layer has 12,219,392, of which formatting may keep a spare area back. What is
+left out is for that and for the disc's own file system.
+"""
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -17,3 +29,9 @@ def size(text: str) -> int:
         raise UsageError(f"{text[:40]!r} is no size", hint="Write a number with a unit, such as 25k, 700MB or 4GiB.")
     number, prefix, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
+
+
+def medium(text: str) -> int:
+    """Bytes that one file may have, given as a size or as the name of a medium; raises `UsageError`."""
+    wanted = text.strip().lower()
+    return MEDIA[wanted] if wanted in MEDIA else size(text)

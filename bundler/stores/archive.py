@@ -5,31 +5,36 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
-from bundler.format import document, tar
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format import document
+from bundler.format.content import Begun, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
 from bundler.format.reference import ArchiveReference
+from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, sweep
-from bundler.ports import Named, Opener, Store
-from bundler.stores import index
+from bundler.ports import Named, Store
+from bundler.stores import index, members, parts, volumes
+from bundler.stores.archiving import ArchiveUpload, File, blocks, small
+from bundler.stores.members import Member
+from bundler.stores.volumes import Volumes
 
 
-class ArchiveStore:
-    """One name in an archive file. Writing makes the file anew, with that bundle alone in it."""
+class ArchiveReader:
+    """One name in an archive, wherever the bytes of the archive lie; ``find`` is asked for them when they are needed."""
 
     rereadable = True
     parallel = 1
-    ordered = True
+    ordered = True  # the files of an archive stand one behind the other
 
-    def __init__(self, path: Path, name: str = "", digest: Digest | None = None) -> None:
-        bare = not name and not digest and path.suffix == ".tar"
-        self.where = str(path) if bare else str(ArchiveReference(str(path), name, digest))
-        self._path = path
+    def __init__(self, where: str, find: Callable[[], Volumes], name: str = "", digest: Digest | None = None) -> None:
+        self.where = where
+        self._find = find
         self._name = name
         self._digest = digest
-        self._members: dict[str, tarfile.TarInfo] | None = None
+        self._found: tuple[Volumes, dict[str, Member]] | None = None
 
     def resolve(self) -> Descriptor:
         return index.find(self.names(), self._name, self._digest, self.where)
@@ -39,7 +44,14 @@ class ArchiveStore:
             return stream.read()
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
-        return VerifyingReader(self._member(index.blob_path(blob.digest), begun.size if begun else 0), blob, self.where, begun)
+        archive, _ = self._archive()
+        content = self._member(index.blob_path(blob.digest), begun.size if begun else 0)
+        return _Explained(VerifyingReader(content, blob, self.where, begun), archive)
+
+    def holds(self, blob: Descriptor) -> bool:
+        """Whether a blob of that size is in the archive."""
+        found = self._archive()[1].get(index.blob_path(blob.digest))
+        return found is not None and found.size == blob.size
 
     def has(self, blob: Descriptor) -> bool:
         """Never: an archive is written anew, all of it."""
@@ -49,19 +61,121 @@ class ArchiveStore:
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return index.referrers(self.names(), manifest, self.manifest, self.where)
 
+    def attach(self, new: NewReferrer) -> None:
+        refuse_attaching(new, self.where)
+
     def names(self) -> Sequence[Named]:
-        with self._member(index.INDEX_FILE) as stream:
-            return index.read(stream.read(document.MAX_SIZE + 1), self.where)
+        return index.read(self._index(), self.where)
+
+    def _index(self) -> bytes:
+        archive, _ = self._archive()
+        with explained(archive), self._member(index.INDEX_FILE) as stream:
+            return volumes.limited(stream, document.MAX_SIZE + 1).read()
+
+    def volumes(self) -> Volumes:
+        """The bytes of the archive, wherever they lie."""
+        return self._archive()[0]
+
+    def _member(self, name: str, start: int = 0) -> Stream:
+        archive, found = self._archive()
+        if name not in found:
+            raise IntegrityError(
+                f"{self.where}: {name} is missing from the archive", hint="The file is damaged, incomplete, or no bundle archive."
+            )
+        place = found[name]
+        with self._readable():
+            return volumes.limited(archive.open(place.offset + start), place.size - start)
+
+    def _archive(self) -> tuple[Volumes, dict[str, Member]]:
+        """The bytes of the archive, and where every file lies in them."""
+        if self._found is None:
+            with self._readable():
+                archive = self._find()
+                with explained(archive), self._readable():
+                    self._found = archive, members.find(archive)
+        return self._found
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise NotFoundError(f"{self.where}: there is no such file") from None
+        except (tarfile.TarError, ValueError, EOFError) as error:
+            raise IntegrityError(
+                f"{self.where} is no readable tar archive: {error}", hint="Make or fetch the file again."
+            ) from error
+        except OSError as error:
+            raise StoreError(f"{self.where}: {error.strerror or error}") from error
+
+
+class ArchiveStore(ArchiveReader):
+    """One name in an archive file. Writing makes the file anew, with that bundle alone in it.
+
+    Where there is no file but the list of its parts, it is read from those, beside the list or in ``parts_from``. With
+    ``readback`` a new file gets its name only after the medium has given back what was written to it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str = "",
+        digest: Digest | None = None,
+        *,
+        parts_from: Sequence[Path] = (),
+        readback: bool = True,
+    ) -> None:
+        super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where), name, digest)
+        self._path = path
+        self._readback = readback
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
         del source  # all of it is written anew
         self._refuse_strangers()
-        if not self._path.parent.is_dir():
-            raise StoreError(f"{self.where}: there is no directory {self._path.parent}", hint="Create it, or mount the medium.")
+        check_directory(self._path.parent, self.where)
         sweep(self._path.parent)
+        yield ArchiveUpload(self._write, partial(check_space, self._path.parent), self._name or name, self._digest, self.where)
+
+    def attach(self, new: NewReferrer) -> None:
+        """Write the file anew with all that is in it, whatever bundles those are."""
+        if not self._path.exists():  # there are parts of it elsewhere, which would be others
+            super().attach(new)
+        known = Named("", new.referrer.descriptor)
+        edited = index.edit(
+            self._index(), lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known], self.where
+        )
+        added = [*new.blobs, (new.referrer.descriptor, new.referrer.data)]
+        come = {blob.digest for blob, _ in added}
+        files = [
+            small(index.LAYOUT_FILE, index.LAYOUT_CONTENT),
+            *(
+                File(index.blob_path(blob.digest), blob.size, partial(self.open, blob))
+                for blob in self._blobs()
+                if blob.digest not in come
+            ),
+            *(small(index.blob_path(blob.digest), data) for blob, data in added),
+            small(index.INDEX_FILE, edited, last=True),
+        ]
+        check_space(self._path.parent, sum(file.size for file in files))
+        sweep(self._path.parent)
+        self._write(new.referrer.descriptor, files)
+
+    def _blobs(self) -> list[Descriptor]:
+        """All blobs in the archive, in their order."""
+        _, found = self._archive()
+        blobs = (index.blob(name, place.size) for name, place in sorted(found.items(), key=lambda item: item[1].offset))
+        return [blob for blob in blobs if blob]
+
+    def _write(self, manifest: Descriptor, files: Sequence[File]) -> None:
+        del manifest
         with PartFile(self._path.parent) as part:
-            yield ArchiveUpload(part, self._path, self._name or name, self._digest, self.names if self._path.exists() else list)
+            writer = HashingWriter(part)
+            for block in blocks(files):
+                writer.write(block)
+            if self._readback:
+                part.read_back(writer.digest)
+            part.publish(self._path)
 
     def _refuse_strangers(self) -> None:
         """A file that is no bundle is somebody's work: never written over."""
@@ -74,103 +188,54 @@ class ArchiveStore:
                 f"{self.where} exists and is no bundle archive", hint="Name another file, or remove this one first."
             ) from error
 
-    def _member(self, name: str, start: int = 0) -> Stream:
-        if self._members is None:
-            self._members = self._scan()
-        if name not in self._members:
-            raise IntegrityError(
-                f"{self.where}: {name} is missing from the archive", hint="The file is damaged, incomplete, or no bundle archive."
-            )
-        info = self._members[name]
-        return _Section(self._path, info.offset_data + start, info.size - start)
 
-    def _scan(self) -> dict[str, tarfile.TarInfo]:
-        """Where every file of the archive lies; only headers are read."""
-        try:
-            with tarfile.open(self._path, "r:") as archive:
-                return {member.name.removeprefix("./"): member for member in archive if member.isfile()}
-        except FileNotFoundError:
-            raise NotFoundError(f"{self.where}: there is no such file") from None
-        except (tarfile.TarError, ValueError, EOFError) as error:
-            raise IntegrityError(
-                f"{self.where} is no readable tar archive: {error}", hint="Make or fetch the file again."
-            ) from error
-        except OSError as error:
-            raise StoreError(f"{self.where}: {error.strerror or error}") from error
+def where(path: Path, name: str, digest: Digest | None) -> str:
+    """How an archive is called: as briefly as it can be written."""
+    bare = not name and not digest and path.suffix == ".tar"
+    return str(path) if bare else str(ArchiveReference(str(path), name, digest))
 
 
-class _Section(Stream):
-    """A stretch of a file, as a stream."""
+def check_directory(directory: Path, where: str) -> None:
+    """Raises `StoreError` where there is no directory to write to."""
+    if not directory.is_dir():
+        raise StoreError(f"{where}: there is no directory {directory}", hint="Create it, or mount the medium.")
 
-    def __init__(self, path: Path, offset: int, size: int) -> None:
-        self._file = path.open("rb")
-        self._file.seek(offset)
-        self._left = size
+
+def refuse_attaching(new: NewReferrer, where: str) -> NoReturn:
+    """Raises `StoreError` for a place where a bundle stays as it came."""
+    raise StoreError(
+        f"{where}: nothing can be put beside the bundle {new.subject} there",
+        hint="Copy the bundle to a file, a layout or a registry, sign it there, and copy it again.",
+    )
+
+
+@contextmanager
+def explained(archive: Volumes) -> Iterator[None]:
+    """Have those who know the pieces of an archive say what may be wrong with it."""
+    try:
+        yield
+    except BundlerError as error:
+        told = archive.explain(error)
+        if told is error:
+            raise
+        raise told from error
+
+
+def _find(path: Path, parts_from: Sequence[Path], where: str) -> Volumes:
+    try:
+        return Volumes([volumes.of_file(path, path.stat().st_size)])
+    except FileNotFoundError:
+        return parts.find(path, parts_from, where)
+
+
+class _Explained(Stream):
+    def __init__(self, content: Stream, archive: Volumes) -> None:
+        self._content = content
+        self._archive = archive
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._file.read(min(size, self._left) if size >= 0 else self._left)
-        self._left -= len(data)
-        return data
+        with explained(self._archive):
+            return self._content.read(size)
 
     def close(self) -> None:
-        self._file.close()
-
-
-class ArchiveUpload:
-    """A bundle on its way into an archive; what comes is appended at once."""
-
-    def __init__(
-        self, part: PartFile, path: Path, name: str, digest: Digest | None, present: Callable[[], Sequence[Named]]
-    ) -> None:
-        self._present = present
-        self._part = part
-        self._path = path
-        self._name = name
-        self._digest = digest
-        self._written: set[Digest] = set()
-        self._manifests: list[Descriptor] = []
-        self._append(index.LAYOUT_FILE, index.LAYOUT_CONTENT)
-
-    def has(self, blob: Descriptor) -> bool:
-        return blob.digest in self._written
-
-    def reserve(self, size: int) -> None:
-        check_space(self._path.parent, size)
-
-    def put(self, blob: Descriptor, opened: Opener) -> None:
-        self._part.write(_header(index.blob_path(blob.digest), blob.size))
-        with opened() as content:
-            while block := content.read(BLOCK):
-                self._part.write(block)
-        self._part.write(tar.padding(blob.size))
-        self._written.add(blob.digest)
-
-    def add(self, manifest: Descriptor, data: bytes) -> None:
-        self._append(index.blob_path(manifest.digest), data)
-        self._manifests.append(manifest)
-
-    def commit(self, manifest: Descriptor) -> None:
-        index.check_digest(manifest, self._digest, str(self._path))
-        self._publish(manifest, [Named(self._name or f"bundle@{manifest.digest}", manifest)])
-
-    def attach(self, manifest: Descriptor) -> None:
-        named = [item for item in self._present() if item.name or item.manifest.digest == manifest.digest]
-        if {item.manifest.digest for item in named} != {manifest.digest}:
-            raise StoreError(
-                f"{self._path} holds other bundles, too, and would lose them",
-                hint="Copy the one to a file of its own, and sign it there.",
-            )
-        self._publish(manifest, named)
-
-    def _publish(self, manifest: Descriptor, named: Sequence[Named]) -> None:
-        referrers = [Named("", other) for other in self._manifests if other.digest != manifest.digest]
-        self._append(index.INDEX_FILE, index.write([*named, *referrers]))
-        self._part.write(tar.TRAILER)
-        self._part.publish(self._path)
-
-    def _append(self, name: str, data: bytes) -> None:
-        self._part.write(_header(name, len(data)) + data + tar.padding(len(data)))
-
-
-def _header(name: str, size: int) -> bytes:
-    return tar.encode(tar.Entry(path=f"/{name}", kind=tar.Kind.FILE, mode=0o644, uid=0, gid=0, mtime=0, size=size))
+        self._content.close()

@@ -11,13 +11,17 @@ from pathlib import Path
 from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
+from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
 from bundler.ports import Named, Opener, Store
 from bundler.stores import index
 
 
 class LayoutStore:
-    """One name in a layout directory, which is made when the first bundle comes."""
+    """One name in a layout directory, which is made when the first bundle comes.
+
+    With ``readback`` a blob gets its name only after the medium has given back what was written to it.
+    """
 
     rereadable = True
     parallel = 1
@@ -27,11 +31,14 @@ class LayoutStore:
     own_files = frozenset({"blobs", index.INDEX_FILE, index.LAYOUT_FILE})
     """What may lie in the directory before the layout has been made; another process may be making it just now."""
 
-    def __init__(self, path: Path, name: str = "", digest: Digest | None = None, where: str = "") -> None:
+    def __init__(
+        self, path: Path, name: str = "", digest: Digest | None = None, where: str = "", *, readback: bool = False
+    ) -> None:
         self.where = where or str(LayoutReference(str(path), name, digest))
         self._path = path
         self._name = name
         self._digest = digest
+        self._readback = readback
 
     def resolve(self) -> Descriptor:
         return index.find(self.names(), self._name, self._digest, self.where)
@@ -51,6 +58,17 @@ class LayoutStore:
 
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return index.referrers(self.names(), manifest, self.manifest, self.where)
+
+    def attach(self, new: NewReferrer) -> None:
+        self.prepare()
+        for blob, data in new.blobs:
+            self.take(blob.digest, data)
+        self.take(new.referrer.descriptor.digest, new.referrer.data)
+        with self._locked():
+            if not any(item.manifest.digest == new.subject for item in self.names()):
+                raise StoreError(f"{self.where}: the bundle {new.subject} was removed just now", hint="Look: fps-bundle list")
+            known = Named("", new.referrer.descriptor)
+            self._edit(lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known])
 
     def names(self) -> Sequence[Named]:
         if not self._path.is_dir():
@@ -86,7 +104,15 @@ class LayoutStore:
 
     def adopt(self, part: PartFile, digest: Digest) -> None:
         """Take a finished and verified blob in."""
+        if self._readback:
+            part.read_back(digest)
         part.publish(self._blob(digest), self.file_mode)
+
+    def take(self, digest: Digest, data: bytes) -> None:
+        """Take in a small blob as a whole."""
+        with PartFile(self.blobs) as part:
+            part.write(data)
+            self.adopt(part, digest)
 
     def has(self, blob: Descriptor) -> bool:
         path = self._blob(blob.digest)
@@ -103,15 +129,6 @@ class LayoutStore:
                 lambda item: item.name in taken or (not item.name and item.manifest.digest in come),
                 [Named(name, manifest), *untagged, *(Named("", referrer) for referrer in referrers)],
             )
-
-    def add_referrers(self, manifest: Descriptor, referrers: Sequence[Descriptor]) -> None:
-        """Know what else refers to a manifest that is here; raises `StoreError` when it is here no more."""
-        come = {referrer.digest for referrer in referrers}
-        with self._locked():
-            if not any(item.manifest.digest == manifest.digest for item in self.names()):
-                raise StoreError(f"{self.where}: the bundle {manifest.digest} was removed just now", hint="Look: fps-bundle list")
-            named = [Named("", referrer) for referrer in referrers]
-            self._edit(lambda item: not item.name and item.manifest.digest in come, named)
 
     def _untagged(self, manifest: Descriptor) -> str:
         """How a bundle is called from when it loses its tag until it gets one again; empty where it does not stay."""
@@ -200,20 +217,13 @@ class LayoutUpload:
             self._store.adopt(part, blob.digest)
 
     def add(self, manifest: Descriptor, data: bytes) -> None:
-        with PartFile(self._store.blobs) as part:
-            part.write(data)
-            self._store.adopt(part, manifest.digest)
+        self._store.take(manifest.digest, data)
         self._referrers.append(manifest)
 
     def commit(self, manifest: Descriptor) -> None:
         self._store.check_digest(manifest)
-        self._store.set_name(self._name or f"bundle@{manifest.digest}", manifest, self._others(manifest))
-
-    def attach(self, manifest: Descriptor) -> None:
-        self._store.add_referrers(manifest, self._others(manifest))
-
-    def _others(self, manifest: Descriptor) -> list[Descriptor]:
-        return [referrer for referrer in self._referrers if referrer.digest != manifest.digest]
+        referrers = [referrer for referrer in self._referrers if referrer.digest != manifest.digest]
+        self._store.set_name(self._name or f"bundle@{manifest.digest}", manifest, referrers)
 
 
 class LayoutBlob:

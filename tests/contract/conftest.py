@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import MemoryStore
+from fakes import MemoryStore, RecordingProgress
 from places import Place, files_below
 from privateregistry import private_registry
 
@@ -19,6 +19,7 @@ from bundler.stores.archive import ArchiveStore
 from bundler.stores.layout import LayoutStore
 from bundler.stores.local import LocalStore
 from bundler.stores.registry import RegistryStore
+from bundler.stores.split import SplitTarget
 
 _numbers = itertools.count()
 
@@ -36,7 +37,7 @@ def registry(registry_storage: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["memory", "layout", "archive", "local", "registry"])
+@pytest.fixture(params=["memory", "layout", "archive", "local", "registry", "split"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     if request.param == "memory":
         shared = MemoryStore()
@@ -58,7 +59,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
             lambda: files_below(tmp_path / "store"),
             True,
         )
-    return registry_place(request.getfixturevalue("registry"), request.getfixturevalue("registry_storage"))
+    place = registry_place(request.getfixturevalue("registry"), request.getfixturevalue("registry_storage"))
+    return split_place(place) if request.param == "split" else place
 
 
 def registry_place(address: str, storage: Path) -> Place:
@@ -68,3 +70,12 @@ def registry_place(address: str, storage: Path) -> Place:
         return RegistryStore(RegistryReference(address, repository, name, digest))
 
     return Place("registry", open_store, lambda: files_below(storage), True)
+
+
+def split_place(inner: Place) -> Place:
+    """A place in which each bundle is an archive in parts; what of a bundle is there can be told of its parts alone."""
+
+    def open_store(name: str = "1", digest: Digest | None = None) -> Store:
+        return SplitTarget(inner.open(name, digest), 65536, RecordingProgress())
+
+    return Place("split", open_store, inner.files, False)

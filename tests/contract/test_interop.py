@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 from bundles import bundle
-from fakes import MemoryStore, RecordingProgress
+from fakes import MemoryStore, RecordingProgress, file, tree
 from privateengine import ensure
 
 from bundler import transfer
@@ -19,6 +20,7 @@ from bundler.ports import Store
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.layout import LayoutStore
 from bundler.stores.registry import RegistryStore
+from bundler.stores.splitfiles import Split, SplitFileStore
 
 PLACES = ["registry", "layout", "archive"]
 
@@ -47,6 +49,16 @@ def test_skopeo_shows_our_manifest(skopeo: str, registry: str, tmp_path: Path, p
     raw = subprocess.run([skopeo, "inspect", "--raw", "--tls-verify=false", name], capture_output=True, check=True).stdout
     assert Digest.of(raw) == digest
     assert json.loads(raw)["artifactType"] == artifact.BUNDLE
+
+
+def test_skopeo_reads_the_joined_parts(skopeo: str, tmp_path: Path) -> None:
+    source = MemoryStore()
+    bundle(source, tree(file("/s/f", os.urandom(200_000))))
+    target = SplitFileStore(tmp_path / "x.tar", "1", None, Split(65536), RecordingProgress())
+    digest = transfer.copy(source, target, RecordingProgress()).bundle.digest
+    subprocess.run(f"cat {tmp_path}/x.tar.[0-9]* > {tmp_path}/joined.tar", shell=True, check=True)
+    command = [skopeo, "inspect", "--raw", f"oci-archive:{tmp_path}/joined.tar:1"]
+    assert Digest.of(subprocess.run(command, capture_output=True, check=True).stdout) == digest
 
 
 @pytest.mark.parametrize("goal", PLACES)

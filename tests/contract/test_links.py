@@ -19,11 +19,13 @@ from privateregistry import private_registry
 
 from bundler import transfer
 from bundler.stores.layout import LayoutStore
+from bundler.stores.split import SplitStore, SplitTarget
 
 FULL = os.environ.get("FPS_BUNDLE_FAULTS") == "full"
 SIZE = (1 << 30) if FULL else 30_000_000
 CUT = 50_000_000 if FULL else 2_000_000
 """Bytes after which every connection breaks."""
+PART = CUT // 12
 
 
 @pytest.fixture
@@ -44,6 +46,21 @@ def test_a_pull_over_a_link_that_always_breaks_takes_few_more_bytes(proxy: Fault
     assert proxy.traffic.cuts >= SIZE // CUT - 1
     assert proxy.traffic.down < 1.05 * SIZE
     tally.count("connections of one pull", "cut", proxy.traffic.cuts)
+
+
+def test_a_push_in_parts_over_a_link_that_always_breaks_sends_few_more_bytes(proxy: FaultProxy, tmp_path: Path) -> None:
+    source, target = LayoutStore(tmp_path / "source", "1"), LayoutStore(tmp_path / "target", "1")
+    digest = large(source, SIZE)
+    proxy.cut(CUT)
+    transfer.copy(source, SplitTarget(store(proxy.address, "links/parts"), PART, RecordingProgress()), RecordingProgress())
+    assert proxy.traffic.cuts >= SIZE // CUT - 1
+    assert proxy.traffic.up < 1.10 * SIZE
+    tally.count("connections of one push in parts", "cut", proxy.traffic.cuts)
+    proxy.forget()
+    proxy.cut(CUT)
+    transfer.copy(SplitStore(store(proxy.address, "links/parts")), target, RecordingProgress())
+    assert verified(target) == digest
+    assert proxy.traffic.down < 1.10 * SIZE
 
 
 def test_a_small_push_over_a_link_that_breaks_at_every_place_arrives(proxy: FaultProxy, registry: str) -> None:

@@ -44,6 +44,7 @@ def test_a_bundle_comes_out_as_it_went_in(place: Place, source: MemoryStore) -> 
             assert b"".join(iter(lambda: stream.read(1000), b"")) == source.blobs[blob.digest]
 
 
+@pytest.mark.parametrize("place", ["memory", "layout", "archive", "local", "registry"], indirect=True)
 def test_a_bundle_is_found_by_its_digest(place: Place, source: MemoryStore) -> None:
     digest = copy(source, place).bundle.digest
     assert transfer.read_bundle(place.open("other", digest)).digest == digest

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import subprocess
 import sys
 from pathlib import Path
 
@@ -190,7 +191,7 @@ def test_a_signature_of_something_else_is_told_by_verify_and_stops_nobody(
     run("sign", archive, "--key", alice.path)
     found = transfer.read_bundle(ArchiveStore(Path(archive)))
     nonsense = signature.build(found.manifest.descriptor, b"{}", mallory.sign(b"{}"))
-    transfer.attach(ArchiveStore(Path(archive)), found, nonsense, RecordingProgress())
+    ArchiveStore(Path(archive)).attach(nonsense)
     outcome = run("verify", archive, "--allowed-signers", allowed)
     assert outcome.exit_code == 9
     assert "no signature of this bundle" in outcome.stdout
@@ -219,6 +220,25 @@ def test_a_passphrase_is_asked_for_on_the_terminal(archive: str, home: Path) -> 
             shown += more
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, shown
     assert locked.fingerprint in shown.decode()
+
+
+def test_a_signature_comes_through_a_pipe_and_in_parts(home: Path, archive: str, alice: Key, allowed: str) -> None:
+    run("sign", archive, "--key", alice.path)
+    assert run("copy", archive, home / "parts.tar", "--split", "1MiB").exit_code == 0
+    assert run("verify", home / "parts.tar", "--allowed-signers", allowed).exit_code == 0
+    command = [sys.executable, "-m", "bundler"]
+    piped = subprocess.run([*command, "copy", archive, "-"], capture_output=True, check=True).stdout
+    for arguments in (["verify", "-"], ["copy", "-", "model:1"]):
+        done = subprocess.run([*command, *arguments, "--allowed-signers", allowed], input=piped, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    other = sshkeys.key(home / "other").line("other")
+    (home / "others").write_bytes(other)
+    for arguments in (["verify", "-"], ["copy", "-", "model:2"]):
+        done = subprocess.run(
+            [*command, *arguments, "--allowed-signers", home / "others"], input=piped, capture_output=True, check=False
+        )
+        assert done.returncode == 9, done.stderr
+    assert "model:2" not in run("list").stdout
 
 
 def test_inspect_shows_who_signed(archive: str, alice: Key, mallory: Key, allowed: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import sshkeys
 from bundles import verified
-from fakes import RecordingProgress
 from guardedsocket import guarded
 from opened import store
 from sshkeys import Key
@@ -105,7 +104,7 @@ def _forge(kind: str, path: Path, other: Path, mallory: Key, host: Host) -> None
     if kind == "a changed statement":
         said = said.replace(found.digest.hex.encode(), bundle.digest.hex.encode())
         said = said.replace(found.manifest.config.digest.hex.encode(), bundle.manifest.config.digest.hex.encode())
-    transfer.attach(target, bundle, signature.build(bundle.manifest.descriptor, said, signed), RecordingProgress())
+    target.attach(signature.build(bundle.manifest.descriptor, said, signed))
 
 
 def test_a_forgery_is_refused_and_the_engine_is_not_touched(

@@ -124,3 +124,8 @@ def test_credentials_that_cannot_be_read_are_an_error(tmp_path: Path, monkeypatc
 def test_exit_codes_are_distinct() -> None:
     codes = [kind.exit_code for kind in [BundlerError, *BundlerError.__subclasses__()]]
     assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+def test_lengths_of_time_are_for_people(seconds: float, text: str) -> None:
+    assert console.duration(seconds) == text

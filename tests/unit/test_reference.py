@@ -38,6 +38,8 @@ PARSED = Digest("a1" * 32)
         ("oci-archive:x.tar", ArchiveReference("x.tar")),
         ("/media/stick/x.tar", ArchiveReference("/media/stick/x.tar")),
         ("x.tar", ArchiveReference("x.tar")),
+        ("-", ArchiveReference("-")),
+        ("oci-archive:-:1", ArchiveReference("-", "1")),
         ("registry.example/x.tar", ArchiveReference("registry.example/x.tar")),
         ("detector", LocalReference("detector", "latest")),
         ("team/detector:7", LocalReference("team/detector", "7")),
@@ -47,6 +49,15 @@ PARSED = Digest("a1" * 32)
 def test_every_form_is_understood(text: str, expected: Reference) -> None:
     assert parse(text) == expected
     assert parse(str(expected)) == expected or isinstance(expected, RegistryReference | LocalReference)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_pipe"), [("-", True), ("oci-archive:-:1", True), ("./-.tar", False), ("oci-archive:./-", False)]
+)
+def test_only_a_bare_dash_is_a_pipe(text: str, is_pipe: bool) -> None:
+    reference = parse(text)
+    assert isinstance(reference, ArchiveReference)
+    assert reference.is_pipe is is_pipe
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from bundles import bundle
-from fakes import FakeSigner, FakeVerifier, MemoryStore, RecordingProgress
+from fakes import FakeSigner, FakeVerifier, MemoryStore
 
 from bundler import signing, transfer
 from bundler.errors import IntegrityError, TrustError
@@ -37,13 +37,12 @@ def sign(store: MemoryStore, key: str = "a", sequence: int | None = None, number
         FakeVerifier(),
         sequence,
         lambda wanted: next(following) if wanted is None else wanted,
-        RecordingProgress(),
     )
 
 
 def attach(store: MemoryStore, said: bytes, signed: bytes) -> None:
     found = transfer.read_bundle(store)
-    transfer.attach(store, found, signature.build(found.manifest.descriptor, said, signed), RecordingProgress())
+    store.attach(signature.build(found.manifest.descriptor, said, signed))
 
 
 def judge(store: MemoryStore) -> list[Voucher]:
@@ -126,5 +125,5 @@ def test_a_key_whose_signature_does_not_hold_adds_nothing(store: MemoryStore) ->
             return super().sign(message + b"x")
 
     with pytest.raises(TrustError, match="does not hold"):
-        signing.sign(transfer.read_bundle(store), store, Broken("a"), KNOWN, 1, lambda _: 1, RecordingProgress())
+        signing.sign(transfer.read_bundle(store), store, Broken("a"), KNOWN, 1, lambda _: 1)
     assert store.unnamed == []

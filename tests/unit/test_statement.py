@@ -135,7 +135,7 @@ def test_a_signature_is_an_artifact_that_refers_to_its_bundle(found: transfer.Bu
     assert made.referrer.subject == found.digest
     assert signature.is_signature(made.referrer)
     said, signed = signature.parts(made.referrer, "here")
-    assert (made.contents[said.digest], made.contents[signed.digest]) == (b"said", b"signed")
+    assert made.blobs[:2] == ((said, b"said"), (signed, b"signed"))
 
 
 @pytest.mark.parametrize("change", ["no layer", "another type", "a config", "too long"])

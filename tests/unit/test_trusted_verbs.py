@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def seal(bundle: transfer.Bundle, store: Store) -> None:
-    signing.sign(bundle, store, FakeSigner("a"), FakeVerifier(), None, lambda _: 1, RecordingProgress())
+    signing.sign(bundle, store, FakeSigner("a"), FakeVerifier(), None, lambda _: 1)
 
 
 def refuse(bundle: transfer.Bundle, store: Store) -> None:

@@ -1,0 +1,47 @@
+"""``fps-bundle split``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundler.cli import options, parts
+
+
+def split(
+    file: Annotated[Path, typer.Argument(help="The archive, as copy made it.")],
+    size: Annotated[str, typer.Argument(help="Size of a part: 4GiB, 700MB, or fat32, dvd or bd for the medium.")],
+    into: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the parts go. Default: beside the archive.")] = None,
+    part: options.Part = None,
+    readback: options.Readback = True,
+    parts_from: options.PartsFrom = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Cut an archive that exists into parts.
+
+    FILE.001, FILE.002 and so on, one behind the other, are the archive; FILE.parts lists them. All of the archive is
+    verified first. Running it again makes only the parts that are missing or damaged. Prints the bundle's digest.
+    """
+    from bundler import console, transfer
+    from bundler.cli import targets
+    from bundler.stores import splitfiles
+    from bundler.stores.archive import ArchiveStore
+
+    how = splitfiles.Split(targets.parse_part_size(size), frozenset(part or ()), readback)
+    store = ArchiveStore(file, parts_from=tuple(parts_from or ()))
+    target = (into or file.parent) / file.name
+    with console.Terminal(quiet=quiet) as terminal:
+        whole = parts.whole(store, store.holds)
+        bundle = transfer.read_bundle(whole)
+        transfer.read_through(whole, bundle, terminal)
+        listed = splitfiles.split(target, bundle.digest, store.volumes(), how, terminal)
+    if json:
+        names = [{"name": found.name, "size": found.size, "digest": str(found.digest)} for found in listed.parts]
+        console.result_json({"digest": str(bundle.digest), "reference": str(target), "parts": names})
+        return
+    terminal.say(f"{target} is {len(listed.parts)} parts of {console.size(listed.part_size)}, listed in {target.name}.parts")
+    console.result(str(bundle.digest))

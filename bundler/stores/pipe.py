@@ -1,0 +1,152 @@
+"""An archive in a pipe: written to standard output as it is made, or read once, in its order, from standard input."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from bundler.errors import IntegrityError, NotFoundError, UsageError, disk_errors
+from bundler.format import document
+from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Readable, Stream, VerifyingReader
+from bundler.format.reference import LocalReference
+from bundler.format.signature import NewReferrer
+from bundler.ports import Named, Store, Upload
+from bundler.stores import index, members
+from bundler.stores.archive import ArchiveReader, refuse_attaching
+from bundler.stores.archiving import ArchiveUpload, File, blocks
+from bundler.stores.local import LocalSpool, LocalStore
+from bundler.stores.volumes import Volumes
+from bundler.stores.wrapped import WrappedStore
+
+_INPUT, _OUTPUT = "standard input", "standard output"
+
+
+class PipeStore(ArchiveReader):
+    """The writing end of a pipe, as the place for one bundle."""
+
+    def __init__(self, descriptor: int, name: str = "", digest: Digest | None = None) -> None:
+        super().__init__(_OUTPUT, _nothing_to_read, name, digest)
+        self._descriptor = descriptor
+
+    @contextmanager
+    def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
+        del source
+        if os.isatty(self._descriptor):
+            raise UsageError("an archive is nothing to be seen on a terminal", hint="Send it on: fps-bundle copy BUNDLE - | …")
+        yield ArchiveUpload(self._write, lambda _: None, self._name or name, self._digest, self.where)
+
+    def _write(self, manifest: Descriptor, files: Sequence[File]) -> None:
+        del manifest
+        for block in blocks(files):
+            with disk_errors(self.where):
+                _write_all(self._descriptor, block)
+
+
+@contextmanager
+def received(stream: Readable, name: str = "", digest: Digest | None = None) -> Iterator[Store]:
+    """The bundles of an archive that comes through a pipe; its blobs are kept in the local store meanwhile.
+
+    After the block those that came and that no bundle of the local store needs are dropped. Raises
+    `IntegrityError` when the archive is damaged or breaks off.
+    """
+    local = LocalStore(LocalReference(""))
+    brought: list[Descriptor] = []
+    try:
+        with local.upload("") as upload:
+            yield _Received(local, _take(stream, upload, brought), name, digest)
+    finally:
+        if brought:
+            LocalSpool().drop(brought)
+
+
+class _Received(WrappedStore):
+    """The local store as far as its blobs go, and the names that came through the pipe."""
+
+    def __init__(self, local: LocalStore, named: Sequence[Named], name: str, digest: Digest | None) -> None:
+        super().__init__(local)
+        self.where = _INPUT
+        self._local = local
+        self._named = named
+        self._name = name
+        self._digest = digest
+
+    def resolve(self) -> Descriptor:
+        return index.find(self._named, self._name, self._digest, self.where)
+
+    def names(self) -> Sequence[Named]:
+        return self._named
+
+    def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
+        return index.referrers(self._named, manifest, self.manifest, self.where)
+
+    def attach(self, new: NewReferrer) -> None:
+        refuse_attaching(new, self.where)
+
+    def has(self, blob: Descriptor) -> bool:
+        return self._local.has(blob)
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        with self.open(descriptor) as stream:
+            return stream.read()
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        if not self.has(blob):
+            raise IntegrityError(f"{self.where}: the blob {blob.digest} is missing from the archive")
+        return self.inner.open(blob, begun)
+
+
+def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> Sequence[Named]:
+    """Read an archive to its end; what it brings goes into the store, and is told at once."""
+    named: Sequence[Named] | None = None
+    with disk_errors(_INPUT), _archive_errors(), members.walk(stream) as archive:
+        for number, info in enumerate(archive):
+            if number == members.MAX_MEMBERS:
+                raise tarfile.ReadError(f"it has more than {members.MAX_MEMBERS} entries")
+            content = archive.extractfile(info) if members.is_file(info) else None
+            if content is None:
+                continue
+            if members.plain_name(info) == index.INDEX_FILE:
+                named = index.read(content.read(document.MAX_SIZE + 1), _INPUT)
+            elif blob := index.blob(members.plain_name(info), info.size):
+                _take_blob(blob, content, upload, brought)
+    while stream.read(BLOCK):  # what pads the archive, so that its writer does not find the pipe closed
+        pass
+    if named is None:
+        raise IntegrityError(
+            f"{_INPUT}: {index.INDEX_FILE} is missing from the archive", hint="It is incomplete, or no bundle archive."
+        )
+    return named
+
+
+def _take_blob(blob: Descriptor, content: Stream, upload: Upload, brought: list[Descriptor]) -> None:
+    if upload.has(blob):
+        return
+
+    def opened(begun: Begun | None = None) -> Stream:
+        assert begun is None, "what came through a pipe cannot be read again"
+        return VerifyingReader(content, blob, _INPUT)
+
+    upload.put(blob, opened)
+    brought.append(blob)
+
+
+@contextmanager
+def _archive_errors() -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, ValueError, EOFError) as error:
+        raise IntegrityError(
+            f"{_INPUT} is no readable tar archive: {error}", hint="It was damaged, or broke off, on its way; send it again."
+        ) from error
+
+
+def _nothing_to_read() -> Volumes:
+    raise NotFoundError(f"{_OUTPUT}: nothing can be read from there")
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

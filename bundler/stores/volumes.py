@@ -1,0 +1,119 @@
+"""Bytes that lie in several pieces one behind the other, read as one without joining them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from bundler.errors import BundlerError
+from bundler.format.content import BLOCK, Readable, Stream
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One piece: its size in bytes, and how to open it at a place in it."""
+
+    size: int
+    open: Callable[[int], Stream]
+
+
+class Volumes:
+    """Pieces in their order; a plain file is the case of one."""
+
+    def __init__(self, volumes: Sequence[Volume]) -> None:
+        self._volumes = volumes
+        self._ends = list(accumulate(volume.size for volume in volumes))
+        self.size = self._ends[-1] if volumes else 0
+
+    def open(self, offset: int) -> Stream:
+        """All that stands from a place on."""
+        return _Across(self._from(offset))
+
+    def _from(self, offset: int) -> Iterator[tuple[Volume, int]]:
+        """The piece in which a place is, with the place in it, and those behind it."""
+        first = bisect_right(self._ends, offset)
+        for number in range(first, len(self._volumes)):
+            volume = self._volumes[number]
+            yield volume, offset - self._ends[number] + volume.size if number == first else 0
+
+    def explain(self, error: BundlerError) -> BundlerError:
+        """What to say when something that was read here is not as it should be."""
+        return error
+
+
+def of_file(path: Path, size: int) -> Volume:
+    """A file as a piece."""
+    return Volume(size, lambda offset: _File(path, offset))
+
+
+def limited(content: Stream, size: int) -> Stream:
+    """The first ``size`` bytes of a stream."""
+    return _Limited(content, size)
+
+
+def skip(content: Readable, size: int) -> None:
+    """Read on by so many bytes, as far as there are any."""
+    while size and (block := content.read(min(size, BLOCK))):
+        size -= len(block)
+
+
+class _File(Stream):
+    def __init__(self, path: Path, offset: int) -> None:
+        self._file = path.open("rb")
+        self._file.seek(offset)
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Limited(Stream):
+    def __init__(self, content: Stream, size: int) -> None:
+        self._content = content
+        self._left = size
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
+        data = self._content.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self._content.close()
+
+
+class _Across(Stream):
+    """Opens one piece after the other, each when the one before it has been read."""
+
+    def __init__(self, pieces: Iterator[tuple[Volume, int]]) -> None:
+        self._pieces = pieces
+        self._content: Stream | None = None
+        self._left = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes; a piece that is shorter than it should be is the end."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
+        while not self._left and self._next():
+            pass
+        data = self._content.read(min(size, self._left)) if self._content and self._left else b""
+        self._left -= len(data)
+        return data
+
+    def _next(self) -> bool:
+        self.close()
+        volume, start = next(self._pieces, (None, 0))
+        if volume:
+            self._content, self._left = volume.open(start), volume.size - start
+        return volume is not None
+
+    def close(self) -> None:
+        if self._content:
+            self._content.close()
+            self._content = None

@@ -1,0 +1,78 @@
+"""What was written is read back from its medium before it gets its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bundles import bundle
+from fakes import MemoryStore, RecordingProgress, file, tree
+
+from bundler import transfer
+from bundler.errors import IntegrityError
+from bundler.format.content import Begun, Descriptor, Digest, Stream
+from bundler.partfile import PartFile
+from bundler.ports import Store
+from bundler.stores.archive import ArchiveStore
+from bundler.stores.layout import LayoutStore
+
+
+def damage(directory: Path) -> None:
+    """Change the first byte of everything that is being written below a directory, as a stick that lies would."""
+    for path in directory.rglob(".fps-bundle-*"):
+        if path.stat().st_size:
+            with path.open("r+b") as file:
+                file.write(b"?")
+
+
+class Lying(MemoryStore):
+    """A source during whose reading the medium of the target goes bad."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        return _Lying(super().open(blob, begun), self._directory)
+
+
+class _Lying(Stream):
+    def __init__(self, content: Stream, directory: Path) -> None:
+        self._content = content
+        self._directory = directory
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._content.read(size)
+        if not data:
+            damage(self._directory)
+        return data
+
+    def close(self) -> None:
+        self._content.close()
+
+
+def target(kind: str, directory: Path, *, readback: bool) -> Store:
+    if kind == "archive":
+        return ArchiveStore(directory / "x.tar", readback=readback)
+    return LayoutStore(directory / "layout", "1", readback=readback)
+
+
+@pytest.mark.parametrize("kind", ["archive", "layout"])
+def test_a_medium_that_lies_is_noticed_before_the_name_is_there(tmp_path: Path, kind: str) -> None:
+    source = Lying(tmp_path)
+    noise = b"".join(bytes.fromhex(Digest.of(str(number).encode()).hex) for number in range(100_000))
+    bundle(source, tree(file("/s/f", noise)))  # more than a file object holds back
+    with pytest.raises(IntegrityError, match="does not give back") as caught:
+        transfer.copy(source, target(kind, tmp_path, readback=True), RecordingProgress())
+    assert caught.value.exit_code == 8
+    assert "stick" in caught.value.hint
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000]
+    transfer.copy(source, target(kind, tmp_path, readback=False), RecordingProgress())
+
+
+def test_what_the_medium_gives_back_gets_its_name(tmp_path: Path) -> None:
+    with PartFile(tmp_path) as part:
+        part.write(b"abc")
+        part.read_back(Digest.of(b"abc"))
+        part.publish(tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"abc"

@@ -1,0 +1,160 @@
+"""Archives and layouts with only what the other side lacks."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bundles import bundle
+from fakes import MemoryStore, RecordingProgress, file, tree
+
+from bundler import transfer
+from bundler.errors import IntegrityError, NotFoundError
+from bundler.format import have
+from bundler.format.content import Digest
+from bundler.format.have import Had
+from bundler.format.reference import LocalReference
+from bundler.ports import Store
+from bundler.stores import pipe
+from bundler.stores.archive import ArchiveStore
+from bundler.stores.layout import LayoutStore
+from bundler.stores.local import LocalStore
+from bundler.stores.splitfiles import Split, SplitFileStore
+from bundler.stores.thin import ThinStore, WholeStore
+
+BIG = os.urandom(200_000)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+
+
+@pytest.fixture
+def old() -> MemoryStore:
+    source = MemoryStore("7")
+    bundle(source, tree(file("/s/f", BIG)), name="7")
+    return source
+
+
+@pytest.fixture
+def new(old: MemoryStore) -> MemoryStore:
+    """A bundle of the same layer with other metadata."""
+    source = MemoryStore("8", shared=old)
+    bundle(source, tree(file("/s/f", BIG)), name="8", created="2027-01-01T00:00:00Z")
+    return source
+
+
+def had(source: MemoryStore, name: str) -> list[Had]:
+    return [transfer.had(f"detector:{name}", transfer.read_bundle(source).manifest)]
+
+
+KINDS = ["archive", "layout", "split archive"]
+
+
+def target(kind: str, directory: Path) -> Store:
+    if kind == "archive":
+        return ArchiveStore(directory / "x.tar", "8")
+    if kind == "layout":
+        return LayoutStore(directory / "layout", "8")
+    return SplitFileStore(directory / "x.tar", "8", None, Split(65536), RecordingProgress())
+
+
+def opened(kind: str, directory: Path) -> WholeStore:
+    if kind == "layout":
+        layout = LayoutStore(directory / "layout", "8")
+        return WholeStore(layout, layout.has, lambda: LocalStore(LocalReference("")))
+    archive = ArchiveStore(directory / "x.tar", "8")
+    return WholeStore(archive, archive.holds, lambda: LocalStore(LocalReference("")))
+
+
+def size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file() and "store" not in path.parts)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_other_side_has_is_left_out_and_found_there(tmp_path: Path, old: MemoryStore, new: MemoryStore, kind: str) -> None:
+    (layer,) = transfer.read_bundle(new).manifest.layers
+    result = transfer.copy(new, ThinStore(target(kind, tmp_path), had(old, "7")), RecordingProgress())
+    assert result.skipped == layer.size
+    assert size(tmp_path) < 20_000
+    transfer.copy(old, LocalStore(LocalReference("detector", "7")), RecordingProgress())
+    whole = MemoryStore("9")
+    assert transfer.copy(opened(kind, tmp_path), whole, RecordingProgress()).bundle.digest == new.tags["8"].digest
+    assert whole.blobs[layer.digest] == new.blobs[layer.digest]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bundle_that_is_missing_is_named(tmp_path: Path, old: MemoryStore, new: MemoryStore, kind: str) -> None:
+    transfer.copy(new, ThinStore(target(kind, tmp_path), had(old, "7")), RecordingProgress())
+    found = transfer.read_bundle(opened(kind, tmp_path))  # what it is can be told without
+    with pytest.raises(NotFoundError) as caught:
+        transfer.copy(opened(kind, tmp_path), MemoryStore("9"), RecordingProgress(), found)
+    assert caught.value.exit_code == 6
+    assert f"detector:7 ({old.tags['7'].digest})" in caught.value.message
+
+
+def test_nothing_that_is_needed_makes_no_thin_archive(tmp_path: Path, new: MemoryStore) -> None:
+    other = [Had("other", Digest.of(b"other"), frozenset({Digest.of(b"x")}))]
+    transfer.copy(new, ThinStore(ArchiveStore(tmp_path / "x.tar", "8"), other), RecordingProgress())
+    transfer.copy(new, ArchiveStore(tmp_path / "y.tar", "8"), RecordingProgress())
+    assert (tmp_path / "x.tar").read_bytes() == (tmp_path / "y.tar").read_bytes()
+
+
+def test_a_whole_archive_that_lost_a_blob_is_damaged(tmp_path: Path, old: MemoryStore, new: MemoryStore) -> None:
+    """The local store does not stand in for what nobody left out."""
+    transfer.copy(old, LocalStore(LocalReference("detector", "7")), RecordingProgress())
+    found = transfer.copy(new, LayoutStore(tmp_path / "layout", "8"), RecordingProgress()).bundle
+    (tmp_path / "layout" / "blobs" / "sha256" / found.manifest.layers[0].digest.hex).unlink()
+    with pytest.raises(IntegrityError):
+        opened("layout", tmp_path).open(found.manifest.layers[0])
+
+
+def test_a_thin_archive_comes_through_a_pipe(tmp_path: Path, old: MemoryStore, new: MemoryStore) -> None:
+    transfer.copy(new, ThinStore(ArchiveStore(tmp_path / "x.tar"), had(old, "7")), RecordingProgress())
+    transfer.copy(old, LocalStore(LocalReference("detector", "7")), RecordingProgress())
+    with pipe.received(io.BytesIO((tmp_path / "x.tar").read_bytes())) as received:
+        transfer.read_through(received, transfer.read_bundle(received), RecordingProgress())
+
+
+def run(*command: str, store: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FPS_BUNDLE_STORE": str(store)}
+    return subprocess.run([sys.executable, "-m", "bundler", *command], capture_output=True, check=False, text=True, env=environment)
+
+
+def test_from_the_list_to_the_copy(tmp_path: Path, old: MemoryStore, new: MemoryStore) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    transfer.copy(old, ArchiveStore(tmp_path / "old.tar", "7"), RecordingProgress())
+    transfer.copy(new, ArchiveStore(tmp_path / "new.tar", "8"), RecordingProgress())
+    assert run("copy", str(tmp_path / "new.tar"), "detector:8", store=here).returncode == 0
+    assert run("copy", str(tmp_path / "old.tar"), "detector:7", store=there).returncode == 0
+    listed = run("list", "--have", store=there).stdout
+    assert [it.name for it in have.read(listed.encode(), "it")] == ["detector:7"]
+    (tmp_path / "there.json").write_text(listed)
+    thin = str(tmp_path / "thin.tar")
+    for known in (str(tmp_path / "there.json"), str(tmp_path / "old.tar")):
+        assert run("copy", "detector:8", thin, "--have", known, store=here).returncode == 0
+        assert Path(thin).stat().st_size < 20_000
+    assert run("inspect", thin, store=tmp_path / "empty").returncode == 0
+    missing = run("copy", thin, "detector:8", store=tmp_path / "empty")
+    assert (missing.returncode, str(old.tags["7"].digest) in missing.stderr) == (6, True)
+    done = run("copy", thin, "detector:8", store=there)
+    assert done.stdout.strip() == str(new.tags["8"].digest)
+
+
+@pytest.mark.parametrize("dest", ["detector:9", "127.0.0.1:9/x:1"])
+def test_only_archives_and_layouts_can_be_thin(tmp_path: Path, dest: str) -> None:
+    assert run("copy", "detector:8", dest, "--have", "detector:7", store=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("content", [b"{}", b"{", b'{"schemaVersion": 1}'])
+def test_a_list_that_is_none_is_refused(tmp_path: Path, new: MemoryStore, content: bytes) -> None:
+    transfer.copy(new, ArchiveStore(tmp_path / "new.tar", "8"), RecordingProgress())
+    (tmp_path / "list").write_bytes(content)
+    done = run("copy", str(tmp_path / "new.tar"), str(tmp_path / "x.tar"), "--have", str(tmp_path / "list"), store=tmp_path / "s")
+    assert done.returncode == 8
+    assert not (tmp_path / "x.tar").exists()

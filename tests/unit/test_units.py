@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from bundler.errors import UsageError
+from bundler.format import units
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("65536", 65536),
+        ("4GiB", 4 << 30),
+        ("4 GiB", 4 << 30),
+        ("700MB", 700_000_000),
+        ("25k", 25_000),
+        ("1.5GB", 1_500_000_000),
+        ("2tib", 2 << 40),
+        ("fat32", (4 << 30) - (64 << 10)),
+        (" FAT32", (4 << 30) - (64 << 10)),
+        ("dvd", 4_690_000_000),
+        ("bd", 24_000_000_000),
+    ],
+)
+def test_a_size_or_a_medium_is_read(text: str, size: int) -> None:
+    assert units.medium(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1e9", "GiB", "4 G i B", "1.GB", ".5GB", "4PiB", "cd"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        units.medium(text)
+
+
+def test_each_part_fits_on_its_medium() -> None:
+    assert units.MEDIA["fat32"] < 1 << 32
+    assert units.MEDIA["dvd"] < 2_295_104 * 2048
+    assert units.MEDIA["bd"] < 12_219_392 * 2048
