@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test unit contract integration lint types imports proto proto-check docs docs-check check wheel soak bench lock clean
+.PHONY: setup demo test unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel soak bench lock clean
 
 setup: $(STAMP)
 
@@ -23,7 +23,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/pytest
 
-unit contract integration: $(STAMP)
+unit contract integration hostile: $(STAMP)
 	@$(BIN)/pytest tests/$@
 
 lint: $(STAMP)
@@ -48,7 +48,13 @@ docs-check: $(STAMP)
 proto-check: $(STAMP)
 	@$(BIN)/python tools/proto.py --check
 
-check: lint types imports proto-check docs-check
+audit: $(STAMP)
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bundler
+
+fuzz: $(STAMP)
+	@$(BIN)/python tests/fuzz/fuzz.py
+
+check: lint types imports audit proto-check docs-check
 
 wheel: $(STAMP)
 	@$(BIN)/python tools/wheelcheck.py

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bundler import naming, transfer
+from bundler import naming, privileges, transfer
 from bundler.errors import NotFoundError
-from bundler.format import image, layer, paths, reference
+from bundler.format import image, layer, reference
 from bundler.format.content import Digest
+from bundler.format.contents import Contents
 from bundler.format.imagearchive import NewImage, NewLayer
 from bundler.format.metadata import Base
+from bundler.format.tar import Entry
 from bundler.partfile import check_space
 from bundler.ports import Engine, Image, Progress, Spool, Store
 from bundler.transfer import Bundle
@@ -54,15 +56,18 @@ def apply(
     on: Base | None = None,
     marks: Mapping[str, str] = image.NO_MARKS,
     noted: Callable[[], AbstractContextManager[None]] = nullcontext,
+    allow_privileged: bool = False,
 ) -> ApplyResult:
     """Fetch and verify every layer, then make the new image and give it its name.
 
     ``on`` describes ``base`` when it is another one than was recorded; ``marks`` are labels of the new image. It gets its
-    name in a block of ``noted``, which may still refuse it. Raises `IntegrityError` before the engine is touched when
-    anything in the bundle is not as promised.
+    name in a block of ``noted``, which may still refuse it. ``allow_privileged`` says that the user, or a signer whom the
+    user trusts, answers for files that give more rights than the base's. Raises `IntegrityError` before the engine is
+    touched when anything in the bundle is not as promised, and `PrivilegeError` for such files.
     """
     with transfer.at_hand(bundle, source, spool, progress) as local:
-        verify(bundle, local, progress)
+        found = verify(bundle, local, progress)
+        privileges.check(found, base, engine, progress, allowed=allow_privileged)
         new = _new_image(bundle, local, base, on, marks)
         if dry_run:
             return ApplyResult(bundle, base, tag, new.config_digest, "", _existing(engine, new) is not None)
@@ -85,10 +90,22 @@ def _made(bundle: Bundle, new: NewImage, base: Image, engine: Engine, progress: 
 
 
 @contextmanager
-def loaded(bundle: Bundle, source: Store, base: Image, engine: Engine, spool: Spool, progress: Progress) -> Iterator[Image]:
-    """A bundle on its base as an image without a name, which is gone after the block unless it was here already."""
+def loaded(
+    bundle: Bundle,
+    source: Store,
+    base: Image,
+    engine: Engine,
+    spool: Spool,
+    progress: Progress,
+    *,
+    allow_privileged: bool = False,
+) -> Iterator[Image]:
+    """A bundle on its base as an image without a name, which is gone after the block unless it was here already.
+
+    It raises what `apply` raises.
+    """
     with transfer.at_hand(bundle, source, spool, progress) as local:
-        verify(bundle, local, progress)
+        privileges.check(verify(bundle, local, progress), base, engine, progress, allowed=allow_privileged)
         new = _new_image(bundle, local, base, None, image.NO_MARKS)
         with _made(bundle, new, base, engine, progress) as (made, _):
             yield made
@@ -101,16 +118,20 @@ def _check_space(bundle: Bundle, engine: Engine) -> None:
         check_space(Path(info.root), bundle.metadata.size * _TIMES_ON_DISK.get(info.image_store, 0))
 
 
-def verify(bundle: Bundle, source: Store, progress: Progress) -> None:
-    """Read every layer of a bundle to its end; raises `IntegrityError` for the first that is not what it should be."""
+def verify(bundle: Bundle, source: Store, progress: Progress) -> Sequence[Entry]:
+    """Read every layer of a bundle to its end; raises `IntegrityError` for the first that is not what it should be.
+
+    Gives the privileged files that it holds.
+    """
     progress.stage("verifying the bundle", sum(descriptor.size for descriptor in bundle.manifest.layers))
-    removed = frozenset(paths.decode(path) for path in bundle.metadata.removed)
-    privileged = frozenset(paths.decode(path) for path in bundle.metadata.privileged)
-    last = len(bundle.manifest.layers) - 1
+    contents = Contents(bundle.metadata, source.where)
     for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
+        contents.begin(number)
         with source.open(descriptor) as blob:
-            whiteouts = removed if number == last else frozenset[str]()
-            layer.verify(watched(blob, progress), described, whiteouts, source.where, privileged)
+            layer.verify(watched(blob, progress), described, source.where, contents.judge)
+        contents.end()
+    contents.finish()
+    return list(contents.privileged.values())
 
 
 def choose_tag(wanted: str | None, bundle: Bundle, base: Image, engine: Engine, *, force: bool) -> str:

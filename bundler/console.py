@@ -57,7 +57,7 @@ class Terminal:
         if _ERR.is_terminal and not quiet:
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 DownloadColumn(),
                 TransferSpeedColumn(),
@@ -127,8 +127,8 @@ def result(text: str) -> None:
 
 
 def result_json(content: Any) -> None:
-    """A result for scripts; JSON escapes what is not printable by itself."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=True) + "\n")
+    """A result for scripts, in which JSON's own escapes stand for all that is not printable ASCII."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=True).replace("\x7f", "\\u007f") + "\n")
 
 
 def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -155,6 +155,12 @@ def error(failure: BundlerError) -> None:
             _ERR.print(Text(f"  {safe(line)}", "dim"))
     if failure.hint:
         _ERR.print(Text(safe(failure.hint)))
+
+
+def traceback(lines: Iterable[str]) -> None:
+    """The traceback of an error, whose text may be a stranger's."""
+    for line in lines:
+        _ERR.print(Text(safe(line)))
 
 
 def bug(failure: Exception) -> None:

@@ -9,6 +9,7 @@ BundlerError                 1   a bug of ours, when raised bare
 ├── AuthorizationError       7   a registry said no
 ├── IntegrityError           8   damaged or hostile content
 ├── TrustError               9   a signature, the policy for signers, an older bundle
+│   └── PrivilegeError       9   files with more rights than the base's, for which nobody answers
 ├── BaseMismatchError       10   the base image is another one
 └── NoSpaceError            11   a disk is full, ours or the engine's
 
@@ -84,6 +85,10 @@ class TrustError(BundlerError):
     """Nobody who may vouches for the bundle, or an older one comes after a newer."""
 
     exit_code = 9
+
+
+class PrivilegeError(TrustError):
+    """A bundle brings files that give more rights than those of its base, and nobody answers for them."""
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,12 @@ class Copier:
 
         Raises `EngineError` when the engine itself fails.
         """
+        if len(self.done) >= paths.MAX_PATHS:
+            raise ModelError(f"the new model asked for more than {paths.MAX_PATHS} copies", hint="Have it ask for directories.")
         try:
             copied = self._copy(source, dest)
         except ModelError as error:
-            copied = Copied(source, dest, error=error.message)
+            copied = Copied(source[: paths.MAX_LENGTH], dest[: paths.MAX_LENGTH], error=error.message)
         self.done.append(copied)
         return copied.error
 

@@ -74,19 +74,21 @@ def _write_memory(old: Container, engine: Engine, connect: Connect, progress: Pr
             model.export()
 
 
-def bundle(found: Bundle, store: Store, engine: Engine, spool: Spool, progress: Progress) -> AbstractContextManager[Old]:
+def bundle(
+    found: Bundle, store: Store, engine: Engine, spool: Spool, progress: Progress, *, allow_privileged: bool = False
+) -> AbstractContextManager[Old]:
     """An old bundle, applied to its base in an image and a container that are gone after the block.
 
-    Raises `BaseMismatchError` at once when the base is not here.
+    Raises `BaseMismatchError` at once when the base is not here. ``allow_privileged`` is that of `apply.apply`.
     """
     base = bases.find(found.metadata.base, engine, None)
-    return _applied(found, store, base, engine, spool, progress)
+    return _applied(found, loaded(found, store, base, engine, spool, progress, allow_privileged=allow_privileged), engine)
 
 
 @contextmanager
-def _applied(found: Bundle, store: Store, base: Image, engine: Engine, spool: Spool, progress: Progress) -> Iterator[Old]:
+def _applied(found: Bundle, loading: AbstractContextManager[Image], engine: Engine) -> Iterator[Old]:
     line = (Ancestor(digest=found.digest, created=found.metadata.created), *found.metadata.lineage)
-    with loaded(found, store, base, engine, spool, progress) as applied, engine.created(applied) as created:
+    with loading as applied, engine.created(applied) as created:
         yield Old(created, f"bundle {found.digest}", applied.labels, line)
 
 

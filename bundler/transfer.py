@@ -10,7 +10,7 @@ from functools import partial
 
 from bundler import parallel
 from bundler.errors import IntegrityError
-from bundler.format import artifact, document
+from bundler.format import artifact, claims, document
 from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import BLOCK, Descriptor, Digest
 from bundler.format.have import Had
@@ -67,10 +67,7 @@ def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
     document.check_size(read.config.size, f"{store.where}: the metadata")
     with store.open(read.config) as stream:
         metadata = Metadata.from_bytes(stream.read(), store.where)
-    if len(metadata.layers) != len(read.layers):
-        raise IntegrityError(
-            f"{store.where}: the metadata describes {len(metadata.layers)} layers, the manifest {len(read.layers)}"
-        )
+    claims.check(read, metadata, store.where)
     return Bundle(read, metadata)
 
 
@@ -108,7 +105,8 @@ def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
 def at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
     """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
 
-    When the block fails, what was fetched stays there, and is not fetched again by the next run; what was there before stays, too.
+    When the block fails, what was fetched stays there, and is not fetched again by the next run, unless it is what the
+    block found wrong; what was there before stays, too.
     """
     if source.rereadable:
         yield source
@@ -117,7 +115,12 @@ def at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> 
     local = spool.open(fetched)
     was_here = str(fetched) in {named.name for named in local.names()}
     copy(source, local, progress, bundle)
-    yield local
+    try:
+        yield local
+    except IntegrityError:
+        if not was_here:
+            spool.forget(fetched)
+        raise
     if not was_here:
         spool.forget(fetched)
 

@@ -82,12 +82,21 @@ def metadata(layers: list[meta.Layer], **changes: Any) -> Metadata:
     return Metadata(**{**values, **changes})
 
 
+def exports(packer: Packer) -> tuple[meta.Export, ...]:
+    """The exports as they were counted."""
+    return tuple(
+        meta.Export(path=top, resolved=top, kind=count.kind, entries=count.entries, size=count.size, volume=False)
+        for top, count in packer.counts.items()
+    )
+
+
 def bundle(store: MemoryStore, files: Tree | None = None, name: str = "1", **changes: Any) -> Descriptor:
     """Put a bundle of ``/s`` into a store; gives its manifest's descriptor."""
-    _, descriptors, layers = pack(store, files or tree(file("/s/f")), ["/s"], changes.get("removed", ()))
-    data = metadata(layers, **changes).to_bytes()
+    packer, descriptors, layers = pack(store, files or tree(file("/s/f")), ["/s"], changes.get("removed", ()))
+    described = metadata(layers, **{"exports": exports(packer), **changes})
+    data = described.to_bytes()
     config = Descriptor.of(artifact.CONFIG, data)
-    manifest = artifact.build(metadata(layers, **changes), config, descriptors)
+    manifest = artifact.build(described, config, descriptors)
     store.blobs |= {config.digest: data, manifest.descriptor.digest: manifest.data}
     store.tags[name] = manifest.descriptor
     return manifest.descriptor
@@ -119,7 +128,7 @@ def large(store: LayoutStore, size: int) -> Digest:
     packer.add(directory("/s")[0], io.BytesIO())
     packer.add(replace(file("/s/f")[0], size=size), _Noise(size))
     descriptors, layers = packer.finish()
-    content = metadata(layers)
+    content = metadata(layers, exports=exports(packer))
     blob = store.new_blob()
     blob.write(content.to_bytes())
     manifest = artifact.build(content, blob.finish(artifact.CONFIG), descriptors)

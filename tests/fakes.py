@@ -140,6 +140,10 @@ NEW = container(id="n" * 64, name="fps-bundle-new")
 """What `FakeEngine.running` gives."""
 
 
+CLEAN = "b" * 64
+"""The ID of what `FakeEngine.created` gives of the base; it has ``base_files``."""
+
+
 @dataclass
 class FakeEngine:
     """An engine with one container, whose file system is a `Tree`, and images whose content is one too.
@@ -201,8 +205,7 @@ class FakeEngine:
 
     @contextmanager
     def created(self, image: Image) -> Iterator[Container]:
-        del image
-        yield replace(self.one, running=False)
+        yield replace(self.one, id=CLEAN if image.id == self.one.image_id else self.one.id, running=False)
 
     @contextmanager
     def running(self, image: Image, options: RunOptions, *, keep: bool) -> Iterator[Container]:
@@ -246,7 +249,8 @@ class FakeEngine:
 
     def reader(self, container: Container, wanted: str) -> Reader:
         del wanted
-        return _FakeReader(self, self.new_files if container == NEW else self.files)
+        of_base = self.base_files if container.id == CLEAN else self.files
+        return _FakeReader(self, self.new_files if container == NEW else of_base)
 
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         del base

@@ -37,8 +37,8 @@ def main() -> None:
                 cwd=scratch,
                 env={"PATH": "/usr/bin:/bin", "HOME": directory, "FPS_BUNDLE_STORE": str(scratch / "store")},
             )
-        schema = "from bundler.format.metadata import _validator; _validator()"
-        subprocess.run([str(binaries / "python"), "-c", schema], check=True, cwd=scratch)
+        schemas = "from bundler.format import schema; print(schema.fault({}, 'metadata.v1'))"
+        subprocess.run([str(binaries / "python"), "-c", schemas], check=True, cwd=scratch)
         print(f"{wheel.name}: installs into an empty environment and runs")
 
 

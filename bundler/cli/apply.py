@@ -29,6 +29,7 @@ def apply(
         typer.Option(metavar="NAME:TAG", help="Name of the new image. Default: the base's name, version and the digest."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
+    allow_privileged: options.AllowPrivileged = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Verify all, find the base, say what would happen, change nothing.")
     ] = False,
@@ -93,6 +94,7 @@ def apply(
             on=on,
             marks=trust.marks(allow_downgrade),
             noted=book.noted,
+            allow_privileged=allow_privileged or bool(vouchers),
         )
     base_name = found.names[0] if found.names else found.id
     if json:

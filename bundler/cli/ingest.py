@@ -43,6 +43,7 @@ def ingest(
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
     skip_verify: options.SkipVerify = False,
+    allow_privileged: options.AllowPrivileged = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
     host: options.Host = None,
@@ -82,7 +83,9 @@ def ingest(
     with (
         terminal,
         statefiles.hold("image", name.replace("/", "_")),
-        _old(old, engine, asked if export else None, link, parts_from, trust, terminal) as source,
+        _old(
+            old, engine, asked if export else None, link, parts_from, trust, terminal, allow_privileged=allow_privileged
+        ) as source,
     ):
         result = verb.ingest(source, new_base, name, engine, ingesting, run, terminal, keep=keep, marks=trust.marks())
     pushed = None
@@ -103,6 +106,8 @@ def _old(
     parts_from: Sequence[Path] | None,
     trust: gate.Gate,
     terminal: Terminal,
+    *,
+    allow_privileged: bool,
 ) -> Iterator[AbstractContextManager[Old]]:
     """What files are taken from; a container of that is ours alone for the length of the block."""
     from bundler import ingest as verb
@@ -114,8 +119,8 @@ def _old(
     if _is_bundle(named):
         with parts.opened(reference.parse(named), link, parts_from) as store:
             bundle = read_bundle(store)
-            trust.admit(bundle, store, terminal)
-            yield verb.bundle(bundle, store, engine, LocalSpool(), terminal)
+            allowed = bool(trust.admit(bundle, store, terminal)) or allow_privileged
+            yield verb.bundle(bundle, store, engine, LocalSpool(), terminal, allow_privileged=allowed)
         return
     found = engine.container(named)
     with statefiles.hold("container", found.id):

@@ -43,7 +43,7 @@ class _Group(TyperGroup):
         except BundlerError as failure:
             from bundler import console
 
-            _show_traceback()
+            _show_traceback(failure)
             console.error(failure)
             raise typer.Exit(failure.exit_code) from None
         except BrokenPipeError:
@@ -53,7 +53,7 @@ class _Group(TyperGroup):
                 raise
             from bundler import console
 
-            _show_traceback()
+            _show_traceback(failure)
             console.bug(failure)
             raise typer.Exit(BundlerError.exit_code) from None
 
@@ -111,6 +111,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _show_traceback() -> None:
+def _show_traceback(failure: Exception) -> None:
     if DEBUG["on"]:
-        traceback.print_exc()
+        from bundler import console
+
+        console.traceback(line for part in traceback.format_exception(failure) for line in part.splitlines())

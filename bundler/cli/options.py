@@ -66,6 +66,12 @@ Part = Annotated[
     list[int] | None, typer.Option("--part", metavar="N", min=1, help="Of a split archive make this part only; repeatable.")
 ]
 Readback = Annotated[bool, typer.Option("--readback/--no-readback", help="Read back from the medium what was written to it.")]
+AllowPrivileged = Annotated[
+    bool,
+    typer.Option(
+        "--allow-privileged", help="Take files with setuid, setgid or capabilities that the base does not have there, too."
+    ),
+]
 Endpoint = Annotated[
     str | None,
     typer.Option(

@@ -20,6 +20,10 @@ CONFIG = "application/vnd.fps.bundle.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 LAYER_PLAIN = "application/vnd.oci.image.layer.v1.tar"
 
+_KEYS = frozenset({"schemaVersion", "mediaType", "artifactType", "config", "layers", "subject", "annotations"})
+_OTHER_KINDS = frozenset({"manifests", "fslayers", "signatures", "history"})
+"""What makes a document an index, or a manifest of Docker's first kind, to some parsers (CVE-2021-41190)."""
+
 REF_NAME = "org.opencontainers.image.ref.name"
 TITLE = "org.opencontainers.image.title"
 VERSION = "org.opencontainers.image.version"
@@ -61,11 +65,11 @@ class Referrer:
     subject: Digest
 
 
-def build(metadata: Metadata, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
-    """The manifest of a bundle; its annotations repeat what tools like to show without reading the config."""
+def told(metadata: Metadata) -> dict[str, str]:
+    """What a manifest repeats of the metadata, as tools like to show it without reading the config."""
     base = metadata.base
     digests = sorted(name.partition("@")[2] for name in base.repo_digests)
-    annotations = {
+    found = {
         CREATED: metadata.created,
         TITLE: metadata.model.title,
         VERSION: metadata.model.version,
@@ -73,13 +77,18 @@ def build(metadata: Metadata, config: Descriptor, layers: Sequence[Descriptor]) 
         BASE_NAME: base.names[0] if base.names else None,
         BASE_DIGEST: digests[0] if digests else None,
     }
+    return {key: value for key, value in found.items() if value}
+
+
+def build(metadata: Metadata, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+    """The manifest of a bundle."""
     content = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "artifactType": BUNDLE,
         "config": config.to_json(),
         "layers": [layer.to_json() for layer in layers],
-        "annotations": {key: value for key, value in annotations.items() if value},
+        "annotations": told(metadata),
     }
     return read(json.dumps(content, separators=(",", ":"), sort_keys=True).encode(), "the new bundle")
 
@@ -94,12 +103,14 @@ def read(data: bytes, where: str) -> Manifest:
             hint="Name a bundle that `fps-bundle push` made.",
         )
     config, layers = _read_blobs(content, where)
+    if any({"urls", "data"} & blob.keys() for blob in (content["config"], *content["layers"])):
+        raise IntegrityError(f"{where}: the manifest says where else a blob could come from, which a bundle's never does")
     if config.media_type != CONFIG or any(layer.media_type != LAYER for layer in layers):
         raise IntegrityError(f"{where}: the manifest names blobs of a media type that a bundle does not have")
-    annotations = content.get("annotations", {})
-    if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
+    given = content.get("annotations", {})
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
         raise IntegrityError(f"{where}: the manifest's annotations are not strings")
-    return Manifest(Descriptor.of(MANIFEST, data), data, config, layers, annotations, artifact_type)
+    return Manifest(Descriptor.of(MANIFEST, data), data, config, layers, given, artifact_type)
 
 
 def read_referrer(data: bytes, where: str) -> Referrer:
@@ -135,8 +146,9 @@ def _read_manifest(data: bytes, where: str) -> dict[str, Any]:
     content = document.load(data, f"{where}: the manifest")
     if content.get("schemaVersion") != 2 or content.get("mediaType") != MANIFEST:
         raise IntegrityError(f"{where}: this is no OCI image manifest but {str(content.get('mediaType'))[:100]!r}")
-    if {"manifests", "fsLayers", "signatures"} & content.keys():
+    if _OTHER_KINDS & {key.casefold() for key in content}:
         raise IntegrityError(f"{where}: the manifest claims to be an index as well")
+    document.check_spelling(content, _KEYS, f"{where}: the manifest")
     return content
 
 

@@ -11,10 +11,15 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from bundler.errors import IntegrityError, StoreError
+from bundler.format import document
 
 BLOCK = 1 << 20
 """Bytes moved at a time, wherever content streams."""
 
+MAX_BLOB = (1 << 63) - 1
+"""Largest size in bytes that a descriptor may tell, as others hold it in a signed number of 64 bits."""
+
+_KEYS = frozenset({"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"})
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -83,27 +88,31 @@ class Descriptor:
         return cls(media_type, Digest.of(data), len(data))
 
     def to_json(self) -> dict[str, Any]:
-        document: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+        content: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
         if self.artifact_type:
-            document["artifactType"] = self.artifact_type
+            content["artifactType"] = self.artifact_type
         if self.annotations:
-            document["annotations"] = dict(self.annotations)
-        return document
+            content["annotations"] = dict(self.annotations)
+        return content
 
     @classmethod
-    def from_json(cls, document: object) -> Descriptor:
-        """Read a descriptor; raises `IntegrityError` when a field is missing or of the wrong type."""
-        if not isinstance(document, dict):
+    def from_json(cls, found: object) -> Descriptor:
+        """Read a descriptor; raises `IntegrityError` when a field is missing or of the wrong type.
+
+        ``urls`` and ``data`` are never used: a blob comes from its store, and is verified.
+        """
+        if not isinstance(found, dict):
             raise IntegrityError("a descriptor is not a JSON object")
-        media_type, size = document.get("mediaType"), document.get("size")
-        annotations, artifact_type = document.get("annotations", {}), document.get("artifactType", "")
+        document.check_spelling(found, _KEYS, "a descriptor")
+        media_type, size = found.get("mediaType"), found.get("size")
+        annotations, artifact_type = found.get("annotations", {}), found.get("artifactType", "")
         if not isinstance(media_type, str) or not isinstance(artifact_type, str):
             raise IntegrityError("a descriptor has no media type")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_BLOB:
             raise IntegrityError(f"a descriptor has no valid size: {str(size)[:40]}")
         if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
             raise IntegrityError("a descriptor's annotations are not strings")
-        return cls(media_type, Digest.parse(document.get("digest")), size, annotations, artifact_type)
+        return cls(media_type, Digest.parse(found.get("digest")), size, annotations, artifact_type)
 
 
 class Begun:

@@ -12,7 +12,6 @@ import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import jsonschema
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 
@@ -21,6 +20,7 @@ from bundler.format import document, schema
 from bundler.format.content import Digest
 
 SCHEMA_VERSION = 1
+_SCHEMA = f"metadata.v{SCHEMA_VERSION}"
 
 Sha256 = Annotated[
     Digest, BeforeValidator(lambda value: value if isinstance(value, Digest) else Digest.parse(value)), PlainSerializer(str)
@@ -156,16 +156,11 @@ class Metadata(_Value):
     def to_bytes(self) -> bytes:
         """The canonical JSON; raises `ModelError` when it is larger than stores can carry."""
         content = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        try:
-            _validator().validate(content)
-        except jsonschema.ValidationError as error:
-            raise BundlerError(f"the metadata we made breaks its own schema at {error.json_path}: {error.message[:200]}") from error
+        if found := schema.fault(content, _SCHEMA):
+            raise BundlerError(f"the metadata we made breaks its own schema at {found}")
         data = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
-        if len(data) > document.MAX_SIZE:
-            raise ModelError(
-                f"the metadata would be {len(data)} bytes, more than the {document.MAX_SIZE} that registries take",
-                hint="Have the model's Export name directories in place of single files.",
-            )
+        if fault := _too_large(content, data):
+            raise ModelError(f"the metadata {fault}", hint="Have the model's Export name directories in place of single files.")
         return data
 
     @classmethod
@@ -178,11 +173,10 @@ class Metadata(_Value):
                 f"{where}: the metadata has schema version {str(version)[:20]!r}, this program knows {SCHEMA_VERSION}",
                 hint="Use a newer fps-bundle.",
             )
+        if found := schema.fault(content, _SCHEMA):
+            raise IntegrityError(f"{where}: the metadata breaks its schema at {found}")
         try:
-            _validator().validate(content)
-            return cls.model_validate(content)
-        except jsonschema.ValidationError as error:
-            raise IntegrityError(f"{where}: the metadata breaks its schema at {error.json_path}: {error.message[:200]}") from error
+            return cls.model_validate(content, by_alias=True, by_name=False)
         except ValidationError as error:
             raise IntegrityError(f"{where}: the metadata cannot be read: {error.errors()[0]['msg']}") from error
 
@@ -193,5 +187,12 @@ def now() -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _validator() -> jsonschema.Draft202012Validator:
-    return schema.validator(f"metadata.v{SCHEMA_VERSION}")
+def _too_large(content: Any, data: bytes) -> str:
+    """Why no reader would take metadata; empty when they would."""
+    if len(data) > document.MAX_SIZE:
+        return f"would be {len(data)} bytes, more than the {document.MAX_SIZE} that registries take"
+    try:
+        document.check(content)
+    except ValueError as error:
+        return f"could not be read again: {error}"
+    return ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bundler.errors import ModelError
-from bundler.format import metadata, paths
+from bundler.format import contents, metadata, paths
 from bundler.format.content import Descriptor, Readable
 from bundler.format.layer import Blob, LayerWriter
 from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged, whiteout
@@ -21,8 +21,15 @@ MAX_IMAGE_LAYERS = 120
 """Layers that an image may have; overlay2 takes 128 lower directories, and somebody may build on ours."""
 
 
+MAX_STATE = contents.MAX_ENTRIES * 9 // 10
+"""Most entries that a bundle is made of; the rest is room for the directories above them, and whiteouts."""
+MAX_PRIVILEGED = 1000
+"""Most files with setuid, setgid or a capability; whoever applies the bundle has to look at them."""
 MAX_XATTRS = 512 << 10
 """Bytes of extended attributes of one entry; they stand in its PAX header, and readers take no more than 1 MiB of that."""
+
+
+_FEWER = "Have the model keep its state in another form."
 
 
 class ExportCount:
@@ -59,6 +66,7 @@ class Packer:
         self._layer_of: dict[str, LayerWriter] = {}
         self._left_out: set[str] = set()
         self._skipped: set[str] = set()
+        self._entries = 0
         self._export = ""
         self._previous: tuple[bytes, ...] = ()
         self.counts = {export: ExportCount() for export in exports}
@@ -90,10 +98,11 @@ class Packer:
             count.left_out.append(entry.path)
             return
         count.add(entry)
+        self._count()
         while self._open_directories and not paths.is_within(entry.path, self._open_directories[-1].path):
             self._open_directories.pop()
         if entry.kind is Kind.FILE and is_privileged(entry):
-            self.privileged.append(entry.path)
+            self._add_privileged(entry)
         layer = self._layer_for(entry)
         self._add_ancestors(layer, entry.path)
         layer.add(entry, content)
@@ -114,6 +123,11 @@ class Packer:
         layer = self._last_layer()
         self._add_ancestors(layer, path)
         layer.add(whiteout(path))
+
+    def _add_privileged(self, entry: Entry) -> None:
+        self.privileged.append(entry.path)
+        if len(self.privileged) > MAX_PRIVILEGED:
+            raise ModelError(f"the state has more than {MAX_PRIVILEGED} files with setuid, setgid or a capability", hint=_FEWER)
 
     def finish(self) -> tuple[list[Descriptor], list[metadata.Layer]]:
         """End all layers; gives their descriptors and descriptions in the order in which they are applied."""
@@ -137,6 +151,8 @@ class Packer:
                 hint="This is a fault of the engine or of fps-bundle; please report it.",
             )
         self._previous = key
+        if not paths.is_short(entry.path):
+            raise ModelError(f"{paths.encode(entry.path)[:500]!r} is too long a path for an image", hint=_FEWER)
         if sum(len(name) + len(value) for name, value in entry.xattrs) > MAX_XATTRS:
             raise ModelError(
                 f"{paths.encode(entry.path)!r} has more than {MAX_XATTRS} bytes of extended attributes",
@@ -147,6 +163,12 @@ class Packer:
                 f"{paths.encode(entry.path)!r} cannot be part of an image layer: names that begin with .wh. mean deletions there",
                 hint="Have the model rename that file.",
             )
+
+    def _count(self) -> None:
+        """Raises `ModelError` when there are more entries than a reader takes, with the directories above and the whiteouts."""
+        self._entries += 1
+        if self._entries > MAX_STATE or sum(layer.entries for layer in self._big) > contents.MAX_OWN:
+            raise ModelError("the state has more entries than a bundle may have", hint=_FEWER)
 
     def _layer_for(self, entry: Entry) -> LayerWriter:
         if entry.kind is Kind.HARD_LINK and entry.target in self._layer_of:

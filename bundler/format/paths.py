@@ -17,7 +17,10 @@ FORBIDDEN = ("/proc", "/sys", "/dev")
 """Trees that the engine makes for every container anew."""
 
 MAX_PATHS = 100_000
-MAX_LENGTH = 4096
+MAX_LENGTH = 4095
+"""Longest path in bytes that Linux takes (path_resolution(7), without the zero at its end)."""
+MAX_NAME = 255
+"""Longest name of one file in bytes."""
 MAX_LINKS = 40
 """Symlinks on the way to one path, as in Linux (path_resolution(7))."""
 
@@ -63,6 +66,12 @@ def overlap(one: str, other: str) -> bool:
 def is_clean(path: str) -> bool:
     """Whether a path is absolute, below the root, and has no part that is empty, ``.`` or ``..``."""
     return path.startswith("/") and "\0" not in path and not any(part in ("", ".", "..") for part in path[1:].split("/"))
+
+
+def is_short(path: str) -> bool:
+    """Whether a file system could hold a path."""
+    raw = to_bytes(path)
+    return len(raw) <= MAX_LENGTH and all(len(name) <= MAX_NAME for name in raw.split(b"/"))
 
 
 def ancestors(path: str) -> list[str]:

@@ -46,7 +46,7 @@ class LayoutReference:
     digest: Digest | None = None
 
     def __str__(self) -> str:
-        return f"oci:{self.path}{_suffix(self.tag, self.digest)}"
+        return f"oci:{self.path}{_suffix(self.tag)}{_suffix('', self.digest)}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ArchiveReference:
         return self.path == PIPE
 
     def __str__(self) -> str:
-        return f"oci-archive:{self.path}{_suffix(self.tag, self.digest)}"
+        return f"oci-archive:{self.path}{_suffix(self.tag)}{_suffix('', self.digest)}"
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,11 @@ def image_tag(text: str) -> str:
     return re.sub(r"[^a-zA-Z0-9._-]+", "-", text).lstrip(".-")[:128] or DEFAULT_TAG
 
 
+def is_tag(text: object) -> bool:
+    """Whether something that a registry says is a tag, and not a way to somewhere else."""
+    return isinstance(text, str) and _TAG.fullmatch(text) is not None
+
+
 def _parse_name(text: str) -> RegistryReference | LocalReference:
     name, at, hexadecimal = text.partition("@")
     digest = _digest(text, hexadecimal) if at else None
@@ -165,7 +170,7 @@ def _digest(text: str, digest: str) -> Digest:
         raise _wrong(text, "what follows @ is not sha256: and 64 hex digits") from None
 
 
-def _suffix(tag: str, digest: Digest | None) -> str:
+def _suffix(tag: str, digest: Digest | None = None) -> str:
     if digest:
         return f"@{digest}"
     return f":{tag}" if tag else ""

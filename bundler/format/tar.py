@@ -283,16 +283,17 @@ def _pax_record(key: bytes, value: bytes) -> bytes:
 
 def _pax_records(body: bytes) -> dict[str, bytes]:
     records: dict[str, bytes] = {}
-    while body:
-        digits, _, _ = body[:8].partition(b" ")
-        length = int(digits) if digits.isdigit() else 0
-        key, equals, value = body[len(digits) + 1 : length].partition(b"=")
-        if not equals or not value.endswith(b"\n") or length > len(body):
+    start = 0
+    while start < len(body):
+        digits = body[start : start + 8].partition(b" ")[0]
+        end = start + (int(digits) if digits.isdigit() else 0)
+        key, equals, value = body[start + len(digits) + 1 : end].partition(b"=")
+        if not equals or not value.endswith(b"\n") or end > len(body):
             raise IntegrityError("a PAX header is malformed")
         if key.decode("ascii", "replace") in records:
             raise IntegrityError(f"a PAX header says {key[:40]!r} twice")
         records[key.decode("ascii", "replace")] = value[:-1]
-        body = body[length:]
+        start = end
     return records
 
 
@@ -305,7 +306,7 @@ def _number(records: dict[str, bytes], key: str, default: int) -> int:
 
 def _time(records: dict[str, bytes], default: int) -> tuple[int, int]:
     """Whole seconds, rounded down, and the nanoseconds on top of them; ``-0.25`` is -1 and 750,000,000."""
-    found = re.fullmatch(rb"(-?\d+)(?:\.(\d*))?", records.get("mtime", b"%d" % default))
+    found = re.fullmatch(rb"(-?\d{1,20})(?:\.(\d*))?", records.get("mtime", b"%d" % default))
     if not found:
         raise IntegrityError("a PAX header has no number for mtime")
     whole, fraction = found.groups(b"")

@@ -40,6 +40,7 @@ class ArchiveReader:
         return index.find(self.names(), self._name, self._digest, self.where)
 
     def manifest(self, descriptor: Descriptor) -> bytes:
+        document.check_size(descriptor.size, f"{self.where}: the manifest")
         with self.open(descriptor) as stream:
             return stream.read()
 

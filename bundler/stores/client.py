@@ -7,7 +7,6 @@ rules of who may see our credentials (docs/adr/0002-oras-as-a-thin-client.md).
 from __future__ import annotations
 
 import ipaddress
-import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ import requests
 import requests.adapters
 import urllib3
 
-from bundler.errors import AuthorizationError, NoSpaceError, NotFoundError, StoreError
+from bundler.errors import AuthorizationError, IntegrityError, NoSpaceError, NotFoundError, StoreError
 from bundler.format import document
 from bundler.stores import credentials, tls
 from bundler.stores.auth import RegistryAuth, origin_of
@@ -230,9 +229,9 @@ def _seconds(retry_after: str) -> float | None:
 def _reason(response: requests.Response) -> str:
     """The registry's own words (distribution spec, "Error Codes")."""
     try:
-        first = json.loads(drain(response))["errors"][0]
+        first = document.load(drain(response), "the answer")["errors"][0]
         return f"{first.get('message') or first['code']} {first.get('detail') or ''}".strip()[:300]
-    except (ValueError, LookupError, TypeError, AttributeError, OSError, urllib3.exceptions.HTTPError):
+    except (IntegrityError, ValueError, LookupError, TypeError, AttributeError, OSError, urllib3.exceptions.HTTPError):
         return response.reason or "no reason given"
 
 

@@ -15,7 +15,7 @@ HUB_KEY = "https://index.docker.io/v1/"
 """Under which key Docker keeps the credentials of Docker Hub."""
 
 _HUB_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
-_TOKEN_USER = "<token>"  # noqa: S105
+_TOKEN_USER = "<token>"  # noqa: S105 - a name, not a secret  # nosec B105
 """As whose secret a helper keeps an identity token."""
 
 

@@ -19,6 +19,9 @@ LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 INDEX_FILE = "index.json"
 
 
+_KEYS = frozenset({"schemaVersion", "mediaType", "artifactType", "manifests", "subject", "annotations"})
+
+
 def blob_path(digest: Digest) -> str:
     return f"blobs/sha256/{digest.hex}"
 
@@ -36,12 +39,15 @@ def read(data: bytes, where: str) -> list[Named]:
     """The named and unnamed manifests of an index; raises `IntegrityError`."""
     content = document.load(data, f"{where}: index.json")
     # skopeo leaves the index's mediaType and a descriptor's artifactType out; a wrong one is no slip.
-    if content.get("schemaVersion") != 2 or content.get("mediaType", INDEX) != INDEX or "layers" in content:
+    if content.get("schemaVersion") != 2 or content.get("mediaType", INDEX) != INDEX or {"layers", "config"} & content.keys():
         raise IntegrityError(f"{where}: index.json is no OCI image index")
     manifests = content.get("manifests")
     if not isinstance(manifests, list):
         raise IntegrityError(f"{where}: index.json has no list of manifests")
+    document.check_spelling(content, _KEYS, f"{where}: index.json")
     descriptors = [Descriptor.from_json(manifest) for manifest in manifests]
+    if any(item.artifact_type == BUNDLE and item.media_type != MANIFEST for item in descriptors):
+        raise IntegrityError(f"{where}: index.json has a bundle that is no manifest")
     return [_named(item) for item in descriptors if item.media_type == MANIFEST]
 
 
@@ -67,13 +73,17 @@ def edit(data: bytes, remove: Callable[[Named], bool], add: Iterable[Named], whe
 
 def find(named: Sequence[Named], name: str, digest: Digest | None, where: str) -> Descriptor:
     """The one manifest that is meant: by digest, by name, or the only one; raises `NotFoundError`."""
-    named = [item for item in named if item.manifest.artifact_type in ("", BUNDLE)]  # no signatures, or the like
-    if digest:
-        found = {item.manifest.digest: item.manifest for item in named if item.manifest.digest == digest}
-    else:
-        found = {item.manifest.digest: item.manifest for item in named if not name or item.name == name}
+    meant = [item for item in named if (item.manifest.digest == digest if digest else item.name == name if name else True)]
+    bundles = [item for item in meant if item.manifest.artifact_type in ("", BUNDLE)]  # no signatures, or the like
+    found = {item.manifest.digest: item.manifest for item in bundles}
     if len(found) == 1:
         return next(iter(found.values()))
+    if found and name:
+        raise IntegrityError(f"{where}: the index has several bundles of that name")
+    if others := [item for item in meant if item.name and item not in bundles]:
+        raise IntegrityError(
+            f"{where}: the index says that {others[0].name!r} is no bundle but {others[0].manifest.artifact_type!r}"
+        )
     names = ", ".join(sorted({item.name for item in named if item.name})[:20])
     if found:
         raise NotFoundError(f"{where} holds several bundles and none was named", hint=f"Name one of: {names}")

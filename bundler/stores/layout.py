@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
+from bundler.format import document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
 from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
 from bundler.ports import Named, Opener, Store
 from bundler.stores import index
+
+_NO_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
+"""How opening a link, something else than a file, or a socket fails here."""
 
 
 class LayoutStore:
@@ -44,6 +50,7 @@ class LayoutStore:
         return index.find(self.names(), self._name, self._digest, self.where)
 
     def manifest(self, descriptor: Descriptor) -> bytes:
+        document.check_size(descriptor.size, f"{self.where}: the manifest")
         with self.open(descriptor) as stream:
             return stream.read()
 
@@ -78,11 +85,13 @@ class LayoutStore:
         except FileNotFoundError:
             raise NotFoundError(f"{self.where}: {self._path} is no OCI layout, it has no index.json") from None
         except OSError as error:
+            if error.errno in _NO_FILE:
+                raise IntegrityError(f"{self.where}: index.json is no plain file") from error
             raise StoreError(f"{self.where}: index.json cannot be read: {error.strerror}") from error
 
     def _read_index(self) -> bytes:
         with open(self._path / index.INDEX_FILE, "rb", opener=_careful) as file:
-            return file.read()
+            return file.read(document.MAX_SIZE + 1)
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[LayoutUpload]:
@@ -156,6 +165,11 @@ class LayoutStore:
                     f"{self.where}: {self._path} is a directory with other things in it, such as {strangers[0]}",
                     hint="Name a new directory, or one that holds an OCI layout.",
                 )
+            if links := [path for path in (self.blobs.parent, self.blobs) if path.is_symlink()]:
+                raise IntegrityError(
+                    f"{self.where}: {links[0]} is a symbolic link, which would lead what is written there elsewhere",
+                    hint="Remove it, or name a new directory.",
+                )
             self.blobs.mkdir(parents=True, exist_ok=True)
         sweep(self.blobs)
         with self._locked():
@@ -189,8 +203,12 @@ class LayoutStore:
 
 
 def _careful(path: str, flags: int) -> int:
-    """Opens without following links, and without waiting for the other end of a FIFO."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    """Opens a plain file alone: links are not followed, and nothing waits for the other end of a FIFO."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file")
+    return descriptor
 
 
 class LayoutUpload:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from bundler.errors import IntegrityError, NotFoundError, UsageError, disk_errors
 from bundler.format import document
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Readable, Stream, VerifyingReader
+from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream, VerifyingReader
 from bundler.format.reference import LocalReference
 from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Store, Upload
@@ -17,7 +17,7 @@ from bundler.stores import index, members
 from bundler.stores.archive import ArchiveReader, refuse_attaching
 from bundler.stores.archiving import ArchiveUpload, File, blocks
 from bundler.stores.local import LocalSpool, LocalStore
-from bundler.stores.volumes import Volumes
+from bundler.stores.volumes import Volumes, limited
 from bundler.stores.wrapped import WrappedStore
 
 _INPUT, _OUTPUT = "standard input", "standard output"
@@ -88,6 +88,7 @@ class _Received(WrappedStore):
         return self._local.has(blob)
 
     def manifest(self, descriptor: Descriptor) -> bytes:
+        document.check_size(descriptor.size, f"{self.where}: the manifest")
         with self.open(descriptor) as stream:
             return stream.read()
 
@@ -100,19 +101,12 @@ class _Received(WrappedStore):
 def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> Sequence[Named]:
     """Read an archive to its end; what it brings goes into the store, and is told at once."""
     named: Sequence[Named] | None = None
-    with disk_errors(_INPUT), _archive_errors(), members.walk(stream) as archive:
-        for number, info in enumerate(archive):
-            if number == members.MAX_MEMBERS:
-                raise tarfile.ReadError(f"it has more than {members.MAX_MEMBERS} entries")
-            content = archive.extractfile(info) if members.is_file(info) else None
-            if content is None:
-                continue
+    with disk_errors(_INPUT), _archive_errors():
+        for info, content in members.walk(stream):
             if members.plain_name(info) == index.INDEX_FILE:
-                named = index.read(content.read(document.MAX_SIZE + 1), _INPUT)
+                named = index.read(limited(content, document.MAX_SIZE + 1).read(), _INPUT)
             elif blob := index.blob(members.plain_name(info), info.size):
                 _take_blob(blob, content, upload, brought)
-    while stream.read(BLOCK):  # what pads the archive, so that its writer does not find the pipe closed
-        pass
     if named is None:
         raise IntegrityError(
             f"{_INPUT}: {index.INDEX_FILE} is missing from the archive", hint="It is incomplete, or no bundle archive."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,7 +13,7 @@ import urllib3
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
-from bundler.format.reference import RegistryReference
+from bundler.format.reference import RegistryReference, is_tag
 from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Opener, Store, from_memory
 from bundler.stores.blobupload import BlobUpload
@@ -25,6 +26,8 @@ from bundler.stores.sessions import Memory
 
 _AGAIN = "Run the same command again."
 _TRIES = 5
+MAX_TAGS = 100_000
+"""Most tags of a repository that are listed; a list that goes on for ever ends there."""
 
 
 class RegistryStore:
@@ -229,7 +232,9 @@ class RegistryStore:
         url: str | None = self._url("tags/list?n=1000")
         while url:
             response, data = self._client.read_document(url, self.where, {})
-            tags += document.load(data, f"{self.where}: the list of tags").get("tags") or []
+            tags += _tags_in(data, self.where)
+            if len(tags) > MAX_TAGS:
+                raise IntegrityError(f"{self.where}: the registry lists more than {MAX_TAGS} tags")
             following = response.links.get("next", {}).get("url")
             url = self._client.follow(following, url) if following else None
         return tags
@@ -286,7 +291,14 @@ def fallback_tag(digest: Digest) -> str:
 def _length(response: requests.Response) -> int:
     """The ``Content-Length`` of an answer; 0 where it has none that is a number."""
     said = response.headers.get("Content-Length", "")
-    return int(said) if said.isascii() and said.isdigit() else 0
+    return int(said) if re.fullmatch("[0-9]{1,18}", said) else 0
+
+
+def _tags_in(data: bytes, where: str) -> list[str]:
+    tags = document.load(data, f"{where}: the list of tags").get("tags") or []
+    if not isinstance(tags, list) or not all(map(is_tag, tags)):
+        raise IntegrityError(f"{where}: the registry lists what is no tag")
+    return tags
 
 
 def _manifests(data: bytes, where: str) -> list[Descriptor]:

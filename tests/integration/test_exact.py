@@ -243,7 +243,7 @@ def test_a_capable_file_with_two_names(request: pytest.FixtureRequest, there: Ho
     source: Host = request.getfixturevalue(host)
     first = source.run_script("first", ["/srv"], CAPABLE_TWICE)
     source.must("push", "first", str(tmp_path / "x.tar"), "--reader", reader)
-    there.must("apply", str(tmp_path / "x.tar"), "--tag", "capable:1")
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "capable:1", "--allow-privileged")
     copy = there.tree(there.api.create_container("capable:1")["Id"], "/srv")
     assert copy == source.tree(first, "/srv")
     assert copy["srv/a"][8]
@@ -353,7 +353,7 @@ def test_a_capability_survives_a_second_name_and_is_the_same_by_every_reader(her
     for reader in READERS:
         here.must("push", "first", str(tmp_path / f"{reader}.tar"), "--reader", reader)
         layers.append(here.must("inspect", str(tmp_path / f"{reader}.tar"), "--json").json["manifest"]["layers"])
-        there.must("apply", str(tmp_path / f"{reader}.tar"), "--tag", f"{reader}:1")
+        there.must("apply", str(tmp_path / f"{reader}.tar"), "--tag", f"{reader}:1", "--allow-privileged")
         copy = there.tree(there.api.create_container(f"{reader}:1")["Id"], "/srv/state")
         assert copy == here.tree(first, "/srv/state")
         assert all(copy[f"state/{name}"][-1] for name in ("first", "second", "third"))

@@ -130,7 +130,7 @@ def test_any_state_comes_out_as_it_went_in(
         source, before = learn(origin, name, image, changes)
         bundle = str(tmp_path / f"{generation}.tar") if (batch + generation) % 2 else f"{registry}/states/{first}:{generation}"
         origin.must("push", name, bundle, "--quiet", "--reader", reader)
-        goal.must("apply", bundle, "--tag", new, "--quiet")
+        goal.must("apply", bundle, "--tag", new, "--quiet", "--allow-privileged")
         check(before, run(goal, new), base[goal], tally)
         assert len(goal.layers(new)) <= len(goal.layers(BASE)) + 1 + sum(map(before.big_files, before.roots))
         origin.api.remove_container(source, force=True)

@@ -15,7 +15,7 @@ from fakes import FakeEngine, MemoryStore, RecordingProgress, Tree, directory, f
 from bundler import apply as applying
 from bundler import base as bases
 from bundler import naming, transfer
-from bundler.errors import BaseMismatchError, EngineError, IntegrityError, NotFoundError, UsageError
+from bundler.errors import BaseMismatchError, EngineError, IntegrityError, NotFoundError, PrivilegeError, UsageError
 from bundler.format import metadata as meta
 from bundler.format.content import Digest
 from bundler.format.image import LABEL_DIGEST
@@ -33,10 +33,13 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "store"
 
 
-def apply(source: MemoryStore, engine: FakeEngine, tag: str = "copy:1") -> applying.ApplyResult:
+def apply(source: MemoryStore, engine: FakeEngine, tag: str = "copy:1", *, allow_privileged: bool = False) -> applying.ApplyResult:
     found = transfer.read_bundle(source)
     base = bases.find(found.metadata.base, engine, None)
-    return applying.apply(found, source, base, tag, engine, LocalSpool(), RecordingProgress(), dry_run=False)
+    progress = RecordingProgress()
+    return applying.apply(
+        found, source, base, tag, engine, LocalSpool(), progress, dry_run=False, allow_privileged=allow_privileged
+    )
 
 
 def of(files: Tree | None = None, **changes: Any) -> MemoryStore:
@@ -77,9 +80,13 @@ def test_a_layer_that_is_not_as_promised_is_refused_before_the_engine_loads(
     assert engine.loads == []
 
 
-def test_a_privileged_file_that_is_listed_is_applied() -> None:
+def test_a_privileged_file_that_is_listed_is_applied_when_somebody_answers_for_it() -> None:
     engine = FakeEngine()
-    apply(of(tree(file("/s/f", mode=0o4755)), privileged=("/s/f",)), engine)
+    source = of(tree(file("/s/f", mode=0o4755)), privileged=("/s/f",))
+    with pytest.raises(PrivilegeError):
+        apply(source, engine)
+    assert engine.loads == []
+    apply(source, engine, allow_privileged=True)
     assert len(engine.loads) == 1
 
 

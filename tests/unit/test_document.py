@@ -42,9 +42,26 @@ def test_the_same_key_twice_is_refused_at_any_depth(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("twin", ["Layers", "LAYERS", "layer\u017f"])
-def test_twins_by_letter_case_are_refused_at_the_top(twin: str) -> None:
+@pytest.mark.parametrize("around", ["{}", '{{"x": {}}}', '{{"x": [1, {}]}}', '{{"Labels": {{"x": {}}}}}'])
+def test_twins_by_letter_case_are_refused_at_any_depth(twin: str, around: str) -> None:
     with pytest.raises(IntegrityError, match="letter case"):
-        document.load(f'{{"layers": [], "{twin}": []}}'.encode(), "it")
+        document.load(around.format(f'{{"layers": [], "{twin}": []}}').encode(), "it")
+
+
+@pytest.mark.parametrize("data", [b'{"a": "\\ud800"}', b'{"\\udfff": 1}', b'{"a": [["\\ud83d x"]]}'])
+def test_half_a_surrogate_pair_is_refused(data: bytes) -> None:
+    with pytest.raises(IntegrityError, match="surrogates"):
+        document.load(data, "it")
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert document.load(b'{"a": "\\ud83d\\ude00"}', "it") == {"a": "\U0001f600"}
+
+
+@pytest.mark.parametrize("data", [b'{"a": [' + b"0," * 500_000 + b"0]}", b'{"a": [' + b"{}," * 500_000 + b"{}]}"])
+def test_more_values_than_can_be_checked_in_time_are_refused(data: bytes) -> None:
+    with pytest.raises(IntegrityError, match="more than"):
+        document.load(data, "it")
 
 
 def test_labels_may_differ_by_letter_case() -> None:

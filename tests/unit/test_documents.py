@@ -41,8 +41,9 @@ def test_json_that_can_be_read_in_two_ways_or_choke_a_reader_is_refused(data: by
         document.load(data, "a document")
 
 
-def test_labels_that_differ_in_case_alone_are_no_fault() -> None:
-    assert document.load(b'{"labels": {"a": 1, "A": 2}}', "a document")["labels"] == {"a": 1, "A": 2}
+@pytest.mark.parametrize("name", ["Labels", "annotations", "ExposedPorts", "Volumes"])
+def test_keys_that_are_data_may_differ_in_case_alone(name: str) -> None:
+    assert document.load(f'{{"{name}": {{"a": 1, "A": 2}}}}'.encode(), "a document")[name] == {"a": 1, "A": 2}
 
 
 def manifest(**changes: Any) -> bytes:
@@ -68,6 +69,9 @@ def test_a_manifest_that_was_written_is_read_again() -> None:
         {"artifactType": None},
         {"manifests": []},
         {"Layers": []},
+        {"Manifests": []},
+        {"FSLayers": []},
+        {"Subject": {}},
         {"layers": None},
         {"layers": [{"mediaType": "application/x", "digest": "sha256:" + "a" * 64, "size": 1}]},
         {"config": None},

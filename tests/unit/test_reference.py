@@ -131,3 +131,10 @@ def test_what_is_understood_can_be_written_and_understood_again(text: str) -> No
         except UsageError:
             continue
         assert str(parse(str(once))) == str(once)
+
+
+@pytest.mark.parametrize("place", ["oci:a:b:c", "oci-archive:a:b:c"])
+def test_a_place_with_a_colon_is_written_as_it_was(place: str) -> None:
+    """Found by `make fuzz`: without its tag the directory ``a:b`` was written as the directory ``a``."""
+    text = f"{place}@sha256:{'a' * 64}"
+    assert str(parse(text)) == text

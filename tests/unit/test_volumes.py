@@ -85,7 +85,9 @@ def test_a_damaged_header_is_not_taken_for_the_end() -> None:
 
 
 def test_an_archive_of_more_entries_than_any_bundle_is_refused() -> None:
-    header = tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT)
+    info = tarfile.TarInfo("x")
+    info.type = tarfile.DIRTYPE
+    header = info.tobuf(tarfile.USTAR_FORMAT)
     with pytest.raises(tarfile.TarError, match="entries"):
         members.find(Volumes([Volume(512, lambda offset: io.BytesIO(header[offset:]))] * (members.MAX_MEMBERS + 1)))
 

@@ -1,0 +1,63 @@
+"""Files of a bundle that give rights to whoever runs them: setuid, setgid, capabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+
+from bundler.errors import ModelError, PrivilegeError
+from bundler.format import paths
+from bundler.format.tar import Entry
+from bundler.ports import Engine, Image, Progress, Reader
+
+_SHOWN = 20
+
+
+def check(found: Sequence[Entry], base: Image, engine: Engine, progress: Progress, *, allowed: bool) -> None:
+    """Raises `PrivilegeError` for files that may do more than the base's own at the same paths, unless that is ``allowed``."""
+    there = _in_base([entry.path for entry in found], base, engine) if found else {}
+    gained = [entry for entry in found if entry.path not in there or _rights(there[entry.path]) != _rights(entry)]
+    for entry in gained[:_SHOWN]:
+        progress.warn(f"{paths.encode(entry.path)} {_tell(entry)}, which the base does not have there")
+    if len(gained) > _SHOWN:
+        progress.warn(f"and {len(gained) - _SHOWN} more such files")
+    if gained and not allowed:
+        raise PrivilegeError(
+            f"the bundle brings {len(gained)} files that give more rights than the base's, and nobody answers for them",
+            hint="Look at the list above. If these files belong to the model: --allow-privileged.",
+        )
+
+
+def _in_base(wanted: Sequence[str], base: Image, engine: Engine) -> Mapping[str, Entry]:
+    """What the base has at these paths, in a container of it that never runs."""
+    with engine.created(base) as clean:
+        reader = engine.reader(clean, "api")
+        there = [path for path in sorted(wanted, key=paths.sort_key) if _is_file(path, reader)]
+        if not there:
+            return {}
+        with closing(reader.entries(there)) as walk:
+            return {entry.path: entry for entry, _ in walk if entry.path in there}
+
+
+def _is_file(path: str, reader: Reader) -> bool:
+    """Whether something other than a directory stands at a path, and not behind a symlink."""
+
+    def read_link(above: str) -> str | None:
+        info = reader.stat(above)
+        return info.link_target if info else None
+
+    with suppress(ModelError):  # a loop of links leads to no file
+        info = reader.stat(path)
+        return info is not None and not info.is_directory and paths.resolve(path, read_link) == path
+    return False
+
+
+def _rights(entry: Entry) -> tuple[int, int, int, bytes]:
+    return entry.mode, entry.uid, entry.gid, entry.capability
+
+
+def _tell(entry: Entry) -> str:
+    bits = [name for bit, name in ((0o4000, f"user {entry.uid}"), (0o2000, f"group {entry.gid}")) if entry.mode & bit]
+    if entry.capability:
+        bits.append("its capabilities")
+    return f"runs with the rights of {' and '.join(bits)}"

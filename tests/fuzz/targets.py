@@ -1,0 +1,159 @@
+"""What is fuzzed: each parser of what a stranger wrote takes any bytes, or raises an error of ours."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import suppress
+
+from hostile.forge import COMPRESS, FILE, TOP, Forgery, archived, dump, packed
+
+from bundler.errors import BundlerError
+from bundler.format import artifact, claims, document, entries, have, layer, paths, reference, splitartifact, tar
+from bundler.format import metadata as meta
+from bundler.format.content import Descriptor, Digest, VerifyingReader
+from bundler.format.frames import Frames
+from bundler.format.metadata import Metadata
+from bundler.format.partlist import PartList
+from bundler.stores import index
+from bundler.stores.archive import ArchiveReader
+from bundler.stores.volumes import Volume, Volumes
+
+Target = Callable[[bytes], object]
+
+
+def manifest(data: bytes) -> object:
+    found = artifact.read(data, "here")
+    return found.size, found.blobs
+
+
+def referrer(data: bytes) -> object:
+    return artifact.read_referrer(data, "here")
+
+
+def split(data: bytes) -> object:
+    return splitartifact.is_split(data) and splitartifact.read(data, "here")
+
+
+def metadata(data: bytes) -> object:
+    """What can be read can be written, and says the same then."""
+    found = Metadata.from_bytes(data, "here")
+    layers = [Descriptor(artifact.LAYER, described.diff_id, 1) for described in found.layers]
+    manifest = artifact.build(found, Descriptor(artifact.CONFIG, Digest.of(data), len(data)), layers)
+    claims.check(manifest, found, "here")
+    assert Metadata.from_bytes(found.to_bytes(), "here") == found
+    return found
+
+
+def layout_index(data: bytes) -> object:
+    named = index.read(data, "here")
+    assert index.read(index.edit(data, lambda _: False, (), "here"), "here") == named
+    return index.find(named, "1", None, "here")
+
+
+def part_list(data: bytes) -> object:
+    return PartList.from_bytes(data, "here")
+
+
+def have_list(data: bytes) -> object:
+    return have.read(data, "here")
+
+
+def needs(data: bytes) -> object:
+    return have.needed(data.decode("utf-8", "replace"))
+
+
+def tar_stream(data: bytes) -> object:
+    """As engines send it."""
+    return [(entry, content.read(100)) for entry, content in tar.read(io.BytesIO(data))]
+
+
+def canonical_tar(data: bytes) -> object:
+    """As a layer has it: what is read is written again as the same bytes."""
+    again = b""
+    for entry, content in tar.read(io.BytesIO(data), canonical=True):
+        assert isinstance(entries.fault(entry), str)
+        again += tar.encode(entry) + content.read() + tar.padding(entry.size)
+    assert again + tar.TRAILER == data
+    return again
+
+
+def frames(data: bytes) -> object:
+    """What passes is what came."""
+    stream = Frames(io.BytesIO(data), most=1000)
+    assert b"".join(iter(lambda: stream.read(1000), b"")) == data
+    return data
+
+
+def whole_layer(data: bytes) -> object:
+    """Frames, decompressor, tar and rules together; the diff ID is never the right one."""
+    described = meta.Layer(diff_id=Digest.of(b""), size=1 << 20, entries=1, exports=())
+    blob = VerifyingReader(io.BytesIO(data), Descriptor.of(artifact.LAYER, data), "here")
+    return layer.verify(blob, described, "here", entries.fault)
+
+
+def archive(data: bytes) -> object:
+    place = Volumes([Volume(len(data), lambda offset: io.BytesIO(data[offset:]))])
+    return ArchiveReader("here", lambda: place).names()
+
+
+def named(data: bytes) -> object:
+    """What is a reference is written as one that means the same."""
+    found = reference.parse(data.decode("utf-8", "surrogateescape"))
+    assert str(reference.parse(str(found))) == str(found)
+    return found
+
+
+def path(data: bytes) -> object:
+    """Every path of a container survives its way through the metadata."""
+    text = paths.from_bytes(data)
+    assert paths.decode(paths.encode(text)) == text
+    return paths.decode(data.decode("latin-1")), paths.fault(text)
+
+
+TARGETS: dict[str, Target] = {
+    target.__name__: target
+    for target in (
+        manifest,
+        referrer,
+        split,
+        metadata,
+        layout_index,
+        part_list,
+        have_list,
+        needs,
+        tar_stream,
+        canonical_tar,
+        frames,
+        whole_layer,
+        archive,
+        named,
+        path,
+    )
+}
+
+
+def run(target: Target, data: bytes) -> None:
+    """Raises whatever is no answer to bad input."""
+    with suppress(BundlerError):
+        target(data)
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Something sound for each target to begin with."""
+    files = Forgery().parts()
+    documents = [data for data in files.values() if data.startswith(b"{")]
+    plain = packed(*TOP) + packed(*FILE) + tar.TRAILER
+    digest = str(Digest.of(b""))
+    part = {"name": "a.001", "size": 70_000, "digest": digest}
+    listed = {"schemaVersion": 1, "mediaType": "application/vnd.fps.bundle.parts.v1+json", "bundle": digest}
+    streams = [plain, COMPRESS(plain), COMPRESS(plain[:512]) + COMPRESS(plain[512:])]
+    parts = dump({**listed, "size": 70_000, "partSize": 70_000, "parts": [part]})
+    had = have.write([have.Had("a:1", Digest.of(b""), frozenset({Digest.of(b"x")}))])
+    names = [b"a:1", b"r.example:5000/a/b:1", b"oci:/x/y:1", b"oci-archive:x.tar:1", b"x.tar", f"a@{digest}".encode(), b"/s/%25"]
+    signature = Forgery(manifest=lambda it: it.update(subject=it["config"])).parts()
+    documents += [data for data in signature.values() if b'"subject"' in data]
+    documents.append(splitartifact.build(Digest.of(b""), [Descriptor(splitartifact.PART, Digest.of(b"x"), 1)]))
+    whole = b"".join(archived(*item) for item in files.items()) + tar.TRAILER
+    found = [*documents, *streams, whole, parts, had, f"{digest} a:1".encode(), *names]
+    return {name: [item for item in found if len(item) < document.MAX_SIZE] for name in TARGETS}

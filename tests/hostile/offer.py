@@ -1,0 +1,143 @@
+"""Offers every hostile input to every command, in one process that has little memory; prints a line of JSON for each.
+
+``python tests/hostile/offer.py DIRECTORY FIRST STEP`` takes every STEPth case; `test_corpus` runs several of these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+from fakes import FakeEngine, RecordingProgress, image
+from typer.main import get_command
+
+from bundler import apply, transfer
+from bundler.cli import parts
+from bundler.cli.main import app
+from bundler.errors import BundlerError
+from bundler.format import reference
+from bundler.stores.local import LocalSpool, LocalStore
+from hostile.case import Case
+from hostile.corpus import corpus
+
+MOST_MEMORY = 2 << 30
+"""Bytes of address space; a case that wants more dies with a traceback, and with it the run."""
+
+PROGRAM = get_command(app)
+Outcome = dict[str, Any]
+
+
+def main(directory: Path, first: int, step: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    os.environ |= {"FPS_BUNDLE_STORE": str(directory / "store"), "XDG_STATE_HOME": str(directory / "state")}
+    LocalStore(reference.LocalReference(""))
+    for case in corpus()[first::step]:
+        for outcome in offered(case, directory):
+            sys.stdout.write(json.dumps({"case": case.name, **outcome}) + "\n")
+
+
+def offered(case: Case, directory: Path) -> Iterator[Outcome]:
+    """What every command makes of a case."""
+    place, target = directory / "case", directory / "target"
+    for path in (place, target):
+        path.mkdir()
+    named = case.make(place, None)
+    before = snapshot(place), snapshot(directory / "store")
+    for command, run in COMMANDS.items():
+        if command == "verify" and command not in PROGRAM.commands:
+            continue
+        code, text, seconds, memory = measured(run, named, target)
+        yield {
+            "command": command,
+            "code": code,
+            "text": text,
+            "seconds": seconds,
+            "memory": memory,
+            "changed": (snapshot(place), snapshot(directory / "store")) != before,
+            "made": sorted(path.name for path in target.iterdir()),
+        }
+        restore(target)
+    shutil.rmtree(place)
+    shutil.rmtree(target)
+
+
+def measured(run: Callable[[str, Path], tuple[int, str]], named: str, target: Path) -> tuple[int, str, float, int]:
+    """Exit code, what was printed, seconds, and the most memory in bytes that the process had meanwhile."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # forget the highest so far (proc(5))
+    began = time.monotonic()
+    code, text = run(named, target)
+    return code, text, time.monotonic() - began, peak()
+
+
+def peak() -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) << 10
+
+
+def cli(*arguments: str) -> tuple[int, str]:
+    outcome = CliRunner().invoke(PROGRAM, list(arguments))
+    told = outcome.output
+    if outcome.exception and not isinstance(outcome.exception, SystemExit):
+        told += "".join(traceback.format_exception(outcome.exception))
+    return outcome.exit_code, told
+
+
+def applied(named: str, target: Path) -> tuple[int, str]:
+    """As the command does it, with an engine that has the base; the exit code is 1 for an error that is not ours."""
+    del target
+    engine = FakeEngine()
+    before = list(engine.held)
+    try:
+        with parts.opened(reference.parse(named), parts.Link()) as store:
+            bundle = transfer.read_bundle(store)
+            apply.apply(bundle, store, image(), "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
+    except BundlerError as error:
+        assert engine.held == before
+        assert engine.loads == []
+        return error.exit_code, error.message
+    return 0, ""
+
+
+COMMANDS: dict[str, Callable[[str, Path], tuple[int, str]]] = {
+    "inspect": lambda named, _: cli("inspect", named),
+    "verify": lambda named, _: cli("verify", named),
+    "copy": lambda named, target: cli("copy", "--quiet", named, str(target / "copy.tar")),
+    "store": lambda named, _: cli("copy", "--quiet", named, "copied:1"),
+    "apply": applied,
+}
+
+
+def snapshot(path: Path) -> dict[str, str]:
+    """What lies in a directory, by name."""
+    return {str(found.relative_to(path)): fingerprint(found) for found in sorted(path.rglob("*"))}
+
+
+def fingerprint(path: Path) -> str:
+    if path.is_symlink() or not path.is_file():
+        return "no plain file"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def restore(target: Path) -> None:
+    """Take away what a copy has made, so that the next command finds what this one found."""
+    for path in target.iterdir():
+        path.unlink()
+    store = LocalStore(reference.parse("copied:1"))
+    store.forget()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,69 @@
+"""Every hostile input is refused by whoever reads it: exit 8, one line, nothing changed, soon, and in little memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tally
+
+from hostile.case import Case
+from hostile.corpus import corpus
+
+CORPUS = corpus()
+PROCESSES = 2
+MOST_SECONDS = 10
+MOST_MEMORY = 300 << 20
+CARRIERS = {"inspect", "copy", "store"}
+"""Commands that open no layers: these show and carry what only `verify`, `apply` and `ingest` can tell."""
+
+Outcomes = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcomes]:
+    """What each command made of each case."""
+    found: dict[str, Outcomes] = {}
+    running = []
+    for number in range(PROCESSES):
+        command = [sys.executable, Path(__file__).with_name("offer.py"), tmp_path_factory.mktemp("offer"), number, PROCESSES]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        running.append(subprocess.Popen(list(map(str, command)), env=environment, text=True, **streams))
+    for process in running:
+        out, err = process.communicate(timeout=MOST_SECONDS * len(CORPUS))
+        for line in out.splitlines():
+            outcome = json.loads(line)
+            found.setdefault(outcome["case"], {})[outcome["command"]] = outcome
+        assert process.returncode == 0, err
+    return found
+
+
+@pytest.mark.parametrize("case", CORPUS, ids=lambda case: case.name)
+def test_every_command_gives_the_right_answer(case: Case, outcomes: dict[str, Outcomes]) -> None:
+    found = outcomes[case.name]
+    for command, outcome in found.items():
+        carried = case.opens_layers and command in CARRIERS
+        assert outcome["code"] in ((0,) if carried else case.codes), (command, outcome["text"])
+        assert outcome["seconds"] < MOST_SECONDS, command
+        assert outcome["memory"] < MOST_MEMORY, command
+        assert "Traceback" not in outcome["text"], outcome["text"]
+        if outcome["code"]:
+            assert not outcome["changed"], command
+            assert outcome["made"] == [], command
+    assert found.keys() >= {"inspect", "copy", "store", "apply"}
+    tally.count("hostile inputs", "sound, and taken" if case.codes == (0,) else "refused")
+
+
+def test_every_case_has_a_name_of_its_own() -> None:
+    assert [name for name, count in Counter(case.name for case in CORPUS).items() if count > 1] == []
+
+
+def test_there_are_enough_cases() -> None:
+    assert len([case for case in CORPUS if case.codes != (0,)]) >= 120

@@ -1,0 +1,27 @@
+"""A tag is asked for once; everything after goes by digest."""
+
+from __future__ import annotations
+
+from fakes import RecordingProgress
+
+from bundler import apply, transfer
+from bundler.cli import parts
+from bundler.format import reference
+from hostile.registries import Registry, repositories
+
+
+def test_a_tag_that_moves_between_two_looks_moves_nobody() -> None:
+    address, found = repositories()
+    found["moving"] = moving = Registry()
+    asked: list[bytes] = []
+
+    def tag() -> bytes:
+        asked.append(b"once more")
+        return moving.manifest if len(asked) == 1 else b"{}"
+
+    moving.tag = tag
+    with parts.opened(reference.parse(f"{address}/moving:1"), parts.Link()) as store:
+        bundle = transfer.read_bundle(store)
+        apply.verify(bundle, store, RecordingProgress())
+    assert str(bundle.digest) == moving.digest
+    assert len(asked) == 1
