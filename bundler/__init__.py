@@ -10,6 +10,7 @@ from bundler.errors import (
     NoSpaceError,
     NotFoundError,
     StoreError,
+    TrustError,
     UsageError,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "NoSpaceError",
     "NotFoundError",
     "StoreError",
+    "TrustError",
     "UsageError",
 ]

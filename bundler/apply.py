@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,35 +54,39 @@ def apply(
     *,
     dry_run: bool,
     on: Base | None = None,
+    marks: Mapping[str, str] = image.NO_MARKS,
+    noted: Callable[[], AbstractContextManager[None]] = nullcontext,
     allow_privileged: bool = False,
 ) -> ApplyResult:
     """Fetch and verify every layer, then make the new image and give it its name.
 
-    ``on`` describes ``base`` when it is another one than was recorded. ``allow_privileged`` says that the user, or a
-    signer whom the user trusts, answers for files that give more rights than the base's. Raises `IntegrityError` before
-    the engine is touched when anything in the bundle is not as promised, and `PrivilegeError` for such files.
+    ``on`` describes ``base`` when it is another one than was recorded; ``marks`` are labels of the new image. It gets its
+    name in a block of ``noted``, which may still refuse it. ``allow_privileged`` says that the user, or a signer whom the
+    user trusts, answers for files that give more rights than the base's. Raises `IntegrityError` before the engine is
+    touched when anything in the bundle is not as promised, and `PrivilegeError` for such files.
     """
     with transfer.at_hand(bundle, source, spool, progress) as local:
         found = verify(bundle, local, progress)
         privileges.check(found, base, engine, progress, allowed=allow_privileged)
-        return _apply(bundle, local, base, tag, engine, progress, dry_run=dry_run, on=on)
+        new = _new_image(bundle, local, base, on, marks)
+        if dry_run:
+            return ApplyResult(bundle, base, tag, new.config_digest, "", _existing(engine, new) is not None)
+        with _made(bundle, new, base, engine, progress) as (made, existed), noted():
+            previous = naming.give(engine, made, tag)
+        return ApplyResult(bundle, base, tag, new.config_digest, made.id, existed, previous)
 
 
-def _apply(
-    bundle: Bundle, source: Store, base: Image, tag: str, engine: Engine, progress: Progress, *, dry_run: bool, on: Base | None
-) -> ApplyResult:
-    new = _new_image(bundle, source, base, on)
+@contextmanager
+def _made(bundle: Bundle, new: NewImage, base: Image, engine: Engine, progress: Progress) -> Iterator[tuple[Image, bool]]:
+    """The new image, and whether it was here already; if not, it is gone after the block unless it got a name."""
     existing = _existing(engine, new)
-    if dry_run:
-        return ApplyResult(bundle, base, tag, new.config_digest, "", existing is not None)
     if existing:
-        previous = naming.give(engine, existing, tag)
-        return ApplyResult(bundle, base, tag, new.config_digest, existing.id, True, previous)
+        yield existing, True
+        return
     _check_space(bundle, engine)
     progress.stage(f"loading the new layers into {engine.info().name}", bundle.metadata.size)
     with engine.loaded(new, base, progress) as made:
-        previous = naming.give(engine, made, tag)
-    return ApplyResult(bundle, base, tag, new.config_digest, made.id, False, previous)
+        yield made, False
 
 
 @contextmanager
@@ -102,13 +106,8 @@ def loaded(
     """
     with transfer.at_hand(bundle, source, spool, progress) as local:
         privileges.check(verify(bundle, local, progress), base, engine, progress, allowed=allow_privileged)
-        new = _new_image(bundle, local, base, None)
-        existing = _existing(engine, new)
-        if existing:
-            yield existing
-            return
-        _check_space(bundle, engine)
-        with engine.loaded(new, base, progress) as made:
+        new = _new_image(bundle, local, base, None, image.NO_MARKS)
+        with _made(bundle, new, base, engine, progress) as (made, _):
             yield made
 
 
@@ -162,9 +161,9 @@ def _existing(engine: Engine, new: NewImage) -> Image | None:
     return found if found.diff_ids == new.diff_ids else None
 
 
-def _new_image(bundle: Bundle, source: Store, base: Image, on: Base | None) -> NewImage:
+def _new_image(bundle: Bundle, source: Store, base: Image, on: Base | None, marks: Mapping[str, str]) -> NewImage:
     layers = tuple(
         NewLayer(descriptor, described, partial(source.open, descriptor))
         for descriptor, described in zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)
     )
-    return NewImage(image.build_config(bundle.metadata, bundle.digest, on), base.diff_ids, layers)
+    return NewImage(image.build_config(bundle.metadata, bundle.digest, on, marks), base.diff_ids, layers)

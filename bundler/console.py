@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -73,6 +74,16 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Draw nothing for the length of the block, because somebody else speaks to the user."""
+        drawn = self._bar is not None and self._bar.live.is_started
+        if self._bar and drawn:
+            self._bar.stop()
+        yield
+        if self._bar and drawn:
+            self._bar.start()
 
     def stage(self, text: str, total: int | None = None) -> None:
         if self._bar:

@@ -39,9 +39,13 @@ class LeftPaused(Protocol):
 
 
 def examine(
-    connect: Callable[[], Engine], store: Path, credentials: Callable[[], str], paused: Callable[[], Sequence[LeftPaused]]
+    connect: Callable[[], Engine],
+    store: Path,
+    credentials: Callable[[], str],
+    trust: Callable[[], str],
+    paused: Callable[[], Sequence[LeftPaused]],
 ) -> list[Finding]:
-    """Look at the engine, the disks, the local store, the registry credentials and paused containers; never fails itself.
+    """Look at the engine, the disks, the local store, credentials, allowed signers and paused containers; never fails itself.
 
     ``paused`` is asked after ``connect``, which mends what it can.
     """
@@ -55,10 +59,7 @@ def examine(
         findings.append(_wrong("engine", error))
     findings.append(_writable(store))
     findings.append(_space("local store's disk", store))
-    try:
-        findings.append(Finding("registry credentials", True, credentials()))
-    except BundlerError as error:
-        findings.append(_wrong("registry credentials", error))
+    findings += [_asked("registry credentials", credentials), _asked("allowed signers", trust)]
     findings += [_paused(left) for left in paused()]
     return findings
 
@@ -88,6 +89,13 @@ def _space(what: str, path: Path) -> Finding:
 
 def _existing(path: Path) -> Path:
     return next(parent for parent in (path, *path.parents) if parent.exists())
+
+
+def _asked(what: str, ask: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, ask())
+    except BundlerError as error:
+        return _wrong(what, error)
 
 
 def _wrong(what: str, error: BundlerError) -> Finding:

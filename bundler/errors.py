@@ -8,7 +8,8 @@ BundlerError                 1   a bug of ours, when raised bare
 ├── NotFoundError            6   a container, bundle or image that was named
 ├── AuthorizationError       7   a registry said no
 ├── IntegrityError           8   damaged or hostile content
-├── PrivilegeError           9   files with more rights than the base's, for which nobody answers
+├── TrustError               9   a signature, the policy for signers, an older bundle
+│   └── PrivilegeError       9   files with more rights than the base's, for which nobody answers
 ├── BaseMismatchError       10   the base image is another one
 └── NoSpaceError            11   a disk is full, ours or the engine's
 
@@ -80,10 +81,14 @@ class IntegrityError(BundlerError):
     exit_code = 8
 
 
-class PrivilegeError(BundlerError):
-    """A bundle brings files that give more rights than those of its base, and nobody answers for them."""
+class TrustError(BundlerError):
+    """Nobody who may vouches for the bundle, or an older one comes after a newer."""
 
     exit_code = 9
+
+
+class PrivilegeError(TrustError):
+    """A bundle brings files that give more rights than those of its base, and nobody answers for them."""
 
 
 @dataclass(frozen=True)

@@ -111,11 +111,13 @@ def ingest(
     progress: Progress,
     *,
     keep: bool,
+    marks: Mapping[str, str] = image.NO_MARKS,
 ) -> IngestResult:
     """Start the new model on ``onto``, do the copies that it asks for, and make what it has become an image.
 
     ``old`` is entered when the new model is up, so that an old container stands still only while it is read.
     Raises `ModelError` when the model fails its Ingest; then nothing is left, or with ``keep`` the container.
+    ``marks`` are labels of the new image.
     """
     with _without_volumes(onto, engine, progress) as clean, engine.running(clean, options, keep=keep) as new:
         with _last_words(new, engine, "" if keep else "With --keep its container is left for a look."):
@@ -123,7 +125,7 @@ def ingest(
         progress.stage("committing the new model's container")
         with engine.committed(new) as committed:
             config = image.build_ingested(
-                bases.describe(onto), committed.diff_ids, taken.labels, taken.source, taken.lineage, now()
+                bases.describe(onto), committed.diff_ids, taken.labels, taken.source, taken.lineage, now(), marks
             )
             with engine.loaded(NewImage(config, committed.diff_ids, ()), committed, progress) as made:
                 previous = naming.give(engine, made, tag)
@@ -138,6 +140,7 @@ def push(
     options: RunOptions,
     spool: Spool,
     progress: Progress,
+    seal: pushing.Seal | None = None,
 ) -> pushing.PushResult:
     """Run the new image, and push what the model in it exports; the image stands, whatever becomes of that."""
     try:
@@ -146,7 +149,7 @@ def push(
             _last_words(new, engine, ""),
             connect(new) as model,
         ):
-            return pushing.push(new, engine, model, spool, target, progress, pushing.Options())
+            return pushing.push(new, engine, model, spool, target, progress, pushing.Options(), seal)
     except BundlerError as error:
         error.message = f"{made.tag} is made, and can be run and pushed later; to push it now failed: {error.message}"
         raise

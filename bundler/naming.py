@@ -50,5 +50,16 @@ def undo(tag: str, engine: Engine) -> Image:
     return previous
 
 
+def repository(tag: str) -> str:
+    """What a tag is a tag of, in the short form of Docker, which Podman writes as ``localhost/``."""
+    parsed = reference.parse(tag)
+    if isinstance(parsed, reference.LocalReference):
+        return parsed.name
+    assert isinstance(parsed, reference.RegistryReference)
+    if parsed.registry in ("docker.io", "localhost"):
+        return parsed.repository.removeprefix("library/")
+    return f"{parsed.registry}/{parsed.repository}"
+
+
 def _previous(tag: str) -> str:
     return f"{tag}-previous"

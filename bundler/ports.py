@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from bundler.format.layer import Blob
 from bundler.format.metadata import Platform
 from bundler.format.reference import LocalReference
 from bundler.format.removals import Listed
+from bundler.format.signature import NewReferrer
 from bundler.format.tar import Entry
 
 
@@ -226,6 +228,15 @@ class Opener(Protocol):
     def __call__(self, begun: Begun | None = None) -> Stream: ...
 
 
+def from_memory(data: bytes) -> Opener:
+    """Opens what is at hand."""
+
+    def opened(begun: Begun | None = None) -> Stream:
+        return io.BytesIO(data[begun.size if begun else 0 :])
+
+    return opened
+
+
 class Upload(Protocol):
     """A bundle on its way into a store; nobody sees it there before `commit`."""
 
@@ -286,6 +297,10 @@ class Store(Protocol):
         """The manifests here whose ``subject`` is this one (OCI image spec 1.1, manifest.md)."""
         ...
 
+    def attach(self, new: NewReferrer) -> None:
+        """Let something new refer to a manifest that is here; no name moves."""
+        ...
+
     def names(self) -> Sequence[Named]:
         """All names in the store."""
         ...
@@ -324,6 +339,35 @@ class Spool(Protocol):
 
     def forget(self, reference: LocalReference) -> None:
         """Drop a name, if it is there, and the blobs that no other bundle here, and no other process, could need."""
+        ...
+
+
+class Signer(Protocol):
+    """Somebody's key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """A signature of these bytes; raises `TrustError` when the key cannot be used."""
+        ...
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a signature turned out to be: whose, by which key, and in ``fault`` why it is nobody's.
+
+    Without a ``fingerprint`` it is no signature of the message at all.
+    """
+
+    key_type: str = ""
+    fingerprint: str = ""
+    principals: tuple[str, ...] = ()
+    fault: str = ""
+
+
+class Verifier(Protocol):
+    """Somebody who knows the allowed signers, and which keys were revoked."""
+
+    def check(self, message: bytes, signature: bytes) -> Checked:
+        """Whose signature of these bytes this is, now; raises `TrustError` when that cannot be found out."""
         ...
 
 

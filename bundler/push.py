@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -24,6 +24,10 @@ DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
 
 LEAST_SPACE = 64 << 20
 """Bytes that must be free in the local store: how large a model's state is, nobody knows before it has been read."""
+
+
+Seal = Callable[[transfer.Bundle, Store], None]
+"""Signs a bundle in a store that has it."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,12 @@ def push(
     target: Store | LocalReference,
     progress: Progress,
     options: Options,
+    seal: Seal | None = None,
 ) -> PushResult:
     """Capture a model's state into the local store and, where ``target`` is another one, carry it there.
 
-    The model is paused only while its bytes leave the container. Raises `ModelError` when its state
+    The model is paused only while its bytes leave the container. With ``seal`` the bundle is signed before it travels, and
+    one that is there already is signed there. Raises `ModelError` when its state
     cannot be exported, and `NoSpaceError` when it does not fit into the local store; when the way to
     ``target`` fails, the capture stays there.
     """
@@ -100,6 +106,8 @@ def push(
         present = _already_there(metadata, target, spool)
         if present:
             spool.drop(captured.descriptors)
+            if seal and not options.dry_run:
+                seal(present, spool.open(target) if isinstance(target, LocalReference) else target)
             return PushResult(present, _where(target), 0, captured.paused, True, forgotten)
         bundle = _describe_bundle(metadata, captured.descriptors, spool)
         if options.dry_run:
@@ -109,9 +117,13 @@ def push(
         kept = target if isinstance(target, LocalReference) else _kept_name(container, source, bundle)
         local = spool.add(kept, bundle.manifest)
     if isinstance(target, LocalReference):
+        if seal:
+            seal(bundle, local)
         return PushResult(bundle, local.where, 0, captured.paused, False, forgotten)
     go_on = f"The captured state is kept. To go on without the model: fps-bundle copy {kept} {target.where}"
     try:
+        if seal:
+            seal(bundle, local)
         result = transfer.copy(local, target, progress, bundle)
     except BundlerError as error:
         error.hint = f"{error.hint} {go_on}".strip()

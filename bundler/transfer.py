@@ -78,8 +78,8 @@ def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None
     """
     bundle = bundle or read_bundle(source)
     manifest = bundle.manifest
-    referrers = _referrers(source, bundle)
-    blobs = _blobs(bundle, referrers)
+    others = referrers(source, bundle)
+    blobs = _blobs(bundle, others)
     progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
     with target.upload(image_tag(bundle.metadata.model.version), source) as upload:
         carrier = _Carrier(source, upload, progress, workers=1 if target.ordered else max(source.parallel, target.parallel))
@@ -87,16 +87,16 @@ def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None
         upload.reserve(carrier.missing_size)
         carrier.carry(manifest.blobs)
         upload.add(manifest.descriptor, manifest.data)
-        for referrer in referrers:
-            carrier.carry(referrer.blobs)
-            upload.add(referrer.descriptor, referrer.data)
+        for other in others:
+            carrier.carry(other.blobs)
+            upload.add(other.descriptor, other.data)
         upload.commit(manifest.descriptor)
     return CopyResult(bundle, carrier.missing_size, sum(blob.size for blob in blobs) - carrier.missing_size)
 
 
 def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
     """Look what a copy would have to send, and change nothing."""
-    blobs = _blobs(bundle, _referrers(source, bundle))
+    blobs = _blobs(bundle, referrers(source, bundle))
     there = [blob for blob in blobs if target.has(blob)]
     return Plan(bundle, there, [blob for blob in blobs if blob not in there])
 
@@ -127,7 +127,7 @@ def at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> 
 
 def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:
     """Read all of a bundle, and of what refers to it, to the end; raises `IntegrityError` for what is damaged."""
-    blobs = _blobs(bundle, _referrers(store, bundle))
+    blobs = _blobs(bundle, referrers(store, bundle))
     progress.stage(f"verifying {store.where}", sum(blob.size for blob in blobs))
     for blob in blobs:
         with watched(store.open(blob), progress) as content:
@@ -193,7 +193,8 @@ def had(name: str, manifest: Manifest) -> Had:
     return Had(name, manifest.descriptor.digest, frozenset(blob.digest for blob in manifest.blobs))
 
 
-def _referrers(source: Store, bundle: Bundle) -> list[Referrer]:
+def referrers(source: Store, bundle: Bundle) -> list[Referrer]:
+    """All that refers to a bundle in a store; raises `IntegrityError` for what the store only says to do so."""
     return [_read_referrer(source, found, bundle) for found in source.referrers(bundle.manifest.descriptor)]
 
 

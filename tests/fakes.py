@@ -14,8 +14,22 @@ from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream, 
 from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed
+from bundler.format.signature import NewReferrer
 from bundler.format.tar import Entry, Kind
-from bundler.ports import Container, EngineInfo, Image, Named, Opener, PathInfo, Progress, Reader, RunOptions, Store, Upload
+from bundler.ports import (
+    Checked,
+    Container,
+    EngineInfo,
+    Image,
+    Named,
+    Opener,
+    PathInfo,
+    Progress,
+    Reader,
+    RunOptions,
+    Store,
+    Upload,
+)
 
 PLATFORM = Platform(os="linux", architecture="amd64")
 Tree = dict[str, tuple[Entry, bytes]]
@@ -346,6 +360,10 @@ class MemoryStore:
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return [found for found in self.unnamed if artifact.subject(self.manifest(found), self.where) == manifest.digest]
 
+    def attach(self, new: NewReferrer) -> None:
+        self.blobs |= {blob.digest: data for blob, data in new.blobs} | {new.referrer.descriptor.digest: new.referrer.data}
+        self.unnamed.append(new.referrer.descriptor)
+
     def names(self) -> Sequence[Named]:
         return [Named(name, manifest) for name, manifest in self.tags.items()]
 
@@ -379,4 +397,29 @@ class _MemoryUpload:
 
     def commit(self, manifest: Descriptor) -> None:
         self._store.tags[self._name] = manifest
-        self._store.unnamed += [added for added in self._added if added.digest != manifest.digest]
+        others = [added for added in self._added if added.digest != manifest.digest]
+        self._store.unnamed += [added for added in others if added not in self._store.unnamed]
+
+
+class FakeSigner:
+    """A key whose signature is its name and the digest of what was signed."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def sign(self, message: bytes) -> bytes:
+        return f"{self._name} {Digest.of(message)}".encode()
+
+
+class FakeVerifier:
+    """Knows the principals of keys by their names."""
+
+    def __init__(self, **principals: str) -> None:
+        self._principals = principals
+
+    def check(self, message: bytes, signature: bytes) -> Checked:
+        name, _, digest = signature.decode().partition(" ")
+        if digest != str(Digest.of(message)):
+            return Checked(fault="incorrect signature")
+        principal = self._principals.get(name)
+        return Checked("FAKE", name, (principal,) if principal else (), "" if principal else "it is none of the allowed signers")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import gate, options, parts
 
 
 class BaseMatch(Enum):
@@ -33,6 +33,13 @@ def apply(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Verify all, find the base, say what would happen, change nothing.")
     ] = False,
+    allowed_signers: options.AllowedSigners = None,
+    revoked: options.Revoked = None,
+    skip_verify: options.SkipVerify = False,
+    allow_downgrade: Annotated[
+        str | None,
+        typer.Option(metavar="WHY", help="Take a bundle that is older than the one before it; the reason is written down."),
+    ] = None,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
@@ -45,8 +52,9 @@ def apply(
 ) -> None:
     """Put a bundle onto its clean base image, as a new image.
 
-    All of the bundle is fetched and verified before the engine is touched. The base must be the very
-    image that the bundle was made on. Prints the digest of the new image's configuration, which is the
+    All of the bundle is fetched and verified before the engine is touched. It must be signed as trust.toml says, and not be older
+    than what the same signer's key made of the same image before. The base must be the very image that the bundle was
+    made on. Prints the digest of the new image's configuration, which is the
     same on every host, and the engine's ID of the new image.
     """
     from bundler import apply as verb
@@ -56,10 +64,13 @@ def apply(
     from bundler.stores.local import LocalSpool
     from bundler.transfer import read_bundle
 
+    gate.check_reason(allow_downgrade)
+    trust = gate.Gate(allowed_signers, revoked, skip_verify)
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
         store = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
         bundle = read_bundle(store)
+        vouchers = trust.admit(bundle, store, terminal)
         engine = parts.connect(host)
         recorded, on = bundle.metadata.base, None
         if base_match is BaseMatch.version:
@@ -69,6 +80,8 @@ def apply(
         if on:
             terminal.warn(f"{found.id} is not the base of this bundle, only of the same version; nobody tested this pair")
         name = verb.choose_tag(tag, bundle, found, engine, force=force)
+        book = gate.Newest(bundle, vouchers, name, allow_downgrade)
+        book.check()
         result = verb.apply(
             bundle,
             store,
@@ -79,7 +92,9 @@ def apply(
             terminal,
             dry_run=dry_run,
             on=on,
-            allow_privileged=allow_privileged,
+            marks=trust.marks(allow_downgrade),
+            noted=book.noted,
+            allow_privileged=allow_privileged or bool(vouchers),
         )
     base_name = found.names[0] if found.names else found.id
     if json:

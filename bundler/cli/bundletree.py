@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.text import Text
 from rich.tree import Tree
 
@@ -9,8 +11,8 @@ from bundler.console import safe, size
 from bundler.transfer import Bundle
 
 
-def bundle_tree(where: str, bundle: Bundle) -> Tree:
-    """What a bundle is, from the outside in: model, source, base, exported paths, layers."""
+def bundle_tree(where: str, bundle: Bundle, signatures: Sequence[str]) -> Tree:
+    """What a bundle is, from the outside in: model, source, base, who signed it, exported paths, layers."""
     metadata, manifest = bundle.metadata, bundle.manifest
     model, base = metadata.model, metadata.base
     tree = Tree(Text(safe(f"{where}  {size(manifest.size)}"), style="bold"))
@@ -24,6 +26,8 @@ def bundle_tree(where: str, bundle: Bundle) -> Tree:
         tree,
         f"base     {', '.join(base.names) or base.image_id}  {base.platform}, {len(base.diff_ids)} layers, chain {base.chain_id}",
     )
+    for signature in signatures or ["not signed"]:
+        _add(tree, signature)
     exports = _add(tree, f"exports  {len(metadata.exports)} paths")
     for export in metadata.exports:
         where_really = f" -> {export.resolved}" if export.resolved != export.path else ""

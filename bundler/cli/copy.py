@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import gate, options, parts
 
 if TYPE_CHECKING:
     from bundler.console import Terminal
@@ -39,6 +39,9 @@ def copy(
     parts_from: options.PartsFrom = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
     verify_remote: options.VerifyRemote = False,
+    allowed_signers: options.AllowedSigners = None,
+    revoked: options.Revoked = None,
+    skip_verify: options.SkipVerify = False,
     limit_rate: options.LimitRate = None,
     parallel: options.Parallel = 3,
     timeout: options.Timeout = 60,
@@ -50,18 +53,22 @@ def copy(
     """Copy a bundle from any store to any other.
 
     To a file for the stick, from the file to a registry, from a registry to the local store: the
-    bundle keeps its digest everywhere. What the target has already is not sent again. Prints the digest.
+    bundle keeps its digest everywhere, and its signatures. What the target has already is not sent again. What comes
+    into the local store from elsewhere must be signed as trust.toml says. Prints the digest.
     """
     from bundler import console, transfer
     from bundler.cli import planned, targets
     from bundler.format import reference
     from bundler.stores.local import LocalSpool
 
+    named = reference.parse(source)
     target = targets.parse(reference.parse(dest), readback=readback, split=split, only=part or (), have=have or ())
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
-        origin = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
+        origin = opened.enter_context(parts.opened(named, link, parts_from))
         bundle = transfer.read_bundle(origin)
+        if target.is_local and not isinstance(named, reference.LocalReference):
+            gate.Gate(allowed_signers, revoked, skip_verify).admit(bundle, origin, terminal, silent=True)
         origin = parts.at_home(origin)
         goal = target.open(link, terminal)
         if not dry_run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import gate, options, parts
 
 
 def doctor(host: options.Host = None, json: options.Json = False, debug: options.Debug = False) -> None:
@@ -18,7 +18,11 @@ def doctor(host: options.Host = None, json: options.Json = False, debug: options
     from bundler.stores import credentials, local
 
     findings = examine(
-        lambda: parts.connect(host), local.directory(), credentials.describe, lambda: pause.abandoned(statefiles.directory())
+        lambda: parts.connect(host),
+        local.directory(),
+        credentials.describe,
+        gate.describe,
+        lambda: pause.abandoned(statefiles.directory()),
     )
     if json:
         console.result_json([{"what": item.what, "ok": item.ok, "found": item.found, "hint": item.hint} for item in findings])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import gate, options, parts
 
 if TYPE_CHECKING:
     from bundler.console import Terminal
@@ -40,6 +40,9 @@ def ingest(
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the new container; repeatable.")
     ] = None,
+    allowed_signers: options.AllowedSigners = None,
+    revoked: options.Revoked = None,
+    skip_verify: options.SkipVerify = False,
     allow_privileged: options.AllowPrivileged = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
@@ -66,6 +69,8 @@ def ingest(
     terminal = console.Terminal(quiet=quiet)
     link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
     target = parts.open_target(parts.push_target(push), link) if push else None
+    seal = gate.seal(None, terminal) if push else None
+    trust = gate.Gate(allowed_signers, revoked, skip_verify)
     engine = parts.connect(host)
     new_base = engine.image(onto)
     verb.check_onto(new_base)
@@ -78,14 +83,16 @@ def ingest(
     with (
         terminal,
         statefiles.hold("image", name.replace("/", "_")),
-        _old(old, engine, asked if export else None, link, parts_from, terminal, allow_privileged=allow_privileged) as source,
+        _old(
+            old, engine, asked if export else None, link, parts_from, trust, terminal, allow_privileged=allow_privileged
+        ) as source,
     ):
-        result = verb.ingest(source, new_base, name, engine, ingesting, run, terminal, keep=keep)
+        result = verb.ingest(source, new_base, name, engine, ingesting, run, terminal, keep=keep, marks=trust.marks())
     pushed = None
     try:
         if target:
             with terminal:
-                pushed = verb.push(result, target, engine, exporting, run, LocalSpool(), terminal)
+                pushed = verb.push(result, target, engine, exporting, run, LocalSpool(), terminal, seal)
     finally:
         _tell(result, pushed, terminal, json=json)  # the image stands, whatever became of the bundle
 
@@ -97,6 +104,7 @@ def _old(
     connect: Connect | None,
     link: parts.Link,
     parts_from: Sequence[Path] | None,
+    trust: gate.Gate,
     terminal: Terminal,
     *,
     allow_privileged: bool,
@@ -111,7 +119,8 @@ def _old(
     if _is_bundle(named):
         with parts.opened(reference.parse(named), link, parts_from) as store:
             bundle = read_bundle(store)
-            yield verb.bundle(bundle, store, engine, LocalSpool(), terminal, allow_privileged=allow_privileged)
+            allowed = bool(trust.admit(bundle, store, terminal)) or allow_privileged
+            yield verb.bundle(bundle, store, engine, LocalSpool(), terminal, allow_privileged=allowed)
         return
     found = engine.container(named)
     with statefiles.hold("container", found.id):

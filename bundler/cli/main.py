@@ -24,8 +24,10 @@ from bundler.cli.logout import logout
 from bundler.cli.options import DEBUG
 from bundler.cli.prune import prune
 from bundler.cli.push import push
+from bundler.cli.sign import sign
 from bundler.cli.split import split
 from bundler.cli.undo import undo
+from bundler.cli.verify import verify
 from bundler.errors import INTERRUPTED, BundlerError
 
 
@@ -74,6 +76,8 @@ app.command()(ingest)
 app.command()(undo)
 app.command()(copy)
 app.command()(split)
+app.command()(sign)
+app.command()(verify)
 app.command()(inspect)
 app.command()(history)
 app.command("list")(list_bundles)

@@ -35,6 +35,22 @@ Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds withou
 VerifyRemote = Annotated[
     bool, typer.Option("--verify-remote", help="Read back all that was sent to a registry before it gets its name.")
 ]
+AllowedSigners = Annotated[
+    Path | None,
+    typer.Option("--allowed-signers", metavar="FILE", help="Who may sign, in OpenSSH's format. Default: as trust.toml says."),
+]
+Revoked = Annotated[
+    Path | None,
+    typer.Option(
+        "--revoked", metavar="FILE", help="Revoked keys: a KRL of ssh-keygen, or public keys. Default: as trust.toml says."
+    ),
+]
+SkipVerify = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-skip-verify", help="Take a bundle for which nobody vouches, all the same. A new image is labelled so."
+    ),
+]
 Registry = Annotated[str, typer.Argument(help="The registry, HOST or HOST:PORT.")]
 Host = Annotated[
     str | None,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import gate, options, parts
 
 
 class Reader(Enum):
@@ -44,6 +45,10 @@ def push(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the model's state, say what would be sent, and keep and send nothing.")
     ] = False,
+    sign_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Sign the bundle with this key before it travels. Default: signing-key of trust.toml."),
+    ] = None,
     verify_remote: options.VerifyRemote = False,
     limit_rate: options.LimitRate = None,
     parallel: options.Parallel = 3,
@@ -83,6 +88,7 @@ def push(
         dry_run=dry_run,
     )
     terminal = console.Terminal(quiet=quiet)
+    seal = gate.seal(sign_key, terminal)
     link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
     store = parts.open_target(target, link)
     with (
@@ -91,7 +97,7 @@ def push(
         verb.running(found, engine, start=start) as model,
         parts.migrator(engine, model, endpoint, port, wait=wait, deadline=export_timeout) as migrator,
     ):
-        result = verb.push(model, engine, migrator, LocalSpool(), store, terminal, chosen)
+        result = verb.push(model, engine, migrator, LocalSpool(), store, terminal, chosen, seal)
     bundle = result.bundle
     if result.planned:
         planned.show(result.planned, result.where, link.rate, terminal, json=json)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bundler.cli import parts
 from bundler.errors import UsageError
 from bundler.format import partlist, units
-from bundler.format.reference import ArchiveReference, LayoutReference, Reference, RegistryReference
+from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference
 
 if TYPE_CHECKING:
     from bundler.ports import Progress, Store
@@ -29,6 +29,10 @@ class Target:
     @property
     def is_pipe(self) -> bool:
         return isinstance(self.reference, ArchiveReference) and self.reference.is_pipe
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.reference, LocalReference)
 
     @property
     def reads_twice(self) -> bool:

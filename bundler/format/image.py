@@ -40,6 +40,15 @@ LABEL_INGESTED = LABEL_PREFIX + "ingested-from"
 LABEL_LINEAGE = LABEL_PREFIX + "lineage"
 LABEL_IMAGE_LAYERS = LABEL_PREFIX + "image.layers"
 
+LABEL_TRUST = LABEL_PREFIX + "trust"
+"""Says ``skipped`` in an image of a bundle for which nobody had to vouch (`--insecure-skip-verify`)."""
+
+LABEL_DOWNGRADE = LABEL_PREFIX + "downgrade"
+"""Says why an image may be of an older bundle than the one before it (`--allow-downgrade`)."""
+
+NO_MARKS: Mapping[str, str] = {}
+"""What an image is labelled with when the user did without nothing."""
+
 _LINEAGE = re.compile(r"(sha256:[0-9a-f]{64}@[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z ?)*")
 
 
@@ -95,34 +104,42 @@ def clean_config(base: Base) -> bytes:
     return _canonical({**_platform(base.platform), "config": base.config, "rootfs": rootfs})
 
 
-def build_config(metadata: Metadata, bundle: Digest, on: Base | None = None) -> bytes:
-    """The configuration of the new image: a function of the bundle alone, so every host gives the same digest.
+def build_config(metadata: Metadata, bundle: Digest, on: Base | None = None, marks: Mapping[str, str] = NO_MARKS) -> bytes:
+    """The configuration of the new image: a function of the bundle and the command alone, so every host gives the same digest.
 
     ``on`` is another base of the same version that takes the place of the recorded one; the new image
-    then has its settings, and those in which the source image differed from the recorded base.
+    then has its settings, and those in which the source image differed from the recorded base. ``marks`` are labels that
+    say what the user did without.
     """
     base = on or metadata.base
     diff_ids = [*base.diff_ids, *(layer.diff_id for layer in metadata.layers)]
     config = _overlay(base.config, metadata.base.config, metadata.image, SETTINGS)
     labels, recorded, wanted = (part.get("Labels", {}) for part in (base.config, metadata.base.config, metadata.image))
     config["Labels"] = _overlay(labels, recorded, wanted, {*recorded, *wanted})
-    config["Labels"] |= {LABEL_MATCH: "version"} if on else {}
+    config["Labels"] |= {**({LABEL_MATCH: "version"} if on else {}), **marks}
     line = (Ancestor(digest=bundle, created=metadata.created), *metadata.lineage)
     config["Labels"] |= {LABEL_DIGEST: str(bundle), **_labels(base, diff_ids, line)}
     return _image(base, diff_ids, config, metadata.created, f"fps-bundle apply {bundle}")
 
 
 def build_ingested(
-    base: Base, diff_ids: Sequence[Digest], labels: Mapping[str, str], source: str, line: Sequence[Ancestor], created: str
+    base: Base,
+    diff_ids: Sequence[Digest],
+    labels: Mapping[str, str],
+    source: str,
+    line: Sequence[Ancestor],
+    created: str,
+    marks: Mapping[str, str] = NO_MARKS,
 ) -> bytes:
     """The configuration of an image that a model made for itself on a new base, by Ingest.
 
     ``diff_ids`` are the layers that were committed; ``labels`` are those of the older image, ``source`` says which that was,
-    and ``line`` the bundles that it came from.
+    and ``line`` the bundles that it came from. ``marks`` are as in `build_config`.
     """
     own = {key: value for key, value in labels.items() if not key.startswith((LABEL_PREFIX, "org.opencontainers.image."))}
     config = dict(base.config)
-    config["Labels"] = {**own, **base.config.get("Labels", {}), **_labels(base, diff_ids, line), LABEL_INGESTED: source}
+    ours = {**marks, **_labels(base, diff_ids, line), LABEL_INGESTED: source}
+    config["Labels"] = {**own, **base.config.get("Labels", {}), **ours}
     return _image(base, diff_ids, config, created, "fps-bundle ingest")
 
 

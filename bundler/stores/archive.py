@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format import document
 from bundler.format.content import Begun, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
 from bundler.format.reference import ArchiveReference
+from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, sweep
 from bundler.ports import Named, Store
 from bundler.stores import index, members, parts, volumes
-from bundler.stores.archiving import ArchiveUpload, File, blocks
+from bundler.stores.archiving import ArchiveUpload, File, blocks, small
 from bundler.stores.members import Member
 from bundler.stores.volumes import Volumes
 
@@ -60,10 +62,16 @@ class ArchiveReader:
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return index.referrers(self.names(), manifest, self.manifest, self.where)
 
+    def attach(self, new: NewReferrer) -> None:
+        refuse_attaching(new, self.where)
+
     def names(self) -> Sequence[Named]:
+        return index.read(self._index(), self.where)
+
+    def _index(self) -> bytes:
         archive, _ = self._archive()
         with explained(archive), self._member(index.INDEX_FILE) as stream:
-            return index.read(volumes.limited(stream, document.MAX_SIZE + 1).read(), self.where)
+            return volumes.limited(stream, document.MAX_SIZE + 1).read()
 
     def volumes(self) -> Volumes:
         """The bytes of the archive, wherever they lie."""
@@ -130,6 +138,36 @@ class ArchiveStore(ArchiveReader):
         sweep(self._path.parent)
         yield ArchiveUpload(self._write, partial(check_space, self._path.parent), self._name or name, self._digest, self.where)
 
+    def attach(self, new: NewReferrer) -> None:
+        """Write the file anew with all that is in it, whatever bundles those are."""
+        if not self._path.exists():  # there are parts of it elsewhere, which would be others
+            super().attach(new)
+        known = Named("", new.referrer.descriptor)
+        edited = index.edit(
+            self._index(), lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known], self.where
+        )
+        added = [*new.blobs, (new.referrer.descriptor, new.referrer.data)]
+        come = {blob.digest for blob, _ in added}
+        files = [
+            small(index.LAYOUT_FILE, index.LAYOUT_CONTENT),
+            *(
+                File(index.blob_path(blob.digest), blob.size, partial(self.open, blob))
+                for blob in self._blobs()
+                if blob.digest not in come
+            ),
+            *(small(index.blob_path(blob.digest), data) for blob, data in added),
+            small(index.INDEX_FILE, edited, last=True),
+        ]
+        check_space(self._path.parent, sum(file.size for file in files))
+        sweep(self._path.parent)
+        self._write(new.referrer.descriptor, files)
+
+    def _blobs(self) -> list[Descriptor]:
+        """All blobs in the archive, in their order."""
+        _, found = self._archive()
+        blobs = (index.blob(name, place.size) for name, place in sorted(found.items(), key=lambda item: item[1].offset))
+        return [blob for blob in blobs if blob]
+
     def _write(self, manifest: Descriptor, files: Sequence[File]) -> None:
         del manifest
         with PartFile(self._path.parent) as part:
@@ -162,6 +200,14 @@ def check_directory(directory: Path, where: str) -> None:
     """Raises `StoreError` where there is no directory to write to."""
     if not directory.is_dir():
         raise StoreError(f"{where}: there is no directory {directory}", hint="Create it, or mount the medium.")
+
+
+def refuse_attaching(new: NewReferrer, where: str) -> NoReturn:
+    """Raises `StoreError` for a place where a bundle stays as it came."""
+    raise StoreError(
+        f"{where}: nothing can be put beside the bundle {new.subject} there",
+        hint="Copy the bundle to a file, a layout or a registry, sign it there, and copy it again.",
+    )
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from bundler.format import tar
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream
-from bundler.ports import Named, Opener, Store
+from bundler.format.content import BLOCK, Descriptor, Digest, Stream
+from bundler.ports import Named, Opener, Store, from_memory
 from bundler.stores import index
 from bundler.stores.volumes import Volume, Volumes, skip
 
@@ -65,7 +65,7 @@ class ArchiveUpload:
         self._digest = digest
         self._where = where
         self._source = source
-        self._files = [_small(index.LAYOUT_FILE, index.LAYOUT_CONTENT)]
+        self._files = [small(index.LAYOUT_FILE, index.LAYOUT_CONTENT)]
         self._known: set[Digest] = set()
         self._manifests: list[Descriptor] = []
 
@@ -81,14 +81,14 @@ class ArchiveUpload:
         self._known.add(blob.digest)
 
     def add(self, manifest: Descriptor, data: bytes) -> None:
-        self._files.append(_small(index.blob_path(manifest.digest), data))
+        self._files.append(small(index.blob_path(manifest.digest), data))
         self._manifests.append(manifest)
 
     def commit(self, manifest: Descriptor) -> None:
         index.check_digest(manifest, self._digest, self._where)
         named = Named(self._name or f"bundle@{manifest.digest}", manifest)
         referrers = [Named("", other) for other in self._manifests if other.digest != manifest.digest]
-        last = _small(index.INDEX_FILE, index.write([named, *referrers]), last=True)
+        last = small(index.INDEX_FILE, index.write([named, *referrers]), last=True)
         self._write(manifest, [*self._files, last])
 
 
@@ -98,11 +98,9 @@ def blocks(files: Sequence[File]) -> Iterator[bytes]:
         yield from file.blocks()
 
 
-def _small(name: str, data: bytes, *, last: bool = False) -> File:
-    def opened(begun: Begun | None = None) -> Stream:
-        return io.BytesIO(data[begun.size if begun else 0 :])
-
-    return File(name, len(data), opened, last)
+def small(name: str, data: bytes, *, last: bool = False) -> File:
+    """A file whose content is at hand."""
+    return File(name, len(data), from_memory(data), last)
 
 
 def as_volumes(files: Sequence[File]) -> Volumes:

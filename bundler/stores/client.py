@@ -29,8 +29,8 @@ from bundler.stores.retry import RETRIED, TransientError, attempts
 
 CONNECT_TIMEOUT = 15.0
 """Seconds until a connection stands, and for each `SEND_BLOCK` that is sent on it."""
-COMMIT_TIMEOUT = 300.0
-"""Seconds for the answer to a PUT; a registry may hash a large blob before it answers."""
+COMMIT_PATIENCE = 5
+"""How many times `Limits.timeout` the answer to a PUT may take; a registry may hash a large blob before it answers."""
 SEND_BLOCK = 16 << 10
 """Bytes that are sent at a time; with `CONNECT_TIMEOUT` that makes the slowest link that is borne, some 1 kB/s."""
 
@@ -173,8 +173,7 @@ class _Session(requests.Session):
         self.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=connections))
 
     def request(self, method: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
-        wait = max(COMMIT_TIMEOUT, self._timeout) if method == "PUT" and self._timeout >= CONNECT_TIMEOUT else self._timeout
-        options["timeout"] = (self._connect_timeout, wait)
+        options["timeout"] = (self._connect_timeout, self._timeout * (COMMIT_PATIENCE if method == "PUT" else 1))
         return super().request(method, *arguments, **options)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:

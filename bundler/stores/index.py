@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,15 @@ _KEYS = frozenset({"schemaVersion", "mediaType", "artifactType", "manifests", "s
 
 def blob_path(digest: Digest) -> str:
     return f"blobs/sha256/{digest.hex}"
+
+
+def blob(name: str, size: int) -> Descriptor | None:
+    """The blob that a file of a layout is by its name; None for one that is no blob."""
+    algorithm, _, hexadecimal = name.removeprefix("blobs/").partition("/")
+    with suppress(IntegrityError):
+        descriptor = Descriptor("application/octet-stream", Digest.parse(f"{algorithm}:{hexadecimal}"), size)
+        return descriptor if name == blob_path(descriptor.digest) else None
+    return None
 
 
 def read(data: bytes, where: str) -> list[Named]:

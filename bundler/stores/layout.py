@@ -14,6 +14,7 @@ from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_error
 from bundler.format import document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
+from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
 from bundler.ports import Named, Opener, Store
 from bundler.stores import index
@@ -65,6 +66,17 @@ class LayoutStore:
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return index.referrers(self.names(), manifest, self.manifest, self.where)
 
+    def attach(self, new: NewReferrer) -> None:
+        self.prepare()
+        for blob, data in new.blobs:
+            self.take(blob.digest, data)
+        self.take(new.referrer.descriptor.digest, new.referrer.data)
+        with self._locked():
+            if not any(item.manifest.digest == new.subject for item in self.names()):
+                raise StoreError(f"{self.where}: the bundle {new.subject} was removed just now", hint="Look: fps-bundle list")
+            known = Named("", new.referrer.descriptor)
+            self._edit(lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known])
+
     def names(self) -> Sequence[Named]:
         if not self._path.is_dir():
             raise NotFoundError(f"{self.where}: there is no directory {self._path}")
@@ -104,6 +116,12 @@ class LayoutStore:
         if self._readback:
             part.read_back(digest)
         part.publish(self._blob(digest), self.file_mode)
+
+    def take(self, digest: Digest, data: bytes) -> None:
+        """Take in a small blob as a whole."""
+        with PartFile(self.blobs) as part:
+            part.write(data)
+            self.adopt(part, digest)
 
     def has(self, blob: Descriptor) -> bool:
         path = self._blob(blob.digest)
@@ -217,9 +235,7 @@ class LayoutUpload:
             self._store.adopt(part, blob.digest)
 
     def add(self, manifest: Descriptor, data: bytes) -> None:
-        with PartFile(self._store.blobs) as part:
-            part.write(data)
-            self._store.adopt(part, manifest.digest)
+        self._store.take(manifest.digest, data)
         self._referrers.append(manifest)
 
     def commit(self, manifest: Descriptor) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from bundler.errors import IntegrityError, NotFoundError, UsageError, disk_errors
 from bundler.format import document
 from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream, VerifyingReader
 from bundler.format.reference import LocalReference
+from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Store, Upload
 from bundler.stores import index, members
-from bundler.stores.archive import ArchiveReader
+from bundler.stores.archive import ArchiveReader, refuse_attaching
 from bundler.stores.archiving import ArchiveUpload, File, blocks
 from bundler.stores.local import LocalSpool, LocalStore
 from bundler.stores.volumes import Volumes, limited
@@ -80,6 +81,9 @@ class _Received(WrappedStore):
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return index.referrers(self._named, manifest, self.manifest, self.where)
 
+    def attach(self, new: NewReferrer) -> None:
+        refuse_attaching(new, self.where)
+
     def has(self, blob: Descriptor) -> bool:
         return self._local.has(blob)
 
@@ -101,7 +105,7 @@ def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> Sequen
         for info, content in members.walk(stream):
             if members.plain_name(info) == index.INDEX_FILE:
                 named = index.read(limited(content, document.MAX_SIZE + 1).read(), _INPUT)
-            elif blob := _blob(members.plain_name(info), info.size):
+            elif blob := index.blob(members.plain_name(info), info.size):
                 _take_blob(blob, content, upload, brought)
     if named is None:
         raise IntegrityError(
@@ -120,15 +124,6 @@ def _take_blob(blob: Descriptor, content: Stream, upload: Upload, brought: list[
 
     upload.put(blob, opened)
     brought.append(blob)
-
-
-def _blob(name: str, size: int) -> Descriptor | None:
-    """The blob that a file of an archive is by its name; None for one that is no blob."""
-    algorithm, _, hexadecimal = name.removeprefix("blobs/").partition("/")
-    with suppress(IntegrityError):
-        descriptor = Descriptor("application/octet-stream", Digest.parse(f"{algorithm}:{hexadecimal}"), size)
-        return descriptor if name == index.blob_path(descriptor.digest) else None
-    return None
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreErr
 from bundler.format import artifact, document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.reference import RegistryReference, is_tag
-from bundler.ports import Named, Opener, Store
+from bundler.format.signature import NewReferrer
+from bundler.ports import Named, Opener, Store, from_memory
 from bundler.stores.blobupload import BlobUpload
 from bundler.stores.client import RegistryClient
 from bundler.stores.download import Download
@@ -93,6 +94,15 @@ class RegistryStore:
             return [item for item in _manifests(data, self.where) if item.media_type == artifact.MANIFEST]
         return []
 
+    def attach(self, new: NewReferrer) -> None:
+        for blob, data in new.blobs:
+            if not self.has(blob):
+                self.put_blob(blob, from_memory(data))
+        self.check_arrived([blob for blob, _ in new.blobs])
+        self.put_manifest(new.referrer.descriptor, new.referrer.data)
+        if self.manifest(new.referrer.descriptor) != new.referrer.data:
+            raise StoreError(f"{self.where}: the registry gives another manifest back than it was sent", hint=_AGAIN)
+
     def names(self) -> Sequence[Named]:
         named = []
         for tag in self._tags():
@@ -101,8 +111,7 @@ class RegistryStore:
             media_type = response.headers.get("Content-Type", "")
             if response.status_code == 200 and media_type == artifact.MANIFEST:
                 digest = Digest.parse(response.headers.get("Docker-Content-Digest"))
-                length = response.headers.get("Content-Length", "")
-                named.append(Named(tag, Descriptor(media_type, digest, int(length) if re.fullmatch("[0-9]{1,18}", length) else 0)))
+                named.append(Named(tag, Descriptor(media_type, digest, _length(response))))
         return named
 
     @contextmanager
@@ -277,6 +286,12 @@ class RegistryUpload:
 def fallback_tag(digest: Digest) -> str:
     """The tag under which the referrers of a manifest are listed (distribution spec 1.1, "Referrers Tag Schema")."""
     return f"sha256-{digest.hex}"
+
+
+def _length(response: requests.Response) -> int:
+    """The ``Content-Length`` of an answer; 0 where it has none that is a number."""
+    said = response.headers.get("Content-Length", "")
+    return int(said) if re.fullmatch("[0-9]{1,18}", said) else 0
 
 
 def _tags_in(data: bytes, where: str) -> list[str]:

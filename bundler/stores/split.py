@@ -18,6 +18,7 @@ from bundler.errors import NotFoundError
 from bundler.format import artifact, splitartifact
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.partlist import cuts
+from bundler.format.signature import NewReferrer
 from bundler.format.splitartifact import EMPTY, EMPTY_CONTENT, PART
 from bundler.ports import Named, Progress, Store, Upload
 from bundler.stores import volumes
@@ -62,6 +63,9 @@ class SplitStore(WrappedStore):
 
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return self.home().referrers(manifest)
+
+    def attach(self, new: NewReferrer) -> None:
+        self.home().attach(new)
 
     def names(self) -> Sequence[Named]:
         return [self._named(named) for named in self.inner.names()]

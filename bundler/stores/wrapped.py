@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from bundler.format.content import Begun, Descriptor, Stream
+from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Store, Upload
 
 
@@ -33,6 +34,9 @@ class WrappedStore:
 
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return self.inner.referrers(manifest)
+
+    def attach(self, new: NewReferrer) -> None:
+        self.inner.attach(new)
 
     def names(self) -> Sequence[Named]:
         return self.inner.names()

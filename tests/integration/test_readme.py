@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import sshkeys
 from world import MODEL, ROOT, Host
 
-BLOCKS = [
-    re.findall(r"^(edge-\d)\$ (fps-bundle .*?)(?:\s+#.*)?$", block, re.MULTILINE)
-    for block in re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+CONSOLE = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+BLOCKS = [re.findall(r"^(edge-\d)\$ (.*?)(?:\s+#.*)?$", block, re.MULTILINE) for block in CONSOLE]
+DAILY = [
+    [(host, command) for host, command in block if command.startswith("fps-bundle")]
+    for block in BLOCKS
+    if block and "ssh-keygen" not in block[0][1]
 ]
-DAILY = [block for block in BLOCKS if block]
+(SIGNED,) = [block for block in BLOCKS if block and "ssh-keygen" in block[0][1]]
 
 
 def test_the_readme_has_both_ways() -> None:
     assert len(DAILY) == 2
+    assert len(SIGNED) == 5
 
 
 @pytest.mark.parametrize("block", DAILY)
@@ -35,3 +42,20 @@ def test_the_daily_commands_work(here: Host, there: Host, registry: str, tmp_pat
         hosts[host].must(*arguments)
     second = there.run("detector:7", "second")
     assert there.ask(second, "predict", text="smoke") == {"fire": 1.0}
+
+
+def test_from_a_key_to_a_refused_forgery(here: Host, there: Host, tmp_path: Path) -> None:
+    hosts = {"edge-1": here, "edge-2": there}
+    here.run(MODEL, "detector")
+    here.must("push", "detector", str(tmp_path / "forged.tar"), "--sign-key", str(sshkeys.key(tmp_path / "another").path))
+    codes = []
+    for host, command in SIGNED:
+        line = command.replace("fps-bundle ", f"{sys.executable} -m bundler ").replace("/media/stick", str(tmp_path))
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=tmp_path, env=hosts[host].environment, capture_output=True, text=True, check=False
+        )
+        codes.append(done.returncode)
+    assert codes == [0, 0, 0, 0, 9], done.stderr
+    assert "forged.tar is not trusted: 0 of the 1 signers that it needs have signed it; " in done.stderr
+    assert any("detector:7" in image["RepoTags"] for image in there.api.images())
+    assert not any("detector:8" in image["RepoTags"] for image in there.api.images())

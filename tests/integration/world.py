@@ -56,6 +56,7 @@ class Host:
             "FPS_BUNDLE_STORE": str(home / "store"),
             "XDG_STATE_HOME": str(home / "state"),
             "XDG_CACHE_HOME": str(home / "cache"),
+            "XDG_CONFIG_HOME": str(home / "config"),
         }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -252,8 +253,10 @@ class Host:
         return bool(self.api.inspect_container(container)["State"]["Paused"])
 
     def clean(self) -> None:
-        """Remove all containers, every image but the base, and the local store."""
-        shutil.rmtree(self.home / "store", ignore_errors=True)
+        """Remove all containers, every image but the base, the local store, the policy, and what was applied."""
+        for below in ("store", "config"):
+            shutil.rmtree(self.home / below, ignore_errors=True)
+        (self.home / "state" / "fps-bundle" / "applied.json").unlink(missing_ok=True)
         for container in self.api.containers(all=True):
             with contextlib.suppress(docker.errors.APIError):
                 self.api.unpause(container["Id"])

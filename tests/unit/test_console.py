@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from bundler import console
 from bundler.cli.main import app
 from bundler.doctor import examine
-from bundler.errors import AuthorizationError, BaseMismatchError, BundlerError, EngineError, Mismatch
+from bundler.errors import AuthorizationError, BaseMismatchError, BundlerError, EngineError, Mismatch, TrustError
 from bundler.stores import credentials
 
 
@@ -78,10 +78,14 @@ def test_the_doctor_names_what_is_wrong(tmp_path: Path) -> None:
     def no_credentials() -> str:
         raise AuthorizationError("damaged")
 
-    found = {item.what: item for item in examine(no_engine, tmp_path / "store", no_credentials, list)}
+    def no_policy() -> str:
+        raise TrustError("unreadable")
+
+    found = {item.what: item for item in examine(no_engine, tmp_path / "store", no_credentials, no_policy, list)}
     assert (found["engine"].ok, found["engine"].exit_code, found["engine"].hint) == (False, 4, "start one")
     assert found["registry credentials"].exit_code == 7
-    assert all(item.ok for item in examine(FakeEngine, tmp_path, lambda: "none", list))
+    assert found["allowed signers"].exit_code == 9
+    assert all(item.ok for item in examine(FakeEngine, tmp_path, lambda: "none", lambda: "none", list))
 
 
 def configure(directory: Path, content: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,3 +124,8 @@ def test_credentials_that_cannot_be_read_are_an_error(tmp_path: Path, monkeypatc
 def test_exit_codes_are_distinct() -> None:
     codes = [kind.exit_code for kind in [BundlerError, *BundlerError.__subclasses__()]]
     assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+def test_lengths_of_time_are_for_people(seconds: float, text: str) -> None:
+    assert console.duration(seconds) == text

@@ -327,3 +327,25 @@ def test_a_layer_that_is_here_in_another_compression_is_used_again(
     assert after.metadata.layers[0] == before.metadata.layers[0]
     assert (after.manifest.layers[0] == first) == (damage is None)
     assert len(leftovers(store)) - len(blobs) == (3 if damage is None else 4)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_dry_run_says_what_would_be_sent_and_keeps_nothing(store: Path, remote: bool) -> None:
+    engine, target = FakeEngine(files=tree(file("/s/f"))), MemoryStore("1")
+    result = push(engine, "/s", target=target if remote else LOCAL, dry_run=True)
+    assert result.planned is not None
+    assert [blob.digest for blob in (*result.planned.there, *result.planned.missing)] == [
+        blob.digest for blob in result.bundle.manifest.blobs
+    ]
+    assert (result.planned.size > 0) is remote
+    assert (target.tags, target.blobs, leftovers(store)) == ({}, {}, [])
+
+
+def test_a_dry_run_knows_what_the_target_has() -> None:
+    engine, target = FakeEngine(files=tree(file("/s/f"))), MemoryStore("1")
+    push(engine, "/s", target=target)
+    engine.files |= {"/s": directory("/s", mode=0o700)}
+    planned = push(engine, "/s", target=target, dry_run=True).planned
+    assert planned is not None
+    assert {blob.digest for blob in planned.missing}.isdisjoint(target.blobs)
+    assert push(engine, "/s", target=target).sent == planned.size

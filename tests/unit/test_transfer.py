@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 
-from bundler import transfer
+from bundler import parallel, transfer
 from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact
 from bundler.format.content import Begun, Descriptor, Digest, Stream, VerifyingReader
@@ -128,3 +129,42 @@ def test_a_target_that_breaks_off_has_no_name(source: MemoryStore) -> None:
     with pytest.raises(StoreError):
         transfer.copy(source, target, RecordingProgress())
     assert target.tags == {}
+
+
+def test_a_plan_is_what_a_copy_then_does(source: MemoryStore) -> None:
+    target = MemoryStore()
+    (layer,) = transfer.read_bundle(source).manifest.layers
+    target.blobs[layer.digest] = source.blobs[layer.digest]
+    planned = transfer.plan(source, target, transfer.read_bundle(source))
+    assert planned.there == [layer]
+    assert target.tags == {}
+    done = transfer.copy(source, target, RecordingProgress())
+    assert (done.sent, done.skipped) == (planned.size, layer.size)
+
+
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_when_one_blob_fails_the_others_are_given_up(interrupt: bool) -> None:
+    error: type[BaseException] = KeyboardInterrupt if interrupt else StoreError
+    stop, done = threading.Event(), []
+
+    def work(item: int) -> None:
+        if item == 0:
+            raise error("enough")
+        while not stop.wait(0.01):
+            pass
+        done.append(item)
+
+    with pytest.raises(error):
+        parallel.each(work, range(100), 3, stop)
+    assert len(done) <= 2
+
+
+def test_work_is_done_by_several_at_once_and_all_of_it() -> None:
+    together, done = threading.Barrier(3, timeout=10), []
+
+    def work(item: int) -> None:
+        together.wait()
+        done.append(item)
+
+    parallel.each(work, range(9), 3, threading.Event())
+    assert sorted(done) == list(range(9))

@@ -1,0 +1,60 @@
+"""``fps-bundle sign``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundler.cli import gate, options, parts
+
+
+def sign(
+    source: Annotated[str, typer.Argument(help="The bundle, in any store that can be written.")],
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="Your private key, or the public key of one that ssh-agent or a token holds."),
+    ] = None,
+    sequence: Annotated[
+        int | None,
+        typer.Option(
+            "--sequence", metavar="N", min=0, help="Its place among what you sign. Default: the Unix time, or one above the last."
+        ),
+    ] = None,
+    plain_http: options.PlainHttp = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Vouch for a bundle with your SSH key.
+
+    The signature stands beside the bundle and travels with it; several people may sign one. A key that has signed it
+    before adds nothing. Without --key it is the signing-key of trust.toml. Prints the fingerprint of the key.
+    """
+    from bundler import console
+    from bundler.errors import UsageError
+    from bundler.format import reference
+    from bundler.transfer import read_bundle
+
+    chosen = key or gate.Gate().policy().signing_key
+    if chosen is None:
+        raise UsageError("there is no key to sign with", hint="Name one with --key, or as signing-key in trust.toml.")
+    terminal = console.Terminal(quiet=quiet)
+    with parts.opened(reference.parse(source), parts.Link(plain_http, terminal=terminal)) as store:
+        bundle = read_bundle(store)
+        signed = gate.sign(bundle, store, chosen, sequence, terminal)
+    if json:
+        console.result_json(
+            {
+                "digest": str(bundle.digest),
+                "reference": store.where,
+                "keyType": signed.key_type,
+                "fingerprint": signed.fingerprint,
+                "sequence": signed.statement.sequence,
+                "added": signed.added,
+            }
+        )
+        return
+    terminal.say(f"{store.where} {gate.told(signed)}")
+    console.result(signed.fingerprint)

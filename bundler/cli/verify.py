@@ -1,0 +1,57 @@
+"""``fps-bundle verify``"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+
+from bundler.cli import gate, options, parts
+
+
+def verify(
+    source: Annotated[str, typer.Argument(help="The bundle.")],
+    allowed_signers: options.AllowedSigners = None,
+    revoked: options.Revoked = None,
+    parts_from: options.PartsFrom = None,
+    limit_rate: options.LimitRate = None,
+    timeout: options.Timeout = 60,
+    plain_http: options.PlainHttp = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Check every byte of a bundle, and every signature.
+
+    Ends with exit code 8 for a damaged bundle and 9 for one that this host does not trust, or that has a signature of
+    something else. Where no allowed signers are known, signatures are shown and nobody's word is asked for.
+    """
+    from bundler import apply as verb
+    from bundler import console, signing, trust
+    from bundler.format import reference
+    from bundler.transfer import read_bundle
+
+    policy = gate.Gate(allowed_signers, revoked).policy()
+    with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
+        link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
+        store = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
+        bundle = read_bundle(store)
+        signatures = signing.find(bundle, store, gate.verifier(policy))
+        verb.verify(bundle, store, terminal)
+        signing.read_referrers(bundle, store)
+    refusals = trust.check(policy, bundle.metadata.model.title, signatures)
+    refusals = refusals or [signature.fault for signature in signatures if signature.wrong]
+    if json:
+        content = {"digest": str(bundle.digest), "reference": store.where, "whole": True, "refusals": refusals}
+        trusted = not refusals if policy.allowed_signers else None
+        console.result_json({**content, "trusted": trusted, "signatures": [gate.as_json(signature) for signature in signatures]})
+    else:
+        for signature in signatures:
+            console.result(gate.described(signature))
+        if not policy.allowed_signers:
+            terminal.warn(gate.NOBODY)
+    signing.refuse(refusals, store.where)
+    if not json:
+        terminal.say(f"{store.where} is whole" + (" and trusted" if policy.allowed_signers else ""))
+        console.result(str(bundle.digest))

@@ -1,0 +1,100 @@
+"""Who may vouch, and what may follow what: each refusal is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bundles import bundle
+from fakes import MemoryStore
+
+from bundler import transfer, trust
+from bundler.format.content import Digest
+from bundler.format.statement import Statement
+from bundler.trust import Line, Policy, Signature, Voucher
+
+ANYBODY = Policy(allowed_signers=Path("allowed"))
+TWO = Policy(allowed_signers=Path("allowed"), minimum=2)
+RULES = Policy(allowed_signers=Path("allowed"), may_sign={"alice": ["detector*", "Model"], "bob": ["other"], "*": ["*"]})
+
+
+def statement(sequence: int) -> Statement:
+    store = MemoryStore()
+    bundle(store)
+    found = transfer.read_bundle(store)
+    return Statement.of(found.manifest, found.metadata, sequence, "2026-01-01T00:00:00Z")
+
+
+def by(*principals: str, key: str = "", sequence: int = 1, fault: str = "") -> Signature:
+    return Signature(Digest.of(b""), "ED25519", key or "+".join(principals), principals, statement(sequence), fault)
+
+
+WRONG = Signature(Digest.of(b""), fault="a signature is not one of this statement")
+STRANGER = by(key="SHA256:x", fault="it is none of the allowed signers")
+
+
+@pytest.mark.parametrize(
+    ("policy", "signatures", "count"),
+    [
+        (ANYBODY, [by("alice")], 1),
+        (ANYBODY, [WRONG, STRANGER, by("alice")], 1),
+        (TWO, [by("alice"), by("bob")], 2),
+        (RULES, [by("alice")], 1),
+        (RULES, [by("bob", "alice")], 1),
+    ],
+)
+def test_who_is_allowed_vouches(policy: Policy, signatures: list[Signature], count: int) -> None:
+    assert len(trust.vouchers(policy, "Model", signatures)) == count
+    assert trust.check(policy, "Model", signatures) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "signatures", "reason"),
+    [
+        (ANYBODY, [], "it is not signed"),
+        (ANYBODY, [WRONG], "not one of this statement"),
+        (ANYBODY, [STRANGER], "the key SHA256:x counts for nobody: it is none of the allowed signers"),
+        (TWO, [by("alice")], "1 of the 2 signers"),
+        (TWO, [by("alice", key="1"), by("alice", key="2")], "1 of the 2 signers"),
+        (TWO, [by("alice", key="1"), by("bob", key="1")], "1 of the 2 signers"),
+        (TWO, [by("alice", "bob", key="1")], "1 of the 2 signers"),
+        (RULES, [by("bob")], "bob may not sign Model"),
+        (RULES, [by("carol")], "carol may not sign Model"),
+        (RULES, [by("Alice")], "Alice may not sign Model"),
+    ],
+)
+def test_who_is_not_allowed_is_refused(policy: Policy, signatures: list[Signature], reason: str) -> None:
+    assert reason in "; ".join(trust.check(policy, "Model", signatures))
+
+
+@pytest.mark.parametrize("signatures", [[], [WRONG], [STRANGER]])
+def test_without_allowed_signers_nothing_is_refused_and_nobody_vouches(signatures: list[Signature]) -> None:
+    assert trust.check(Policy(), "Model", signatures) == []
+    assert trust.vouchers(Policy(), "Model", signatures) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "allowed"), [("detector-7", True), ("Detector-7", False), ("a detector", False), ("Model", True)]
+)
+def test_titles_are_globs_that_heed_letter_case(title: str, allowed: bool) -> None:
+    assert RULES.lets_sign("alice", title) is allowed
+
+
+def test_a_signer_counts_once_with_the_newest_number() -> None:
+    assert trust.vouchers(ANYBODY, "Model", [by("alice", sequence=5), by("alice", sequence=9)]) == [Voucher("alice", 9)]
+
+
+ONE, OTHER = Digest.of(b"one"), Digest.of(b"other")
+LINE = Line("Model", "", "alice", "detector")
+
+
+@pytest.mark.parametrize("newest", [None, (6, OTHER), (7, ONE)])
+def test_a_newer_one_and_the_same_one_may_follow(newest: tuple[int, Digest] | None) -> None:
+    assert trust.check_sequence(LINE, 7, ONE, newest) == ""
+
+
+@pytest.mark.parametrize(
+    ("newest", "reason"), [((8, OTHER), "older"), ((8, ONE), "older"), ((7, OTHER), "another bundle with the same sequence")]
+)
+def test_an_older_one_and_a_second_of_the_same_number_may_not(newest: tuple[int, Digest], reason: str) -> None:
+    assert reason in trust.check_sequence(LINE, 7, ONE, newest)

@@ -1,0 +1,125 @@
+"""``trust.toml``: read strictly, and only where nobody else could have written it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+
+from bundler import trustfile
+from bundler.errors import TrustError
+from bundler.trust import Policy
+
+
+def write(path: Path, text: str, mode: int = 0o644) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+ALL = """
+allowed-signers = "allowed"
+revoked = "/etc/krl"
+minimum-signatures = 2
+signing-key = "~/key"
+
+[may-sign]
+"alice@example.org" = ["detector*"]
+"""
+
+
+def test_all_keys_are_understood_and_paths_lie_beside_the_file(tmp_path: Path) -> None:
+    assert trustfile.load([write(tmp_path / "trust.toml", ALL)]) == Policy(
+        allowed_signers=tmp_path / "allowed",
+        revoked=Path("/etc/krl"),
+        minimum=2,
+        may_sign={"alice@example.org": ("detector*",)},
+        signing_key=Path("~/key").expanduser(),
+    )
+
+
+def test_no_file_is_no_policy(tmp_path: Path) -> None:
+    assert trustfile.load([tmp_path / "trust.toml"]) == Policy()
+
+
+def test_the_later_file_and_the_command_line_come_first(tmp_path: Path) -> None:
+    system = write(tmp_path / "system.toml", 'allowed-signers = "a"\nminimum-signatures = 2')
+    user = write(tmp_path / "user.toml", 'allowed-signers = "b"')
+    assert trustfile.load([system, user]) == Policy(allowed_signers=tmp_path / "b", minimum=2)
+    assert trustfile.load([system, user], Path("c"), Path("d")) == Policy(Path("c"), Path("d"), 2)
+
+
+def test_the_users_file_lies_where_users_have_their_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert trustfile.files() == (Path("/etc/fps-bundle/trust.toml"), tmp_path / "fps-bundle" / "trust.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "allowed_signers = 'a'",
+        "later = 1",
+        "allowed-signers = 1",
+        "allowed-signers = ''",
+        "allowed-signers = 'a'\nminimum-signatures = 0",
+        "allowed-signers = 'a'\nminimum-signatures = true",
+        "allowed-signers = 'a'\nminimum-signatures = '1'",
+        "allowed-signers = 'a'\nmay-sign = 'x'",
+        "allowed-signers = 'a'\nmay-sign.alice = '*'",
+        "allowed-signers = 'a'\nmay-sign.alice = [1]",
+        "allowed-signers = 'a'\nallowed-signers = 'b'",
+        "allowed-signers = ",
+        "allowed-signers = '\udcff'",
+        "minimum-signatures = 1",
+        "revoked = 'x'",
+        "may-sign.alice = ['*']",
+    ],
+)
+def test_what_cannot_be_understood_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "trust.toml"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(TrustError):
+        trustfile.load([path])
+
+
+def test_a_revocation_list_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrustError, match="no allowed signers"):
+        trustfile.load([], revoked=tmp_path / "krl")
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
+def test_what_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> None:
+    path = write(tmp_path / "trust.toml", ALL, mode)
+    with pytest.raises(TrustError, match="others can change") as caught:
+        trustfile.load([path])
+    assert "chmod go-w" in caught.value.hint
+    with pytest.raises(TrustError, match="others can change"):
+        trustfile.content(path, "the allowed signers")
+
+
+@pytest.mark.parametrize(("mode", "believed"), [(0o777, False), (0o775, False), (0o755, True), (0o1777, True)])
+def test_what_others_can_take_away_is_not_believed(tmp_path: Path, mode: int, believed: bool) -> None:
+    write(tmp_path / "trust.toml", ALL)
+    tmp_path.chmod(mode)
+    for path in (tmp_path / "trust.toml", tmp_path / "taken-away.toml"):
+        with contextlib.nullcontext() if believed else pytest.raises(TrustError, match="others can change"):
+            trustfile.load([path])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_belongs_to_somebody_else_is_not_believed(tmp_path: Path) -> None:
+    path = write(tmp_path / "trust.toml", ALL)
+    os.chown(path, 12345, 12345)
+    with pytest.raises(TrustError, match="somebody else"):
+        trustfile.load([path])
+
+
+def test_a_file_that_a_policy_names_must_be_there(tmp_path: Path) -> None:
+    assert trustfile.content(None, "the revocation list") is None
+    with pytest.raises(TrustError, match="missing"):
+        trustfile.content(tmp_path / "x", "the revocation list")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(TrustError, match="is no file"):
+        trustfile.content(tmp_path / "fifo", "the revocation list")
