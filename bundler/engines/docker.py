@@ -48,11 +48,8 @@ LOG_LINES = 20
 STOP_TIMEOUT = 10
 """Seconds that a container gets to end itself, if it does not say how many; without any Podman kills it at once."""
 
-_ANY_ADDRESS = (
-    "",
-    "0.0.0.0",  # noqa: S104 - compared with, not listened on  # nosec B104
-    "::",
-)
+_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, not listened on  # nosec B104
+_ANY_ADDRESS = ("", _ANY_IPV4, "::")
 _LOOPBACK = "127.0.0.1"
 
 

@@ -120,6 +120,8 @@ def claims() -> Iterator[Case]:
     removing = {"removed": ("/s/x",)}
     privileged = {"privileged": ("/s/f",)}
     yield layer("a whiteout that is missing", truth=removing)
+    yield layer("a removed export that is there", metadata=setting("removed", to=["/s"]))
+    yield layer("a removed export that is there, and its whiteout", layers=[[TOP, FILE, gone("/s")]], truth={"removed": ("/s",)})
     yield layer("a removed path that is there", layers=[[TOP, file("/s/x"), gone("/s/x")]], truth=removing)
     yield layer("an entry below a removed path", layers=[[TOP, directory("/s/x"), file("/s/x/y"), gone("/s/x")]], truth=removing)
     yield layer("an entry behind the whiteouts", layers=[[TOP, gone("/s/x"), file("/s/y")]], truth=removing)

@@ -14,6 +14,7 @@ from fakes import MemoryStore, RecordingProgress, file, link, tree
 from typer.main import get_command
 
 from bundler import console, transfer
+from bundler.cli import options
 from bundler.cli.main import app
 from bundler.errors import BaseMismatchError, Mismatch, ModelError
 from bundler.format import metadata as meta
@@ -99,7 +100,9 @@ def test_errors_are_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_traceback_is_plain_text(name: str, tmp_path: Path) -> None:
+def test_a_traceback_is_plain_text(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(options.DEBUG, "on", False)  # as it was, for the tests that follow
+
     def spoil(content: dict[str, Any]) -> None:
         content["schemaVersion"] = name
 
