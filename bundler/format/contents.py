@@ -237,8 +237,9 @@ class Contents:
     def _is_above_whiteout(self, entry: Entry) -> bool:
         """Whether a directory stands above the whiteout of an export of which nothing was left, and above nothing before it."""
         gone = self._next_removed()
-        late = self._at_whiteouts or paths.sort_key(entry.path) <= self._previous
-        return late and gone in self._tops and paths.is_within(gone, entry.path) and entry.path in self._parents
+        if gone not in self._tops or not paths.is_within(gone, entry.path) or entry.path not in self._parents:
+            return False
+        return self._at_whiteouts or paths.sort_key(entry.path) <= self._previous
 
     def _above_whiteout(self, entry: Entry) -> str:
         self._pass(None)

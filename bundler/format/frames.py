@@ -18,11 +18,13 @@ class Frames:
     """Passes a stream of zstd frames on, and refuses what a layer never has.
 
     Each frame has a checksum, needs no dictionary and no more than `MAX_WINDOW`; nothing stands between frames or
-    behind them, skippable frames included; there are no more than ``most`` frames and blocks.
+    behind them, skippable frames included; there are no more than ``most`` frames and blocks. ``what`` is the
+    subject of what an error says.
     """
 
-    def __init__(self, source: Readable, most: int) -> None:
+    def __init__(self, source: Readable, most: int, what: str) -> None:
         self._source = source
+        self._what = what
         self._left_pieces = most
         self._left = 0  # bytes of the block that is being passed on
         self._in_frame = False
@@ -34,7 +36,7 @@ class Frames:
             return self._next_header()
         data = self._source.read(min(size, self._left) if size >= 0 else self._left)
         if not data:
-            raise IntegrityError("the stream breaks off inside a zstd frame")
+            raise self._refused("breaks off inside a zstd frame")
         self._left -= len(data)
         return data
 
@@ -53,14 +55,14 @@ class Frames:
             return b""
         magic = first + self._exactly(3)
         if magic != _MAGIC:
-            raise IntegrityError("something stands before, between or behind the zstd frames")
+            raise self._refused("has something before, between or behind its zstd frames")
         self._count()
         self._in_frame = True
         flags = self._exactly(1)
         if flags[0] & 0b1011:
-            raise IntegrityError("a zstd frame wants a dictionary, or is of a kind that nobody has defined")
+            raise self._refused("has a zstd frame that wants a dictionary, or is of a kind that nobody has defined")
         if not flags[0] & 0b100:
-            raise IntegrityError("a zstd frame has no checksum")
+            raise self._refused("has a zstd frame with no checksum")
         return magic + flags + self._window(flags[0])
 
     def _window(self, flags: int) -> bytes:
@@ -74,7 +76,7 @@ class Frames:
         else:
             size = (8 + (window[0] & 7)) << (7 + (window[0] >> 3))
         if size > MAX_WINDOW:
-            raise IntegrityError(f"a zstd frame takes {size} bytes of memory, more than {MAX_WINDOW}")
+            raise self._refused(f"has a zstd frame that takes {size} bytes of memory, more than {MAX_WINDOW}")
         return window + content
 
     def _begin_block(self) -> bytes:
@@ -82,7 +84,7 @@ class Frames:
         fields = int.from_bytes(header, "little")
         kind, size = fields >> 1 & 3, fields >> 3
         if kind == _RESERVED or size > MAX_BLOCK:
-            raise IntegrityError("a zstd frame has a block of a kind or size that nobody has defined")
+            raise self._refused("has a zstd block of a kind or size that nobody has defined")
         self._count()
         self._last_block = bool(fields & 1)
         self._left = 1 if kind == _RLE else size
@@ -92,13 +94,16 @@ class Frames:
         """A stream of nothing but empty frames and blocks would keep its reader busy for no content at all."""
         self._left_pieces -= 1
         if self._left_pieces < 0:
-            raise IntegrityError("the stream has more zstd frames and blocks than its content can need")
+            raise self._refused("has more zstd frames and blocks than its content can need")
 
     def _exactly(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
             more = self._source.read(size - len(data))
             if not more:
-                raise IntegrityError("the stream breaks off inside a zstd frame")
+                raise self._refused("breaks off inside a zstd frame")
             data += more
         return data
+
+    def _refused(self, why: str) -> IntegrityError:
+        return IntegrityError(f"{self._what} {why}")

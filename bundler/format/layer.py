@@ -95,12 +95,16 @@ def decompressed(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[Re
     """
     expected = Descriptor(artifact.LAYER_PLAIN, layer.diff_id, layer.size)
     # One block for each record, and a frame and a last block wherever a writer could have suspended.
-    frames = Frames(blob, layer.size // tar.RECORD + 2 * layer.entries + 2)
+    frames = Frames(blob, layer.size // tar.RECORD + 2 * layer.entries + 2, f"{where}: the layer {layer.diff_id}")
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
     source = decompressor.stream_reader(cast(IO[bytes], frames), read_size=BLOCK, read_across_frames=True)
     try:
         yield io.BufferedReader(VerifyingReader(source, expected, where), BLOCK)
-    except zstandard.ZstdError as error:
+    except (IntegrityError, zstandard.ZstdError) as error:
+        while blob.read(BLOCK):  # a blob that was damaged on its way is told as that, by its digest
+            pass
+        if isinstance(error, IntegrityError):
+            raise
         raise IntegrityError(f"{where}: the layer {layer.diff_id} is no valid zstd stream: {error}") from error
 
 

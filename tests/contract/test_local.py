@@ -240,7 +240,7 @@ def test_an_index_that_is_a_link_is_not_followed(store: Path, tmp_path: Path) ->
     made(1)
     (store / "index.json").rename(tmp_path / "index.json")
     (store / "index.json").symlink_to(tmp_path / "index.json")
-    with pytest.raises(StoreError):
+    with pytest.raises(IntegrityError):
         opened().names()
 
 

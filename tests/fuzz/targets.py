@@ -80,7 +80,7 @@ def canonical_tar(data: bytes) -> object:
 
 def frames(data: bytes) -> object:
     """What passes is what came."""
-    stream = Frames(io.BytesIO(data), most=1000)
+    stream = Frames(io.BytesIO(data), most=1000, what="it")
     assert b"".join(iter(lambda: stream.read(1000), b"")) == data
     return data
 

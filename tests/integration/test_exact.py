@@ -249,6 +249,19 @@ def test_a_capable_file_with_two_names(request: pytest.FixtureRequest, there: Ho
     assert copy["srv/a"][8]
 
 
+@pytest.mark.parametrize("host", ["here", "podman"])
+def test_rights_that_the_base_has_need_no_word(request: pytest.FixtureRequest, tmp_path: Path, host: str) -> None:
+    engine: Host = request.getfixturevalue(host)
+    engine.api.commit(engine.run_script("other", [], CAPABLE_TWICE), "rights", "1")
+    engine.api.remove_container("other", force=True)
+    for name, change, code in (("same", "", 0), ("more", "import os; os.chown('/srv/a', 0, 0); os.chmod('/srv/a', 0o4755)", 9)):
+        engine.run_script(name, ["/srv"], f"open('/srv/learned', 'w').write('x')\n{change}", image="rights:1")
+        engine.must("push", name, str(tmp_path / f"{name}.tar"))
+        outcome = engine.bundle("apply", str(tmp_path / f"{name}.tar"), "--tag", f"{name}:1")
+        assert (outcome.code, "/srv/a runs with the rights of user 0" in outcome.err) == (code, code == 9), outcome.err
+        engine.api.remove_container(name, force=True)
+
+
 EXTENDED = """
 import os
 os.makedirs('/srv/below')

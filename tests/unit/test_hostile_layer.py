@@ -185,7 +185,7 @@ LAST = block(0, 0, last=True)
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
-        (frame(LAST, flags=0, checksum=b""), "no checksum"),
+        (frame(LAST, flags=0, checksum=b""), "with no checksum"),
         (frame(LAST, flags=5, window=b"\x50\x01"), "dictionary"),
         (frame(LAST, flags=12), "nobody has defined"),
         (frame(LAST, window=bytes([18 << 3])), "of memory"),
@@ -206,7 +206,7 @@ LAST = block(0, 0, last=True)
     ],
 )
 def test_a_stream_with_more_than_plain_frames_is_refused(data: bytes, fault: str) -> None:
-    frames = Frames(io.BytesIO(data), most=10)
+    frames = Frames(io.BytesIO(data), most=10, what="it")
     with pytest.raises(IntegrityError, match=fault):
         drain(frames)
 
@@ -215,7 +215,7 @@ def test_a_stream_with_more_than_plain_frames_is_refused(data: bytes, fault: str
 def test_frames_pass_as_they_are(size: int) -> None:
     compressor = zstandard.ZstdCompressor(write_checksum=True)
     data = compressor.compress(b"x" * 300_000) + compressor.compress(b"") + frame(block(1, 70_000, content=b"r"), LAST)
-    frames = Frames(io.BytesIO(data), most=20)
+    frames = Frames(io.BytesIO(data), most=20, what="it")
     assert b"".join(iter(lambda: frames.read(size), b"")) == data
 
 
