@@ -33,10 +33,26 @@ def _in_base(wanted: Sequence[str], base: Image, engine: Engine) -> Mapping[str,
     with engine.created(base) as clean:
         reader = engine.reader(clean, "api")
         there = [path for path in sorted(wanted, key=paths.sort_key) if _is_file(path, reader)]
-        if not there:
+        tops = paths.merge(top for path in there if (top := _nearest_telling(path)))
+        if not tops:
             return {}
-        with closing(reader.entries(there)) as walk:
+        with closing(reader.entries(tops)) as walk:
             return {entry.path: entry for entry, _ in walk if entry.path in there}
+
+
+def _nearest_telling(path: str) -> str:
+    """The nearest place at or above a path whose name is UTF-8: of another one Docker's archive tells the name wrong."""
+    while not _is_utf8(path.rpartition("/")[2]):
+        path = path.rpartition("/")[0]
+    return path
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_file(path: str, reader: Reader) -> bool:

@@ -12,7 +12,7 @@ DEBUG = {"on": False}
 
 
 def _set_debug(value: bool) -> bool:
-    DEBUG["on"] = DEBUG["on"] or value
+    DEBUG["on"] = value
     return value
 
 

@@ -146,16 +146,15 @@ class ArchiveStore(ArchiveReader):
         edited = index.edit(
             self._index(), lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known], self.where
         )
-        added = [*new.blobs, (new.referrer.descriptor, new.referrer.data)]
-        come = {blob.digest for blob, _ in added}
+        added = {blob.digest: (blob, data) for blob, data in (*new.blobs, (new.referrer.descriptor, new.referrer.data))}
         files = [
             small(index.LAYOUT_FILE, index.LAYOUT_CONTENT),
             *(
                 File(index.blob_path(blob.digest), blob.size, partial(self.open, blob))
                 for blob in self._blobs()
-                if blob.digest not in come
+                if blob.digest not in added
             ),
-            *(small(index.blob_path(blob.digest), data) for blob, data in added),
+            *(small(index.blob_path(blob.digest), data) for blob, data in added.values()),
             small(index.INDEX_FILE, edited, last=True),
         ]
         check_space(self._path.parent, sum(file.size for file in files))

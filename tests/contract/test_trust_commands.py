@@ -105,7 +105,7 @@ def test_verify_ends_with_9_for_what_is_not_trusted(archive: str, allowed: str, 
     if who == "a stranger":
         run("sign", archive, "--key", mallory.path)
     outcome = run("verify", archive, "--allowed-signers", allowed)
-    assert outcome.exit_code == 9
+    assert outcome.exit_code == 9, outcome.output
     assert "is not trusted" in outcome.stderr
     assert "fps-bundle sign" in outcome.stderr
 
@@ -129,7 +129,7 @@ def test_a_revoked_key_is_refused(home: Path, archive: str, alice: Key, allowed:
     run("sign", archive, "--key", alice.path)
     sshkeys.revocation(home / "krl", alice.path.with_name("alice.pub"))
     outcome = run("verify", archive, "--allowed-signers", allowed, "--revoked", home / "krl")
-    assert outcome.exit_code == 9
+    assert outcome.exit_code == 9, outcome.output
     assert "revoked" in outcome.stderr
 
 
@@ -172,7 +172,7 @@ def test_the_policy_is_heeded(home: Path, archive: str, alice: Key, allowed: str
     run("sign", archive, "--key", alice.path)
     policy(home, f"allowed-signers = '{allowed}'\n{text}")
     outcome = run("verify", archive)
-    assert outcome.exit_code == 9
+    assert outcome.exit_code == 9, outcome.output
     assert reason in outcome.stderr
 
 
@@ -193,7 +193,7 @@ def test_a_signature_of_something_else_is_told_by_verify_and_stops_nobody(
     nonsense = signature.build(found.manifest.descriptor, b"{}", mallory.sign(b"{}"))
     ArchiveStore(Path(archive)).attach(nonsense)
     outcome = run("verify", archive, "--allowed-signers", allowed)
-    assert outcome.exit_code == 9
+    assert outcome.exit_code == 9, outcome.output
     assert "no signature of this bundle" in outcome.stdout
     assert "signed by alice" in outcome.stdout
     assert run("copy", archive, "model:1", "--allowed-signers", allowed).exit_code == 0
