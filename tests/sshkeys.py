@@ -6,11 +6,15 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from privateengine import ensure
+
 from bundler.signatures.ssh import NAMESPACE
 
 
 def keygen(*arguments: str | Path, input: bytes | None = None) -> str:
-    done = subprocess.run(["ssh-keygen", *map(str, arguments)], input=input, capture_output=True, check=True)
+    done = subprocess.run(
+        [ensure("ssh-keygen", "openssh-client"), *map(str, arguments)], input=input, capture_output=True, check=True
+    )
     return done.stdout.decode()
 
 
