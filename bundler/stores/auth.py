@@ -70,7 +70,7 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
             response = self.session.post(realm, data=form, allow_redirects=False, stream=True)
         else:
             account = (known.user, known.secret) if known else None
-            response = self.session.get(realm, params=asked, auth=account or _nobody, allow_redirects=False, stream=True)
+            response = self.session.get(realm, params=asked, auth=account, allow_redirects=False, stream=True)
         with response:
             return _token_in(response, realm)
 
@@ -99,10 +99,6 @@ def belongs_to(service: str, registry: str) -> bool:
     """
     parent = registry.partition(".")[2]
     return service == registry or ("." in parent and (service == parent or service.endswith(f".{parent}")))
-
-
-def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 def _is_web_address(text: str) -> bool:

@@ -12,10 +12,11 @@ import requests
 from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format.content import BLOCK, Descriptor, Readable
 from bundler.ports import Opener
-from bundler.stores.client import SEND_BLOCK, RegistryClient
+from bundler.stores.client import SEND_BLOCK, RegistryClient, number_in
 from bundler.stores.limits import Limits, throttle
 from bundler.stores.retry import TransientError
 from bundler.stores.sessions import Memory
+from bundler.stores.volumes import skip
 
 SMALLEST_CHUNK = 1 << 20
 LARGEST_CHUNK = 16 << 20
@@ -93,8 +94,7 @@ class BlobUpload:
     def _begin(self) -> _Session:
         url = self._client.url(f"{self._repository}/blobs/uploads/")
         response = self._client.request("POST", url, self._where, (202,))
-        least = response.headers.get("OCI-Chunk-Min-Length", "")
-        return _Session(self._location(response, url), 0, int(least) if least.isascii() and least.isdigit() else 0)
+        return _Session(self._location(response, url), 0, number_in(response, "OCI-Chunk-Min-Length") or 0)
 
     def _resumed(self) -> _Session | None:
         """The upload of an earlier run, if the registry still has it."""
@@ -115,7 +115,7 @@ class BlobUpload:
 
     def _send_in_chunks(self, session: _Session, opened: Opener) -> None:
         with opened() as content:
-            _skip(content, session.offset)
+            skip(content, session.offset)
             while True:
                 left = self._blob.size - session.offset
                 data = _read_exactly(content, min(left, max(self._chunk, session.least)))
@@ -237,11 +237,6 @@ def _offset(response: requests.Response) -> int | None:
     if not found:
         return None
     return int(found[1]) + 1 if int(found[1]) else 0
-
-
-def _skip(content: Readable, count: int) -> None:
-    while count:
-        count -= len(content.read(min(count, BLOCK)))
 
 
 def _read_exactly(content: Readable, size: int) -> bytearray:

@@ -205,7 +205,7 @@ def _check(response: requests.Response, where: str, expected: Sequence[int]) -> 
         raise NoSpaceError(f"{where}: the registry has no space left: {reason}")
     if status in RETRIED:
         error = TransientError(f"{where}: the registry answered {status}: {reason}", hint="Run the same command again later.")
-        error.retry_after = _seconds(response.headers.get("Retry-After", ""))
+        error.retry_after = number_in(response, "Retry-After")
         raise error
     if status in (401, 403):
         raise denied(where, reason)
@@ -221,9 +221,10 @@ def drain(response: requests.Response) -> bytes:
     return data
 
 
-def _seconds(retry_after: str) -> float | None:
-    """The ``Retry-After`` of a busy registry, where it is a number (RFC 9110, section 10.2.3)."""
-    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+def number_in(response: requests.Response, header: str) -> int | None:
+    """The number that a header of an answer holds, such as the seconds of ``Retry-After`` (RFC 9110, section 10.2.3)."""
+    said = response.headers.get(header, "")
+    return int(said) if re.fullmatch("[0-9]{1,18}", said) else None
 
 
 def _reason(response: requests.Response) -> str:

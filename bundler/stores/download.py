@@ -11,6 +11,7 @@ from bundler.format.content import Descriptor, Stream
 from bundler.stores.client import RegistryClient
 from bundler.stores.limits import throttle
 from bundler.stores.retry import TransientError
+from bundler.stores.volumes import skip
 
 RECEIVE_BLOCK = 64 << 10
 LEAST_PROGRESS = 4 << 10
@@ -95,14 +96,10 @@ class Download(Stream):
             found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             return found is not None and int(found[1]) == begin and int(found[2]) == self._blob.size - 1
         if response.status_code == 200:
-            self._skip(response, self._position + len(self._pending))
+            with self._client.network_errors():
+                skip(response.raw, self._position + len(self._pending))
             return True
         return False
-
-    def _skip(self, response: requests.Response, count: int) -> None:
-        with self._client.network_errors():
-            while count > 0 and (data := response.raw.read(min(count, RECEIVE_BLOCK))):
-                count -= len(data)
 
     def _surplus(self, size: int) -> bytes:
         """What comes after the last byte, of which there should be none."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,7 +16,7 @@ from bundler.format.reference import RegistryReference, is_tag
 from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Opener, Store, from_memory
 from bundler.stores.blobupload import BlobUpload
-from bundler.stores.client import RegistryClient
+from bundler.stores.client import RegistryClient, number_in
 from bundler.stores.download import Download
 from bundler.stores.index import check_digest
 from bundler.stores.limits import Limits
@@ -111,7 +110,7 @@ class RegistryStore:
             media_type = response.headers.get("Content-Type", "")
             if response.status_code == 200 and media_type == artifact.MANIFEST:
                 digest = Digest.parse(response.headers.get("Docker-Content-Digest"))
-                named.append(Named(tag, Descriptor(media_type, digest, _length(response))))
+                named.append(Named(tag, Descriptor(media_type, digest, number_in(response, "Content-Length") or 0)))
         return named
 
     @contextmanager
@@ -286,12 +285,6 @@ class RegistryUpload:
 def fallback_tag(digest: Digest) -> str:
     """The tag under which the referrers of a manifest are listed (distribution spec 1.1, "Referrers Tag Schema")."""
     return f"sha256-{digest.hex}"
-
-
-def _length(response: requests.Response) -> int:
-    """The ``Content-Length`` of an answer; 0 where it has none that is a number."""
-    said = response.headers.get("Content-Length", "")
-    return int(said) if re.fullmatch("[0-9]{1,18}", said) else 0
 
 
 def _tags_in(data: bytes, where: str) -> list[str]:
