@@ -14,6 +14,7 @@ from bundler.capture import Captured, capture, plan
 from bundler.errors import BundlerError, ModelError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
+from bundler.format.compression import Compression
 from bundler.format.content import BLOCK, Descriptor, Digest
 from bundler.format.layer import decompressed
 from bundler.format.reference import LocalReference, image_name, image_tag
@@ -53,6 +54,7 @@ class Options:
 
     ``pause`` the model while it is read, by which ``reader``, on which ``base`` if not on the one that is found; whether
     a FIFO, socket or device is an error (``strict``), to look for changes that Export forgets (``audit``), and to name this host.
+    ``compression`` is how layers are made smaller.
     A ``dry_run`` captures, too, as nobody knows before what would be sent, but keeps nothing.
     """
 
@@ -63,6 +65,7 @@ class Options:
     audit: bool = False
     host_name: bool = True
     dry_run: bool = False
+    compression: Compression = Compression.AUTO
 
 
 def local_name(container: Container, source: Image) -> LocalReference:
@@ -97,7 +100,16 @@ def push(
     forgotten = find_forgotten(container, plan(container, reader, exports), engine) if options.audit else ()
     with base.at_hand(clean, source, engine, progress) as base_image:
         captured = capture(
-            container, exports, base_image, engine, reader, spool, progress, pause=options.pause, strict=options.strict
+            container,
+            exports,
+            base_image,
+            engine,
+            reader,
+            spool,
+            progress,
+            pause=options.pause,
+            strict=options.strict,
+            compression=options.compression,
         )
     made = list(captured.descriptors)
     with _dropped_on_failure(made, spool):

@@ -11,8 +11,10 @@ from dataclasses import replace
 
 from bundler.errors import ModelError
 from bundler.format import contents, metadata, paths
+from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Readable
 from bundler.format.layer import Blob, LayerWriter
+from bundler.format.pipeline import Pipeline
 from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged, whiteout
 
 BIG = 64 << 20
@@ -57,8 +59,17 @@ class Packer:
     ``exports`` are the topmost exported paths; the directories above them come first, as parents.
     """
 
-    def __init__(self, new_blob: Callable[[], Blob], exports: Sequence[str], base_layers: int) -> None:
+    def __init__(
+        self,
+        new_blob: Callable[[], Blob],
+        exports: Sequence[str],
+        base_layers: int,
+        pipeline: Pipeline,
+        compression: Compression = Compression.AUTO,
+    ) -> None:
         self._new_blob = new_blob
+        self._pipeline = pipeline
+        self._compression = compression
         self._room = max(0, min(MAX_BIG_LAYERS, MAX_IMAGE_LAYERS - base_layers))
         self._big: list[LayerWriter] = []
         self._last: LayerWriter | None = None
@@ -109,7 +120,7 @@ class Packer:
         if self._export not in layer.exports:
             layer.exports.append(self._export)
         if layer is not self._last:
-            layer.suspend()
+            layer.flush()
         if entry.kind is Kind.DIRECTORY:
             self._open_directories.append(entry)
 
@@ -174,7 +185,7 @@ class Packer:
         if entry.kind is Kind.HARD_LINK and entry.target in self._layer_of:
             return self._layer_of[entry.target]
         if entry.kind is Kind.FILE and entry.size >= BIG and len(self._big) < self._room:
-            layer = LayerWriter(self._new_blob())
+            layer = LayerWriter(self._new_blob(), self._pipeline, self._compression)
             self._big.append(layer)
             self._layer_of[entry.path] = layer
             return layer
@@ -182,7 +193,7 @@ class Packer:
 
     def _last_layer(self) -> LayerWriter:
         if self._last is None:
-            self._last = LayerWriter(self._new_blob())
+            self._last = LayerWriter(self._new_blob(), self._pipeline, self._compression)
         return self._last
 
     def _enter_export(self, path: str) -> None:

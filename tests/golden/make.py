@@ -17,6 +17,7 @@ from unittest.mock import patch
 from bundler.format import artifact, image, pack, paths
 from bundler.format import metadata as meta
 from bundler.format.content import Digest
+from bundler.format.pipeline import Pipeline
 from bundler.format.tar import Entry, Kind
 from bundler.ports import Progress
 from bundler.stores.archive import ArchiveStore
@@ -81,8 +82,8 @@ class Silent(Progress):
 
 def make(store: LayoutStore) -> Bundle:
     """Pack the fixed entries into a layout."""
-    with _small_is_big():
-        packer = pack.Packer(store.new_blob, ["/opt/model"], len(BASE.diff_ids))
+    with _small_is_big(), Pipeline() as pipeline:
+        packer = pack.Packer(store.new_blob, ["/opt/model"], len(BASE.diff_ids), pipeline)
         for entry, _ in PARENTS:
             packer.add_parent(entry)
         for entry, data in sorted(MEMBERS, key=lambda member: paths.sort_key(member[0].path)):
