@@ -125,13 +125,14 @@ def _read(
     is_hidden = hidden(container)
     pipeline = Pipeline()
     packer = new_packer(pipeline)
+    above = {directory for top in planned.topmost for directory in paths.ancestors(top)}
     removals = Removals(listed for listed in listing if not is_hidden(listed.path))
     try:
         progress.stage(f"reading {len(planned.topmost)} exported paths")
         with pipeline:
             with closing(reader.entries(planned.topmost)) as entries:
                 for entry, content in entries:
-                    if not any(paths.is_within(entry.path, top) for top in planned.topmost):
+                    if entry.path in above:
                         packer.add_parent(entry)
                     elif is_hidden(entry.path):
                         packer.skip(entry.path)

@@ -19,7 +19,7 @@ import zstandard
 
 from bundler.errors import IntegrityError
 from bundler.format import artifact, metadata, paths, tar
-from bundler.format.compression import Compression, compress
+from bundler.format.compression import Compression, compress, decompress
 from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream
 from bundler.format.frames import MAX_WINDOW, Frame, Frames
 from bundler.format.pipeline import Pipeline, mapped
@@ -326,11 +326,8 @@ def _decompress(batch: Sequence[Frame]) -> Sequence[Frame | _Piece]:
     """The contents of whole frames; a part of one can only be decompressed after what comes before it."""
     if batch[0].size is None:
         return batch
-    contents = zstandard.ZstdDecompressor().multi_decompress_to_buffer([frame.data for frame in batch], threads=1)
-    return [
-        _Piece(data, Digest.of(data), frame.offset, frame.end)
-        for frame, data in zip(batch, (contents[number].tobytes() for number in range(len(batch))), strict=True)
-    ]
+    contents = decompress([frame.data for frame in batch])
+    return [_Piece(data, Digest.of(data), frame.offset, frame.end) for frame, data in zip(batch, contents, strict=True)]
 
 
 def _pieces(batches: Iterator[Sequence[Frame | _Piece]]) -> Iterator[_Piece]:

@@ -155,16 +155,17 @@ class Packer:
             layer.discard()
 
     def _check(self, entry: Entry) -> None:
-        key = paths.sort_key(entry.path)
+        raw = paths.to_bytes(entry.path)
+        key = tuple(raw.split(b"/"))
         if key <= self._previous:
             raise ModelError(
                 f"the engine gave {paths.encode(entry.path)!r} out of order",
                 hint="This is a fault of the engine or of fps-bundle; please report it.",
             )
         self._previous = key
-        if not paths.is_short(entry.path):
+        if not paths.is_short(raw):
             raise ModelError(f"{paths.encode(entry.path)[:500]!r} is too long a path for an image", hint=_FEWER)
-        if sum(len(name) + len(value) for name, value in entry.xattrs) > MAX_XATTRS:
+        if entry.xattrs and sum(len(name) + len(value) for name, value in entry.xattrs) > MAX_XATTRS:
             raise ModelError(
                 f"{paths.encode(entry.path)!r} has more than {MAX_XATTRS} bytes of extended attributes",
                 hint="No layer can hold them. Have the model keep less there, or push without --extended.",
@@ -178,7 +179,7 @@ class Packer:
     def _count(self) -> None:
         """Raises `ModelError` when there are more entries than a reader takes, with the directories above and the whiteouts."""
         self._entries += 1
-        if self._entries > MAX_STATE or sum(layer.entries for layer in self._big) > contents.MAX_OWN:
+        if self._entries > MAX_STATE or (self._big and sum(layer.entries for layer in self._big) > contents.MAX_OWN):
             raise ModelError("the state has more entries than a bundle may have", hint=_FEWER)
 
     def _layer_for(self, entry: Entry) -> LayerWriter:
@@ -200,13 +201,16 @@ class Packer:
         """Hard links reach from one export into another no more than directories do."""
         if self._export and paths.is_within(path, self._export):
             return
-        self._export = next(export for export in self.counts if paths.is_within(path, export))
+        self._export = next(above for above in (*paths.ancestors(path), path) if above in self.counts)
         self._open_directories = []
         self._layer_of = {}
         self._left_out = set()
 
     def _add_ancestors(self, layer: LayerWriter, below: str) -> None:
         """Without their own entries, engines would reset the directories above an entry to 0755 root."""
+        directory = below.rpartition("/")[0]
+        if not directory or not layer.lacks(directory):
+            return
         inside = {directory.path: directory for directory in self._open_directories}
         for path in paths.ancestors(below):
             if layer.lacks(path):
