@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-WORKERS = min(os.cpu_count() or 1, 8)
-"""Threads that compress or decompress; their libraries leave Python alone while they work."""
+WORKERS = min(os.cpu_count() or 1, 4)
+"""Threads that compress or decompress; more would not be kept busy by the one that reads, and each takes memory."""
 _FAREWELL = 2.0
 """Seconds for which a thread that reads ahead may end what it does."""
 
@@ -30,7 +30,7 @@ class Pipeline:
         self._workers = ThreadPoolExecutor(workers, "work")
         self._aside = ThreadPoolExecutor(1, "aside")
         self._hand_over = ThreadPoolExecutor(1, "hand-over")
-        self._room = threading.BoundedSemaphore(2 * workers + 2)
+        self._room = threading.BoundedSemaphore(workers + 2)
         self._failure: BaseException | None = None
 
     def run(self, aside: Callable[[], None], work: Callable[[], _Result], then: Callable[[_Result], None]) -> Future[None]:
@@ -71,7 +71,7 @@ def mapped(work: Callable[[_Given], _Result], source: Iterable[_Given], workers:
     What reading or working raises is raised where its result would have come. When the block ends, nothing reads on.
     """
     with ThreadPoolExecutor(workers, "work") as pool:
-        ahead = _Ahead(source, lambda item: pool.submit(work, item), 2 * workers)
+        ahead = _Ahead(source, lambda item: pool.submit(work, item), workers + 1)
         try:
             yield ahead.results()
         finally:
