@@ -169,7 +169,8 @@ class _Walk:
         return self._entry(path, found, size=found.st_size, capability=capability, xattrs=self._xattrs(descriptor, path))
 
     def _entry(self, path: str, found: os.stat_result, **more: Any) -> Entry:
-        entry = _entry(path, found, nanoseconds=found.st_mtime_ns % _SECOND if self._extended else 0, **more)
+        nanoseconds = found.st_mtime_ns % _SECOND if self._extended else 0
+        entry = _entry(path, found, nanoseconds=nanoseconds, alone=found.st_nlink == 1, **more)
         if found.st_nlink > 1 and entry.kind is not Kind.DIRECTORY:
             self._first[found.st_dev, found.st_ino] = entry
         return entry

@@ -30,6 +30,7 @@ class Pipeline:
         self._workers = ThreadPoolExecutor(workers, "work")
         self._aside = ThreadPoolExecutor(1, "aside")
         self._hand_over = ThreadPoolExecutor(1, "hand-over")
+        self._later = ThreadPoolExecutor(1, "later")
         self._room = threading.BoundedSemaphore(workers + 2)
         self._failure: BaseException | None = None
 
@@ -39,11 +40,25 @@ class Pipeline:
         Raises what any of them raised before.
         """
         self._room.acquire()
-        if self._failure:
+        try:
+            self._check()
+        except BaseException:
             self._room.release()
-            raise self._failure
+            raise
         beside, result = self._aside.submit(aside), self._workers.submit(work)
         return self._hand_over.submit(self._finish, beside, result, then)
+
+    def later(self, work: Callable[[], _Result]) -> Future[_Result]:
+        """Do ``work`` when all that was brought so far has been handed over, beside what comes after."""
+        return self._later.submit(self._after, self._hand_over.submit(self._check), work)
+
+    def _after(self, before: Future[None], work: Callable[[], _Result]) -> _Result:
+        before.result()
+        return work()
+
+    def _check(self) -> None:
+        if self._failure:
+            raise self._failure
 
     def _finish(self, beside: Future[None], result: Future[_Result], then: Callable[[_Result], None]) -> None:
         try:
@@ -60,7 +75,7 @@ class Pipeline:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for pool in (self._aside, self._workers, self._hand_over):
+        for pool in (self._aside, self._workers, self._hand_over, self._later):
             pool.shutdown(wait=True, cancel_futures=error is not None)
 
 
