@@ -152,9 +152,9 @@ class Content(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to ``size`` bytes; raises `IntegrityError` when the archive ends inside the content."""
+        """Up to ``size`` bytes, or all that is left; raises `IntegrityError` when the archive ends inside the content."""
         if size < 0:
-            size = self._left
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
         data = self._stream.read(min(size, self._left)) if self._left and size else b""
         if not data and self._left and size:
             raise IntegrityError(f"the archive breaks off inside {paths.encode(self._entry.path)!r}")
