@@ -22,8 +22,9 @@ def directory() -> Path:
 def hold(kind: str, name: str, wait: float = 0) -> Iterator[None]:
     """Hold the lock of one thing; raises `StoreError` when another process holds it for longer than we wait, in seconds."""
     path = directory() / "locks" / f"{kind}-{name}.lock"
-    ownfiles.make_directory(path.parent)
-    lock = FileLock(path, timeout=wait)
+    for place in (directory(), path.parent):
+        ownfiles.make_directory(place)
+    lock = FileLock(path, timeout=wait, mode=0o600)
     try:
         lock.acquire()
     except Timeout as error:

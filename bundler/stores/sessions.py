@@ -41,7 +41,7 @@ class Memory:
             return
         with disk_errors(self._path):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(self._path.with_suffix(".lock"), timeout=0)
+        lock = FileLock(self._path.with_suffix(".lock"), timeout=0, mode=0o600)
         try:
             lock.acquire()
             self._is_ours = True
