@@ -270,8 +270,8 @@ def wrong_size(data: bytes) -> bytes:
 
 def many() -> Iterator[Case]:
     """As many entries as fit into the time: sound, but for the last one."""
-    found = [TOP, *(replaced(file(f"/s/{number:06}", b""), mtime=0) for number in range(50_000))]
-    yield layer("50,000 files, the first one once more", layers=[[*found, found[1]]])
+    found = [TOP, *(replaced(file(f"/s/{number:06}", b""), mtime=0) for number in range(20_000))]
+    yield layer("20,000 files, the first one once more", layers=[[*found, found[1]]])
 
 
 def truths() -> Iterator[Case]:

@@ -32,16 +32,17 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcomes]:
     found: dict[str, Outcomes] = {}
     running = []
     for number in range(PROCESSES):
-        command = [sys.executable, Path(__file__).with_name("offer.py"), tmp_path_factory.mktemp("offer"), number, PROCESSES]
+        place = tmp_path_factory.mktemp("offer")
+        command = [sys.executable, Path(__file__).with_name("offer.py"), place, number, PROCESSES]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        running.append(subprocess.Popen(list(map(str, command)), env=environment, text=True, **streams))
-    for process in running:
-        out, err = process.communicate(timeout=MOST_SECONDS * len(CORPUS))
-        for line in out.splitlines():
+        with (place / "out").open("wb") as out, (place / "err").open("wb") as err:  # in a pipe all but one would wait to be read
+            process = subprocess.Popen(list(map(str, command)), env=environment, stdout=out, stderr=err)
+        running.append((process, place))
+    for process, place in running:
+        assert process.wait(timeout=MOST_SECONDS * len(CORPUS)) == 0, (place / "err").read_text()
+        for line in (place / "out").read_text().splitlines():
             outcome = json.loads(line)
             found.setdefault(outcome["case"], {})[outcome["command"]] = outcome
-        assert process.returncode == 0, err
     return found
 
 
