@@ -35,7 +35,7 @@ class _SessionLostError(Exception):
 
 
 class _NoChunksError(Exception):
-    """The registry takes a blob in one request only."""
+    """The registry takes a blob in one request only, or in chunks that are too large to be held."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class BlobUpload:
         """The upload of an earlier run, if the registry still has it."""
         known = self._memory.session(self._repository)
         try:
-            found = self.ask(_Session(self._client.follow(known, known))) if known else None
+            found = self.ask(_Session(self._client.follow(known, known), least=self._memory.least())) if known else None
         except (StoreError, _SessionLostError):
             return None
         return found if found and found.offset < self._blob.size else None
@@ -114,6 +114,8 @@ class BlobUpload:
         return replace(session, location=self._location(response, session.location), offset=_offset(response) or 0)
 
     def _send_in_chunks(self, session: _Session, opened: Opener) -> None:
+        if session.least > LARGEST_CHUNK:
+            raise _NoChunksError
         with opened() as content:
             skip(content, session.offset)
             while True:
@@ -124,7 +126,7 @@ class BlobUpload:
                     self._client.retried(_Chunk(self, session, data).finish)
                     return
                 session = self._client.retried(_Chunk(self, session, data).send)
-                self._memory.remember(self._repository, session.location)
+                self._memory.remember(self._repository, session.location, session.least)
                 self._adapt(time.monotonic() - started)
 
     def _adapt(self, seconds: float) -> None:

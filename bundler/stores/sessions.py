@@ -58,10 +58,16 @@ class Memory:
         found = self._read().get("sessions", {}) if self._is_ours else {}
         return str(found.get(repository, "")) if isinstance(found, dict) else ""
 
-    def remember(self, repository: str, session: str) -> None:
+    def least(self) -> int:
+        """The fewest bytes that the registry takes at a time, as it said when an upload was begun."""
+        found = self._read().get("least", 0)
+        return found if isinstance(found, int) else 0
+
+    def remember(self, repository: str, session: str, least: int = 0) -> None:
         """An upload has come as far as this address says; an empty one says that there is none to go on with."""
         content = self._read()
-        self._write({**content, "sessions": {**_table(content), repository: session} if session else _without(content, repository)})
+        sessions = {**_table(content), repository: session} if session else _without(content, repository)
+        self._write({**content, "sessions": sessions, "least": least})
 
     def places(self) -> list[str]:
         """The repositories that had the blob, the last one first."""
@@ -72,7 +78,7 @@ class Memory:
         """The blob is in a repository now."""
         content = self._read()
         places = [repository, *(place for place in self.places() if place != repository)][:_MOST_PLACES]
-        self._write({"sessions": _without(content, repository), "places": places})
+        self._write({**content, "sessions": _without(content, repository), "places": places})
 
     def _read(self) -> dict[str, Any]:
         try:
