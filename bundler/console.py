@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -96,6 +97,19 @@ class Terminal:
     def advance(self, count: int) -> None:
         if self._bar and self._task is not None:
             self._bar.advance(self._task, count)
+
+    @contextmanager
+    def aside(self, text: str, total: int) -> Iterator[Callable[[int], object]]:
+        """A bar below that of the stage, for the length of the block."""
+        if not self._bar:
+            self.stage(text, total)
+            yield lambda _: None
+            return
+        task = self._bar.add_task(safe(text), total=total)
+        try:
+            yield partial(self._bar.advance, task)
+        finally:
+            self._bar.remove_task(task)
 
     def note(self, text: str) -> None:
         """What happens to the current stage; a warning's worth of attention it is not."""

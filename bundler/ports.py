@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -382,6 +382,13 @@ class Progress(Protocol):
         """So many more bytes are done."""
         ...
 
+    def aside(self, text: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
+        """Work within a stage that is shown beside it, for the length of the block; several may be under way at once.
+
+        Gives what is to be told that so many more bytes of ``total`` are done.
+        """
+        ...
+
     def note(self, text: str) -> None:
         """What just happens to this piece of work, such as a wait before another attempt."""
         ...
@@ -389,3 +396,22 @@ class Progress(Protocol):
     def warn(self, text: str) -> None:
         """Something that the user should know, though the work goes on."""
         ...
+
+
+class Nobody:
+    """Watches nothing."""
+
+    def stage(self, text: str, total: int | None = None) -> None: ...
+
+    def advance(self, count: int) -> None: ...
+
+    def aside(self, text: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
+        del text, total
+        return nullcontext(self.advance)
+
+    def note(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+NOBODY = Nobody()

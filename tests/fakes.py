@@ -95,6 +95,7 @@ class RecordingProgress:
         self.stages: list[str] = []
         self.warnings: list[str] = []
         self.notes: list[str] = []
+        self.asides: list[tuple[str, int]] = []
         self.done = 0
 
     def stage(self, text: str, total: int | None = None) -> None:
@@ -103,6 +104,13 @@ class RecordingProgress:
 
     def advance(self, count: int) -> None:
         self.done += count
+
+    @contextmanager
+    def aside(self, text: str, total: int) -> Iterator[Callable[[int], object]]:
+        self.asides.append((text, total))
+        counts: list[int] = []
+        yield counts.append
+        assert sum(counts) == total
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -15,10 +15,11 @@ from bundler.format.content import Begun, Descriptor, Digest, HashingWriter, Str
 from bundler.format.reference import ArchiveReference
 from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, sweep
-from bundler.ports import Named, Store
+from bundler.ports import NOBODY, Named, Progress, Store
 from bundler.stores import index, members, parts, volumes
 from bundler.stores.archiving import ArchiveUpload, File, blocks, small
 from bundler.stores.members import Member
+from bundler.stores.readback import read_back
 from bundler.stores.volumes import Volumes
 
 
@@ -125,10 +126,12 @@ class ArchiveStore(ArchiveReader):
         *,
         parts_from: Sequence[Path] = (),
         readback: bool = True,
+        progress: Progress = NOBODY,
     ) -> None:
         super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where), name, digest)
         self._path = path
         self._readback = readback
+        self._progress = progress
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
@@ -174,7 +177,7 @@ class ArchiveStore(ArchiveReader):
             for block in blocks(files):
                 writer.write(block)
             if self._readback:
-                part.read_back(writer.digest)
+                read_back(part, writer.digest, self.where, self._progress)
             part.publish(self._path)
 
     def _refuse_strangers(self) -> None:

@@ -16,8 +16,9 @@ from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWrit
 from bundler.format.reference import LayoutReference
 from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
-from bundler.ports import Named, Opener, Store
+from bundler.ports import NOBODY, Named, Opener, Progress, Store
 from bundler.stores import index
+from bundler.stores.readback import read_back
 
 _NO_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
 """How opening a link, something else than a file, or a socket fails here."""
@@ -40,13 +41,21 @@ class LayoutStore:
     """Where files are written aside."""
 
     def __init__(
-        self, path: Path, name: str = "", digest: Digest | None = None, where: str = "", *, readback: bool = False
+        self,
+        path: Path,
+        name: str = "",
+        digest: Digest | None = None,
+        where: str = "",
+        *,
+        readback: bool = False,
+        progress: Progress = NOBODY,
     ) -> None:
         self.where = where or str(LayoutReference(str(path), name, digest))
         self._path = path
         self._name = name
         self._digest = digest
         self._readback = readback
+        self._progress = progress
 
     def resolve(self) -> Descriptor:
         return index.find(self.names(), self._name, self._digest, self.where)
@@ -116,7 +125,7 @@ class LayoutStore:
     def adopt(self, part: PartFile, digest: Digest) -> None:
         """Take a finished and verified blob in."""
         if self._readback:
-            part.read_back(digest)
+            read_back(part, digest, f"{digest.short} from {self.where}", self._progress)
         part.publish(self._blob(digest), self.file_mode)
 
     def take(self, digest: Digest, data: bytes) -> None:
