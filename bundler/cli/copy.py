@@ -77,7 +77,8 @@ def copy(
             result = transfer.copy(origin, goal, terminal, bundle)
     with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
         if dry_run:
-            planned.show(transfer.plan(origin, goal, bundle), goal.where, link.rate, terminal, json=json)
+            plan = transfer.plan(origin, goal, bundle)
+            planned.show(plan, goal.where, link.rate, terminal, json=json, in_parts=target.part_size is not None)
         else:
             _tell(result, goal, terminal, json=json)
 
