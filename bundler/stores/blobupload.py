@@ -99,11 +99,14 @@ class BlobUpload:
     def _resumed(self) -> _Session | None:
         """The upload of an earlier run, if the registry still has it."""
         known = self._memory.session(self._repository)
+        if not known:
+            return None
         try:
-            found = self.ask(_Session(self._client.follow(known, known), least=self._memory.least())) if known else None
+            session = _Session(self._client.follow(known, known), least=self._memory.least())
+            found: _Session = self._client.retried(self.ask, session)
         except (StoreError, _SessionLostError):
             return None
-        return found if found and found.offset < self._blob.size else None
+        return found if found.offset < self._blob.size else None
 
     def ask(self, session: _Session) -> _Session:
         """How far an upload has come; raises `_SessionLostError`."""

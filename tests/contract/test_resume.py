@@ -91,6 +91,15 @@ def test_a_push_goes_on_in_the_next_run(proxy: FaultProxy, registry: str, source
     assert proxy.traffic.up < SIZE - 2 * MIB
 
 
+def test_a_push_goes_on_although_the_registry_is_busy_at_first(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
+    break_a_push(proxy, source, "resume/busy")
+    proxy.forget()
+    proxy.fail(faults.answer(503), method="GET", part="/blobs/uploads/")
+    copy(source, store(proxy.address, "resume/busy"))
+    assert standing(registry, "resume/busy") == str(source.tags["1"].digest)
+    assert proxy.traffic.up < SIZE - 2 * MIB
+
+
 def test_a_push_whose_session_the_registry_forgot_begins_anew(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
     break_a_push(proxy, source, "resume/forgotten")
     proxy.forget()
