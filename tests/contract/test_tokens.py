@@ -16,14 +16,15 @@ from fakes import MemoryStore, RecordingProgress, file, tree
 from tokenregistry import TokenRegistry, serving, token_registry
 
 from bundler import transfer
-from bundler.errors import AuthorizationError, BundlerError, StoreError
+from bundler.errors import AuthorizationError, BundlerError, IntegrityError, StoreError
+from bundler.format import artifact
 from bundler.format.content import Begun, Descriptor, Stream
 from bundler.format.reference import RegistryReference
 from bundler.stores import credentials
 from bundler.stores.auth import belongs_to
 from bundler.stores.blobupload import LARGEST_CHUNK
 from bundler.stores.limits import Limits
-from bundler.stores.registry import RegistryStore
+from bundler.stores.registry import MAX_PAGES, RegistryStore
 from bundler.watched import watched
 
 SECRETS = ("Bearer", "Basic")
@@ -227,6 +228,25 @@ def test_a_next_page_on_another_host_gets_no_credentials(registry: TokenRegistry
         with pytest.raises(BundlerError):
             opened(registry).names()
     assert not set(strange.seen) - {""}
+
+
+def test_all_pages_of_what_refers_to_a_bundle_are_read(registry: TokenRegistry) -> None:
+    found = [Descriptor.of(artifact.MANIFEST, data) for data in (b"1", b"2", b"3")]
+    registry.referrer_pages = [_page(found[0]), _page(), _page(*found[1:])]
+    assert opened(registry).referrers(Descriptor.of(artifact.MANIFEST, b"")) == found
+
+
+@pytest.mark.parametrize("what", ["tags", "referrers"])
+def test_a_list_that_never_ends_is_given_up(registry: TokenRegistry, what: str) -> None:
+    registry.next_tags = "?"
+    registry.referrer_pages = [_page()] * (MAX_PAGES + 1)
+    with pytest.raises(IntegrityError, match="pages"):
+        opened(registry).names() if what == "tags" else opened(registry).referrers(Descriptor.of(artifact.MANIFEST, b""))
+
+
+def _page(*found: Descriptor) -> bytes:
+    content = {"schemaVersion": 2, "mediaType": artifact.INDEX, "manifests": [descriptor.to_json() for descriptor in found]}
+    return json.dumps(content).encode()
 
 
 def test_a_blob_that_a_busy_registry_refused_is_sent_again(registry: TokenRegistry, source: MemoryStore) -> None:

@@ -47,6 +47,8 @@ class TokenRegistry:
         """Called when what comes of a blob is about to be read."""
         self.redirect_blobs = ""
         """Where downloads of blobs are sent to, if anywhere."""
+        self.referrer_pages: list[bytes] = []
+        """What refers to any manifest, page by page; where there is none, the registry has no such API."""
         self.next_tags = ""
         """What the list of tags names as its next page."""
         self.numbers = itertools.count()
@@ -103,6 +105,7 @@ def _handler(registry: TokenRegistry) -> type[BaseHTTPRequestHandler]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
+    wbufsize = 1 << 16  # an answer goes out as one packet, for which nobody waits
     state: TokenRegistry
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -132,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
             links = {"Link": f'<{self.state.next_tags}>; rel="next"'} if self.state.next_tags else {}
             self.answer(200, b'{"name":"x","tags":[]}', **links)
         elif "/referrers/" in url.path:
-            self.answer(404)
+            self.give_referrers(int(parse_qs(url.query).get("page", ["0"])[0]))
         elif "/blobs/" in url.path:
             self.give_blob(url.path.rpartition("/")[2])
         else:
@@ -218,6 +221,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, self.state.blobs[digest])
         else:
             self.answer(404)
+
+    def give_referrers(self, page: int) -> None:
+        pages = self.state.referrer_pages
+        links = {"Link": f'<?page={page + 1}>; rel="next"'} if page + 1 < len(pages) else {}
+        self.answer(200 if pages else 404, pages[page] if pages else b"", **links)
 
     def give_manifest(self, name: str) -> None:
         if name in self.state.manifests:
