@@ -176,6 +176,11 @@ class _Session(requests.Session):
         options["timeout"] = (self._connect_timeout, self._timeout * (COMMIT_PATIENCE if method == "PUT" else 1))
         return super().request(method, *arguments, **options)
 
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Takes ours away where a redirect leads to another host, and none for that one out of ``~/.netrc``."""
+        if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Authorization", None)
+
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
         if target and urlsplit(resp.url).scheme == "https" and urlsplit(urljoin(resp.url, target)).scheme != "https":

@@ -149,6 +149,35 @@ def test_a_host_that_we_were_sent_on_to_cannot_ask_who_we_are(registry: TokenReg
     assert not set(strange.seen) - {""}
 
 
+def test_a_host_that_we_were_sent_on_to_gets_nothing_out_of_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob, seen = Descriptor.of("text/plain", b"content"), list[tuple[str, str]]()
+
+    class Proxy(BaseHTTPRequestHandler):
+        """Both hosts, as a proxy sees them."""
+
+        def do_GET(self) -> None:
+            seen.append((self.path, self.headers.get("Authorization", "")))
+            self.send_response(307 if "/blobs/" in self.path else 200)
+            self.send_header("Location", "http://storage.example/blob")
+            self.send_header("Content-Length", str(blob.size))
+            self.end_headers()
+            self.wfile.write(b"content")
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing is printed."""
+
+    (tmp_path / "netrc").write_text("machine storage.example login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("no_proxy", raising=False)
+    with serving(Proxy) as address:
+        monkeypatch.setenv("http_proxy", f"http://{address}")
+        store = RegistryStore(RegistryReference("registry.example", "team/model", "1"), plain_http=True)
+        with store.open(blob) as stream:
+            assert stream.read() == b"content"
+    assert seen[-1] == ("http://storage.example/blob", "")
+
+
 def test_a_token_service_of_somebody_else_does_not_get_the_password(registry: TokenRegistry, source: MemoryStore) -> None:
     with strange_host({}) as strange:
         # The same host under a name of its own: what belongs to 127.0.0.1 does not belong to localhost.
