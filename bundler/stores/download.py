@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-import time
 
 import requests
 
 from bundler.format.content import Descriptor, Stream
 from bundler.stores.client import RegistryClient
 from bundler.stores.limits import throttle
+from bundler.stores.receiving import RECEIVE_BLOCK, Watch, blocks
 from bundler.stores.retry import TransientError
-from bundler.stores.volumes import skip
 
-RECEIVE_BLOCK = 64 << 10
 LEAST_PROGRESS = 4 << 10
 """Bytes that a connection must have brought before it breaks for the next one to be no repetition of it."""
-SLOWEST = 256
-"""Bytes per second, measured over `Limits.timeout`, below which a connection is given up."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -55,7 +51,7 @@ class Download(Stream):
 
     def _some(self, size: int) -> bytes:
         """Some of the next bytes; what a broken connection gave is kept for the next attempt, or given if it is enough."""
-        watch = _Watch(self._client.limits.timeout)
+        watch = Watch(self._client.limits.timeout, self._where)
         try:
             while len(self._pending) < size:
                 data = self._receive(size - len(self._pending))
@@ -74,9 +70,12 @@ class Download(Stream):
         response = self._response or self._connect()
         with self._client.network_errors():
             data: bytes = response.raw.read1(min(size, RECEIVE_BLOCK))
-        if rate := self._client.limits.rate:
-            throttle(rate).take(len(data))
+        self._throttle(len(data))
         return data
+
+    def _throttle(self, count: int) -> None:
+        if rate := self._client.limits.rate:
+            throttle(rate).take(count)
 
     def _connect(self) -> requests.Response:
         begin = 0 if self._whole else self._position + len(self._pending)
@@ -97,7 +96,8 @@ class Download(Stream):
             return found is not None and int(found[1]) == begin and int(found[2]) == self._blob.size - 1
         if response.status_code == 200:
             with self._client.network_errors():
-                skip(response.raw, self._position + len(self._pending))
+                for block in blocks(response, begin, self._client.limits.timeout):
+                    self._throttle(len(block))
             return True
         return False
 
@@ -115,24 +115,3 @@ class Download(Stream):
 
     def _retried(self, work: object, *arguments: object) -> bytes:
         return self._client.retried(work, *arguments)  # type: ignore[arg-type, no-any-return]
-
-
-class _Watch:
-    """Sees to it that bytes do not come too slowly to ever arrive."""
-
-    def __init__(self, window: float) -> None:
-        self._window = window
-        self._since = time.monotonic()
-        self._count = 0
-        self.is_slow = False
-
-    def saw(self, count: int) -> None:
-        """Raises `TransientError` when a whole window has brought too little."""
-        self._count += count
-        elapsed = time.monotonic() - self._since
-        if elapsed < self._window:
-            return
-        if self._count < SLOWEST * elapsed:
-            self.is_slow = True
-            raise TransientError(f"the link gives {self._count / elapsed:.0f} bytes per second, which is too few")
-        self._since, self._count = time.monotonic(), 0
