@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
+from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import document
 from bundler.format.content import Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.reference import ArchiveReference
@@ -71,7 +71,7 @@ class ArchiveReader:
 
     def _index(self) -> bytes:
         archive, _ = self._archive()
-        with explained(archive), self._member(index.INDEX_FILE) as stream:
+        with explained(archive), disk_errors(self.where), self._member(index.INDEX_FILE) as stream:
             return volumes.limited(stream, document.MAX_SIZE + 1).read()
 
     def volumes(self) -> Volumes:
@@ -243,7 +243,7 @@ def _append(part: PartFile, file: File, before: Begun) -> Begun:
 
 def _find(path: Path, parts_from: Sequence[Path], where: str) -> Volumes:
     try:
-        return Volumes([volumes.of_file(path, path.stat().st_size)])
+        return Volumes([volumes.of_file(path, volumes.plain_size(path))])
     except FileNotFoundError:
         return parts.find(path, parts_from, where)
 

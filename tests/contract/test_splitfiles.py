@@ -225,6 +225,22 @@ def test_what_was_damaged_before_it_was_split_is_not_put_on_the_parts(tmp_path: 
     assert set(content(tmp_path)) == {"x.tar"}
 
 
+def test_a_medium_that_is_pulled_out_is_told(parts: Path) -> None:
+    store = ArchiveStore(parts)
+    assert store.names()
+    parts.with_name("x.tar.007").unlink()
+    with pytest.raises(IntegrityError, match=r"x\.tar\.007 is damaged"):
+        store.names()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.parts"])
+def test_a_fifo_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(StoreError, match="no plain file"):
+        ArchiveStore(tmp_path / "x.tar").names()
+
+
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "bundler", *command], capture_output=True, check=False, text=True)
 
