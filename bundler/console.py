@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from bundler.errors import BaseMismatchError, BundlerError, ModelError
+from bundler.errors import BaseMismatchError, BundlerError, ModelError, disk_errors
 
 _WIDE = 250
 """Columns for which results are laid out: a narrow terminal wraps lines itself, so that digests can still be copied whole."""
@@ -128,7 +129,37 @@ def result(text: str) -> None:
 
 def result_json(content: Any) -> None:
     """A result for scripts, in which JSON's own escapes stand for all that is not printable ASCII."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=True).replace("\x7f", "\\u007f") + "\n")
+    sys.stdout.write(_json(content, indent=2) + "\n")
+
+
+def result_json_list(
+    before: Mapping[str, Any], name: str, items: Iterable[Any], after: Callable[[], Mapping[str, Any]] = dict
+) -> None:
+    """A JSON object with a list so long that it is written as it comes; what stands behind that is asked for then."""
+    sys.stdout.write("{" + "".join(f"\n  {_json(key)}: {_json(value)}," for key, value in before.items()))
+    sys.stdout.write(f"\n  {_json(name)}: [")
+    for number, item in enumerate(items):
+        sys.stdout.write(f"{',' if number else ''}\n    {_json(item)}")
+    sys.stdout.write("\n  ]" + "".join(f",\n  {_json(key)}: {_json(value)}" for key, value in after().items()) + "\n}\n")
+
+
+def result_rows(widths: Sequence[int], rows: Iterable[Sequence[str]]) -> None:
+    """Rows so many that they are written as they come: in columns on a terminal, the last ones ragged, else tab-separated."""
+    is_terminal = _OUT.is_terminal
+    for row in rows:
+        cells = [safe(cell) for cell in row]
+        if is_terminal:
+            cells = [*(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)), *cells[len(widths) :]]
+        sys.stdout.write((" " if is_terminal else "\t").join(cells) + "\n")
+
+
+def result_content(blocks: Iterable[bytes]) -> None:
+    """A stranger's content: byte for byte, but on a terminal as text, with all escaped that is not harmless there."""
+    is_terminal = sys.stdout.isatty()
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    for block in blocks:
+        _write(_plain(decoder.decode(block)).encode() if is_terminal else block)
+    _write(_plain(decoder.decode(b"", final=True)).encode())
 
 
 def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -176,6 +207,25 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     return table
+
+
+def _json(content: Any, indent: int | None = None) -> str:
+    return json.dumps(content, indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
+
+
+def _plain(text: str) -> str:
+    return "".join(character if character in "\n\t" else safe(character) for character in text)
+
+
+def _write(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # whoever read it has seen enough
+    except OSError:
+        with disk_errors("standard output"):
+            raise
 
 
 def _harmless(character: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bundler.errors import EngineError, IntegrityError, ModelError, NotFoundError, StoreError
 from bundler.format import artifact, paths, tar
-from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream, VerifyingReader
+from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Readable, Stream, VerifyingReader
 from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed
@@ -353,6 +353,9 @@ class MemoryStore:
             raise IntegrityError(f"{self.where}: {blob.digest} is missing")
         content = self.blobs[blob.digest][begun.size if begun else 0 :]
         return VerifyingReader(io.BytesIO(content), blob, self.where, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        return RangeReader(io.BytesIO(self.blobs[blob.digest][offset:]), blob, size, self.where)
 
     def has(self, blob: Descriptor) -> bool:
         return blob.digest in self.blobs

@@ -13,7 +13,9 @@ import typer
 from typer.core import TyperGroup
 
 from bundler.cli.apply import apply
+from bundler.cli.cat import cat
 from bundler.cli.copy import copy
+from bundler.cli.diff import diff
 from bundler.cli.doctor import doctor
 from bundler.cli.history import history
 from bundler.cli.ingest import ingest
@@ -79,6 +81,8 @@ app.command()(split)
 app.command()(sign)
 app.command()(verify)
 app.command()(inspect)
+app.command()(cat)
+app.command()(diff)
 app.command()(history)
 app.command("list")(list_bundles)
 app.command()(login)

@@ -1,0 +1,67 @@
+"""``fps-bundle diff``"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bundler.cli import options, parts
+
+if TYPE_CHECKING:
+    from bundler.differences import Change, Difference, Total
+
+
+def diff(
+    old: Annotated[str, typer.Argument(help="A bundle.")],
+    new: Annotated[str, typer.Argument(help="Another one, from any store.")],
+    parts_from: options.PartsFrom = None,
+    limit_rate: options.LimitRate = None,
+    timeout: options.Timeout = 60,
+    plain_http: options.PlainHttp = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show which files differ between two bundles: added, removed, with other content, or with other metadata alone.
+
+    `deleted` and `restored` are files of the base that only the new bundle deletes, or only the old one. Layers are told
+    by their tables of contents, and those that both have are not read at all. Ends with exit code 0 whether or not
+    anything differs.
+    """
+    from bundler import console, differences
+    from bundler.cli import nodes
+    from bundler.format import reference
+    from bundler.transfer import read_bundle
+
+    references = reference.parse(old), reference.parse(new)
+    parts.check_one_pipe(references)
+    terminal = console.Terminal(quiet=quiet)
+    link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
+    totals = {change: differences.Total() for change in differences.Change}
+    with ExitStack() as opened:
+        stores = [opened.enter_context(parts.opened(it, link, parts_from)) for it in references]
+        bundles = [read_bundle(store) for store in stores]
+        found = _counted(differences.find(bundles[0], stores[0], bundles[1], stores[1], terminal), totals)
+        if json:
+            sides = (("old", 0), ("new", 1))
+            before = {key: {"reference": stores[n].where, "digest": str(bundles[n].digest)} for key, n in sides}
+            console.result_json_list(
+                before, "differences", map(nodes.difference_as_json, found), lambda: {"totals": nodes.totals_as_json(totals)}
+            )
+            return
+        console.result_rows((8,), map(nodes.difference_row, found))
+    told = [
+        f"{total.paths} {change.value} ({nodes.sizes(total.old_size, total.new_size)})"
+        for change, total in totals.items()
+        if total.paths
+    ]
+    terminal.say(", ".join(told) or "no file differs")
+
+
+def _counted(found: Iterable[Difference], totals: dict[Change, Total]) -> Iterator[Difference]:
+    for difference in found:
+        totals[difference.change].add(difference)
+        yield difference
