@@ -27,6 +27,8 @@ _ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def safe(text: str) -> str:
     """A foreign string with everything escaped that could move the cursor, turn the text round or fake a line."""
+    if text.isprintable():
+        return text
     return "".join(character if _harmless(character) else ascii(character)[1:-1] for character in text)
 
 

@@ -88,7 +88,7 @@ def parse(text: str) -> str:
         path = paths.decode(text)
     except IntegrityError:
         path = text
-    path = path.rstrip("/") or "/"
+    path = path if path == "/" else path.removesuffix("/")
     if path != "/" and not paths.is_clean(path):
         raise UsageError(f"{paths.encode(path)!r} is no absolute path", hint="Name it as `fps-bundle inspect --files` does.")
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -91,10 +92,19 @@ def exports(packer: Packer) -> tuple[meta.Export, ...]:
     )
 
 
-def bundle(store: MemoryStore, files: Tree | None = None, name: str = "1", **changes: Any) -> Descriptor:
-    """Put a bundle of ``/s`` into a store; gives its manifest's descriptor."""
-    packer, descriptors, layers = pack(store, files or tree(file("/s/f")), ["/s"], changes.get("removed", ()))
-    described = metadata(layers, **{"exports": exports(packer), **changes})
+def parents(packer: Packer) -> tuple[meta.Parent, ...]:
+    """The directories above the exports."""
+    return tuple(
+        meta.Parent(path=path, mode=entry.mode, uid=entry.uid, gid=entry.gid) for path, entry in sorted(packer.parents.items())
+    )
+
+
+def bundle(
+    store: MemoryStore, files: Tree | None = None, name: str = "1", tops: Sequence[str] = ("/s",), **changes: Any
+) -> Descriptor:
+    """Put a bundle of what lies at ``tops`` into a store; gives its manifest's descriptor."""
+    packer, descriptors, layers = pack(store, files or tree(file("/s/f")), list(tops), changes.get("removed", ()))
+    described = metadata(layers, **{"exports": exports(packer), "parents": parents(packer), **changes})
     data = described.to_bytes()
     config = Descriptor.of(artifact.CONFIG, data)
     manifest = artifact.build(described, config, descriptors)
