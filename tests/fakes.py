@@ -355,6 +355,8 @@ class MemoryStore:
         return VerifyingReader(io.BytesIO(content), blob, self.where, begun)
 
     def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        if blob.digest not in self.blobs:
+            raise IntegrityError(f"{self.where}: {blob.digest} is missing")
         return RangeReader(io.BytesIO(self.blobs[blob.digest][offset:]), blob, size, self.where)
 
     def has(self, blob: Descriptor) -> bool:

@@ -42,23 +42,19 @@ def diff(
     link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
     totals = {change: differences.Total() for change in differences.Change}
     with ExitStack() as opened:
-        stores = [opened.enter_context(parts.opened(it, link, parts_from)) for it in references]
-        bundles = [read_bundle(store) for store in stores]
-        found = _counted(differences.find(bundles[0], stores[0], bundles[1], stores[1], terminal), totals)
+        one, other = (opened.enter_context(parts.opened(it, link, parts_from)) for it in references)
+        first, second = read_bundle(one), read_bundle(other)
+        found = _counted(differences.find(first, one, second, other, terminal), totals)
         if json:
-            sides = (("old", 0), ("new", 1))
-            before = {key: {"reference": stores[n].where, "digest": str(bundles[n].digest)} for key, n in sides}
-            console.result_json_list(
-                before, "differences", map(nodes.difference_as_json, found), lambda: {"totals": nodes.totals_as_json(totals)}
-            )
+            told = {
+                "old": {"reference": one.where, "digest": str(first.digest)},
+                "new": {"reference": other.where, "digest": str(second.digest)},
+            }
+            items = map(nodes.difference_as_json, found)
+            console.result_json_list(told, "differences", items, lambda: {"totals": nodes.totals_as_json(totals)})
             return
         console.result_rows((8,), map(nodes.difference_row, found))
-    told = [
-        f"{total.paths} {change.value} ({nodes.sizes(total.old_size, total.new_size)})"
-        for change, total in totals.items()
-        if total.paths
-    ]
-    terminal.say(", ".join(told) or "no file differs")
+    terminal.say(nodes.totals_text(totals) or "no file differs")
 
 
 def _counted(found: Iterable[Difference], totals: dict[Change, Total]) -> Iterator[Difference]:

@@ -80,7 +80,7 @@ def difference_row(difference: Difference) -> list[str]:
     if difference.fields and old and new and old.entry and new.entry:
         told = [_field(name, old.entry, new.entry) for name in difference.fields]
     else:
-        told = [sizes(old.size if old else 0, new.size if new else 0)]
+        told = [console.size(node.size) for node in (new or old,) if node and node.entry]
     return [difference.change.value, paths.encode(difference.path), ", ".join(told)]
 
 
@@ -101,9 +101,20 @@ def totals_as_json(totals: Mapping[Change, Total]) -> dict[str, Any]:
     }
 
 
-def sizes(old: int, new: int) -> str:
-    """What something took and takes, where it is there in both."""
-    return f"{console.size(old)} -> {console.size(new)}" if old and new else console.size(old or new)
+def totals_text(totals: Mapping[Change, Total]) -> str:
+    """How many paths changed in which way, in one line; empty when none did."""
+    return ", ".join(_total(change, total) for change, total in totals.items() if total.paths)
+
+
+def _total(change: Change, total: Total) -> str:
+    old, new = console.size(total.old_size), console.size(total.new_size)
+    told = {
+        Change.ADDED: f"added ({new})",
+        Change.REMOVED: f"removed ({old})",
+        Change.CONTENT: f"with other content ({old} -> {new})",
+        Change.METADATA: "with other metadata",
+    }
+    return f"{total.paths} {told.get(change, change.value)}"
 
 
 def _field(name: str, old: Entry, new: Entry) -> str:

@@ -6,6 +6,7 @@ import io
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from bundles import bundle
@@ -52,9 +53,18 @@ class WatchedStore(MemoryStore):
         return super().open_range(blob, offset, size)
 
 
-def made(members: Tree, removed: tuple[str, ...] = REMOVED) -> tuple[transfer.Bundle, WatchedStore]:
+@cache
+def _packed() -> MemoryStore:
+    store = MemoryStore()
+    bundle(store, FILES, removed=REMOVED)
+    return store
+
+
+def made() -> tuple[transfer.Bundle, WatchedStore]:
+    """The bundle of `FILES`, in a store of its own."""
     store = WatchedStore()
-    bundle(store, members, removed=removed)
+    store.blobs |= _packed().blobs
+    store.tags |= _packed().tags
     return transfer.read_bundle(store), store
 
 
@@ -109,7 +119,7 @@ def nodes(members: Tree, removed: tuple[str, ...] = REMOVED) -> list[Node]:
 
 
 def test_all_files_are_told_without_opening_a_layer() -> None:
-    found, store = made(FILES)
+    found, store = made()
     opened = list(store.opened)
     assert listed(found, store) == nodes(FILES)
     assert store.opened == opened
@@ -120,7 +130,7 @@ def test_all_files_are_told_without_opening_a_layer() -> None:
 
 
 def test_layers_without_a_table_are_read_and_tell_the_same() -> None:
-    _, store = made(FILES)
+    _, store = made()
     progress = RecordingProgress()
     assert list(files.tree(without_tables(store), store, progress)) == nodes(FILES)
     assert "no table" in progress.notes[0]
@@ -129,8 +139,10 @@ def test_layers_without_a_table_are_read_and_tell_the_same() -> None:
 
 def test_files_whose_names_no_table_tells_are_told() -> None:
     members = tree(directory("/s"), file("/s/latin-\udce9", b"x"))
-    found, store = made(members)
-    assert listed(found, store) == nodes(members)
+    store = MemoryStore()
+    bundle(store, members)
+    found = transfer.read_bundle(store)
+    assert listed(found, store) == nodes(members, ())
     assert content(found, store, files.parse("/s/latin-%E9")) == b"x"
 
 
@@ -145,15 +157,17 @@ def big() -> tuple[Tree, WatchedStore]:
         link("/s/b/twin", Kind.HARD_LINK, "/s/b/big"),
         file("/s/z", b"z"),
     )
-    return members, made(members)[1]
+    store = WatchedStore()
+    bundle(store, members)
+    return members, store
 
 
 def test_all_layers_are_one_tree(big: tuple[Tree, WatchedStore]) -> None:
     members, store = big
     found = transfer.read_bundle(store)
     assert len(found.manifest.layers) == 2
-    assert listed(found, store) == nodes(members)
-    assert listed(without_tables(store), store) == nodes(members)
+    assert listed(found, store) == nodes(members, ())
+    assert listed(without_tables(store), store) == nodes(members, ())
 
 
 def test_a_file_is_found_in_whichever_layer_it_is(big: tuple[Tree, WatchedStore]) -> None:
@@ -166,7 +180,7 @@ def test_a_file_is_found_in_whichever_layer_it_is(big: tuple[Tree, WatchedStore]
 
 
 def test_content_comes_out_of_the_frames_that_hold_it() -> None:
-    found, store = made(FILES)
+    found, store = made()
     (layer,) = found.manifest.layers
     (item,) = [item for item in items(store) if item.entry.path == "/s/large"]
     store.opened.clear()
@@ -178,7 +192,7 @@ def test_content_comes_out_of_the_frames_that_hold_it() -> None:
 @pytest.mark.parametrize("has_tables", [True, False])
 @pytest.mark.parametrize("path", ["/s/d/deep", "/s/empty", "/s/same", "/s/with", "/s/%C3%A9%25", "/s/é%"])
 def test_the_content_of_every_file_can_be_had(path: str, has_tables: bool) -> None:
-    found, store = made(FILES)
+    found, store = made()
     whole = files.parse(path)
     data = LARGE if whole == "/s/same" else FILES[whole][1]
     assert content(found if has_tables else without_tables(store), store, whole) == data
@@ -198,7 +212,7 @@ def test_the_content_of_every_file_can_be_had(path: str, has_tables: bool) -> No
     ],
 )
 def test_what_is_no_file_is_told(path: str, told: str, has_tables: bool) -> None:
-    found, store = made(FILES)
+    found, store = made()
     with pytest.raises(NotFoundError, match=told) as caught:
         content(found if has_tables else without_tables(store), store, path)
     assert caught.value.exit_code == 6
@@ -243,7 +257,7 @@ def damage(store: MemoryStore, layer: Descriptor, position: int) -> None:
 
 
 def test_a_damaged_chunk_is_not_given_out_but_those_before_it_are() -> None:
-    found, store = made(FILES)
+    found, store = made()
     (item,) = [item for item in items(store) if item.entry.path == "/s/large"]
     damage(store, found.manifest.layers[0], item.chunks[1].offset + 1000)
     given = []
@@ -253,7 +267,7 @@ def test_a_damaged_chunk_is_not_given_out_but_those_before_it_are() -> None:
 
 
 def test_every_flip_in_the_frame_of_a_file_is_noticed() -> None:
-    found, store = made(FILES)
+    found, store = made()
     (item,) = [item for item in items(store) if item.entry.path == "/s/with"]
     for position in range(item.chunks[0].offset, item.end):
         damage(store, found.manifest.layers[0], position)
@@ -264,7 +278,7 @@ def test_every_flip_in_the_frame_of_a_file_is_noticed() -> None:
 
 
 def test_no_content_comes_by_a_damaged_table() -> None:
-    found, store = made(FILES)
+    found, store = made()
     table = Table.of(found.manifest.layers[0])
     assert table
     for position in (table.offset, table.offset + table.length // 2, table.offset + table.length - 1):
@@ -277,7 +291,7 @@ def test_no_content_comes_by_a_damaged_table() -> None:
 
 
 def test_a_blob_that_ends_too_early_is_damaged() -> None:
-    found, store = made(FILES)
+    found, store = made()
     (layer,) = found.manifest.layers
     store.blobs[layer.digest] = store.blobs[layer.digest][:-200]
     with pytest.raises(IntegrityError, match="too early"):
@@ -285,7 +299,7 @@ def test_a_blob_that_ends_too_early_is_damaged() -> None:
 
 
 def test_without_a_table_a_damaged_layer_is_noticed_at_its_end() -> None:
-    _, store = made(FILES)
+    _, store = made()
     found = without_tables(store)
     (layer,) = found.manifest.layers
     damage(store, layer, layer.size - 1)
@@ -312,7 +326,7 @@ def forged(store: MemoryStore, how: str) -> transfer.Bundle:
 
 @pytest.mark.parametrize("how", ["order", "twice", "fewer", "more", "removed"])
 def test_a_table_that_is_no_tree_is_refused(how: str) -> None:
-    _, store = made(FILES)
+    _, store = made()
     with pytest.raises(IntegrityError):
         listed(forged(store, how), store)
 
@@ -343,7 +357,7 @@ def lie(item: Item, how: str) -> Item:
     ],
 )
 def test_nothing_is_given_that_is_not_what_the_table_tells(path: str, how: str, given: int) -> None:
-    _, store = made(FILES)
+    _, store = made()
     told = [lie(item, how) if item.entry.path == path else item for item in items(store)]
     got = []
     with pytest.raises(IntegrityError):
@@ -352,7 +366,7 @@ def test_nothing_is_given_that_is_not_what_the_table_tells(path: str, how: str, 
 
 
 def test_frames_that_break_off_give_an_error_of_ours() -> None:
-    _, store = made(FILES)
+    _, store = made()
     (item,) = [item for item in items(store) if item.entry.path == "/s/with"]
     with pytest.raises(BundlerError):
         list(filecontent.read(io.BytesIO(b""), item, "here"))
