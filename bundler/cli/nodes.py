@@ -80,7 +80,7 @@ def difference_row(difference: Difference) -> list[str]:
     if difference.fields and old and new and old.entry and new.entry:
         told = [_field(name, old.entry, new.entry) for name in difference.fields]
     else:
-        told = [console.size(node.size) for node in (new or old,) if node and node.entry]
+        told = [console.size(node.size) for node in (new, old) if node and node.entry]
     return [difference.change.value, paths.encode(difference.path), ", ".join(told)]
 
 
