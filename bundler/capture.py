@@ -83,12 +83,14 @@ def capture(
     pause: bool,
     strict: bool,
     compression: Compression,
+    finished: Callable[[Descriptor, meta.Layer], None],
 ) -> Captured:
     """Read the exported paths into layers, and find out what the model has deleted out of its base.
 
     ``base`` is the clean base; it is listed before the model is paused. Raises `ModelError` when the
     exported paths move in between, without ``pause`` when anything in them changes while it is read,
-    and with ``strict`` when something that is no state lies in them.
+    and with ``strict`` when something that is no state lies in them. ``finished`` is told of each layer, from another thread,
+    as soon as its blob is in the spool.
     """
     planned = plan(container, reader, exports)
     progress.stage("listing what the base image has there")
@@ -99,7 +101,7 @@ def capture(
             raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
 
     def new_packer(pipeline: Pipeline) -> Packer:
-        return Packer(spool.new_blob, planned.topmost, len(base.diff_ids), pipeline, compression)
+        return Packer(spool.new_blob, planned.topmost, len(base.diff_ids), pipeline, compression, finished)
 
     if not pause:
         unpaused = UnpausedReader(reader, hidden(container), check_unmoved, progress)
@@ -125,13 +127,14 @@ def _read(
     is_hidden = hidden(container)
     pipeline = Pipeline()
     packer = new_packer(pipeline)
+    above = {directory for top in planned.topmost for directory in paths.ancestors(top)}
     removals = Removals(listed for listed in listing if not is_hidden(listed.path))
     try:
         progress.stage(f"reading {len(planned.topmost)} exported paths")
         with pipeline:
             with closing(reader.entries(planned.topmost)) as entries:
                 for entry, content in entries:
-                    if not any(paths.is_within(entry.path, top) for top in planned.topmost):
+                    if entry.path in above:
                         packer.add_parent(entry)
                     elif is_hidden(entry.path):
                         packer.skip(entry.path)
@@ -147,9 +150,8 @@ def _read(
                 packer.remove(path)
             descriptors, layers = packer.finish()
     except BaseException:
-        packer.discard()
-        if packer.finished:
-            spool.drop(packer.finished)
+        if made := packer.discard():
+            spool.drop(made)
         raise
     _tell_what_stays(packer.counts, container, progress)
     return Captured(

@@ -13,6 +13,7 @@ from fakes import PLATFORM, MemoryStore, RecordingProgress, Tree, directory, fil
 from bundler import apply, transfer
 from bundler.format import artifact, image
 from bundler.format import metadata as meta
+from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest
 from bundler.format.metadata import Metadata
 from bundler.format.pack import Packer
@@ -52,12 +53,17 @@ class MemoryBlob:
 
 
 def pack(
-    store: MemoryStore, files: Tree, exports: list[str], removed: tuple[str, ...] = (), base_layers: int = 2
+    store: MemoryStore,
+    files: Tree,
+    exports: list[str],
+    removed: tuple[str, ...] = (),
+    base_layers: int = 2,
+    compression: Compression = Compression.AUTO,
 ) -> tuple[Packer, list[Descriptor], list[meta.Layer]]:
     """Pack a tree as a capture would."""
     from bundler.format import paths
 
-    packer = Packer(lambda: MemoryBlob(store), exports, base_layers, Pipeline())
+    packer = Packer(lambda: MemoryBlob(store), exports, base_layers, Pipeline(), compression)
     for path in sorted(files, key=paths.sort_key):
         entry, data = files[path]
         if any(paths.is_within(path, export) for export in exports):

@@ -19,7 +19,7 @@ import zstandard
 
 from bundler.errors import IntegrityError
 from bundler.format import artifact, metadata, paths, tar
-from bundler.format.compression import Compression, compress
+from bundler.format.compression import Compression, compress, decompress
 from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream
 from bundler.format.frames import MAX_WINDOW, Frame, Frames
 from bundler.format.pipeline import Pipeline, mapped
@@ -55,6 +55,9 @@ class _Part:
     """Goes over all chunks of a file that has several."""
 
 
+Finished = tuple[Descriptor, metadata.Layer]
+
+
 class LayerWriter:
     """Writes entries as one layer into a blob; what many threads can do is done in ``pipeline``."""
 
@@ -72,7 +75,6 @@ class LayerWriter:
         self._table = TableWriter()
         self._chunks: list[Chunk] = []
         self._written = 0
-        self._last: Future[None] | None = None
         self.entries = 0
         self.exports: list[str] = []
 
@@ -103,12 +105,13 @@ class LayerWriter:
         if self._frames:
             self._compress()
 
-    def finish(self) -> tuple[Descriptor, metadata.Layer]:
-        """End the archive and the blob."""
+    def finish(self) -> Future[Finished]:
+        """End the archive and the blob, as soon as all that was added is in it."""
         self._between += tar.TRAILER
         self.flush()
-        if self._last:
-            self._last.result()
+        return self._pipeline.later(self._finish)
+
+    def _finish(self) -> Finished:
         tail, table = self._table.finish(self._written)
         self._blob.write(tail)
         exports = tuple(map(paths.encode, self.exports))
@@ -132,7 +135,7 @@ class LayerWriter:
     def _compress(self) -> None:
         contents, parts = self._frames, self._parts
         self._frames, self._parts, self._waiting = [], [], 0
-        self._last = self._pipeline.run(
+        self._pipeline.run(
             partial(self._digest, contents, parts),
             partial(_made, contents, parts, self._compression),
             partial(self._write, contents, parts),
@@ -326,11 +329,8 @@ def _decompress(batch: Sequence[Frame]) -> Sequence[Frame | _Piece]:
     """The contents of whole frames; a part of one can only be decompressed after what comes before it."""
     if batch[0].size is None:
         return batch
-    contents = zstandard.ZstdDecompressor().multi_decompress_to_buffer([frame.data for frame in batch], threads=1)
-    return [
-        _Piece(data, Digest.of(data), frame.offset, frame.end)
-        for frame, data in zip(batch, (contents[number].tobytes() for number in range(len(batch))), strict=True)
-    ]
+    contents = decompress([frame.data for frame in batch])
+    return [_Piece(data, Digest.of(data), frame.offset, frame.end) for frame, data in zip(batch, contents, strict=True)]
 
 
 def _pieces(batches: Iterator[Sequence[Frame | _Piece]]) -> Iterator[_Piece]:

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-WORKERS = min(os.cpu_count() or 1, 8)
-"""Threads that compress or decompress; their libraries leave Python alone while they work."""
+WORKERS = min(os.cpu_count() or 1, 4)
+"""Threads that compress or decompress; more would not be kept busy by the one that reads, and each takes memory."""
 _FAREWELL = 2.0
 """Seconds for which a thread that reads ahead may end what it does."""
 
@@ -30,7 +30,8 @@ class Pipeline:
         self._workers = ThreadPoolExecutor(workers, "work")
         self._aside = ThreadPoolExecutor(1, "aside")
         self._hand_over = ThreadPoolExecutor(1, "hand-over")
-        self._room = threading.BoundedSemaphore(2 * workers + 2)
+        self._later = ThreadPoolExecutor(1, "later")
+        self._room = threading.BoundedSemaphore(workers + 2)
         self._failure: BaseException | None = None
 
     def run(self, aside: Callable[[], None], work: Callable[[], _Result], then: Callable[[_Result], None]) -> Future[None]:
@@ -39,11 +40,25 @@ class Pipeline:
         Raises what any of them raised before.
         """
         self._room.acquire()
-        if self._failure:
+        try:
+            self._check()
+        except BaseException:
             self._room.release()
-            raise self._failure
+            raise
         beside, result = self._aside.submit(aside), self._workers.submit(work)
         return self._hand_over.submit(self._finish, beside, result, then)
+
+    def later(self, work: Callable[[], _Result]) -> Future[_Result]:
+        """Do ``work`` when all that was brought so far has been handed over, beside what comes after."""
+        return self._later.submit(self._after, self._hand_over.submit(self._check), work)
+
+    def _after(self, before: Future[None], work: Callable[[], _Result]) -> _Result:
+        before.result()
+        return work()
+
+    def _check(self) -> None:
+        if self._failure:
+            raise self._failure
 
     def _finish(self, beside: Future[None], result: Future[_Result], then: Callable[[_Result], None]) -> None:
         try:
@@ -60,7 +75,7 @@ class Pipeline:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for pool in (self._aside, self._workers, self._hand_over):
+        for pool in (self._aside, self._workers, self._hand_over, self._later):
             pool.shutdown(wait=True, cancel_futures=error is not None)
 
 
@@ -71,7 +86,7 @@ def mapped(work: Callable[[_Given], _Result], source: Iterable[_Given], workers:
     What reading or working raises is raised where its result would have come. When the block ends, nothing reads on.
     """
     with ThreadPoolExecutor(workers, "work") as pool:
-        ahead = _Ahead(source, lambda item: pool.submit(work, item), 2 * workers)
+        ahead = _Ahead(source, lambda item: pool.submit(work, item), workers + 1)
         try:
             yield ahead.results()
         finally:

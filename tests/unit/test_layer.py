@@ -2,18 +2,24 @@ from __future__ import annotations
 
 import contextlib
 import io
+import random
+import struct
 from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 import zstandard
-from bundles import pack
-from fakes import MemoryStore, file, tree
+from bundles import MemoryBlob, pack
+from fakes import MemoryStore, directory, file, tree
 
-from bundler.errors import IntegrityError
-from bundler.format import entries, layer, tar
+from bundler.errors import IntegrityError, NoSpaceError
+from bundler.format import entries, layer, tar, toc
 from bundler.format import metadata as meta
+from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest, VerifyingReader
+from bundler.format.pack import Packer
+from bundler.format.pipeline import Pipeline
+from bundler.format.toc import CHUNK, Table
 
 Sound = tuple[bytes, meta.Layer, Mapping[str, str]]
 NO_TABLE: Mapping[str, str] = {}
@@ -104,3 +110,87 @@ def test_gzip_labelled_zstd_is_refused() -> None:
     archive = tar.encode(file("/s/x", b"")[0]) + tar.TRAILER
     with pytest.raises(IntegrityError):
         verify(gzip.compress(archive), of(archive)[1])
+
+
+def lied(sound: Sound, old: bytes, new: bytes) -> Sound:
+    """A layer whose table tells something else, well formed and announced as it must be."""
+    data, described, annotations = sound
+    table = Table.of(replace(Descriptor.of("x", data), annotations=annotations))
+    assert table
+    text = zstandard.ZstdDecompressor().decompressobj().decompress(data[table.offset : table.offset + table.length])
+    assert old in text
+    packed = zstandard.compress(text.replace(old, new))
+    told = Table(table.offset, len(packed), len(text.replace(old, new)), Digest.of(packed))
+    footer = data[-72:-64] + struct.pack("<7Q8s", told.offset, told.length, told.size, 1, 0, 0, 0, b"GNUlInUx")
+    return data[: table.begin] + toc.SKIPPABLE + struct.pack("<I", len(packed)) + packed + footer, described, told.annotations
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"name":"s/a"', b'"name":"s/c"'),
+        (b'"size":300', b'"size":301'),
+        (b'"digest":"sha256:', b'"digest":"sha256:0000'),
+        (b'"mode":420', b'"mode":2541'),
+        (b'"offset":', b'"offset":1'),
+        (b'{"type":"reg","name":"s/b"', b'{"type":"dir","name":"s/b"'),
+    ],
+)
+def test_a_table_that_tells_of_another_content_is_refused(sound: Sound, old: bytes, new: bytes) -> None:
+    verify(*sound)
+    with pytest.raises(IntegrityError, match="table of its own content"):
+        verify(*lied(sound, old, new))
+
+
+def test_a_table_where_none_is_announced_is_refused_and_one_that_is_announced_must_be_there(sound: Sound) -> None:
+    data, described, annotations = sound
+    with pytest.raises(IntegrityError, match="table"):
+        verify(data, described)
+    table = Table.of(replace(Descriptor.of("x", data), annotations=annotations))
+    assert table
+    verify(data[: table.begin], described)
+    with pytest.raises(IntegrityError, match="table"):
+        verify(data[: table.begin], described, annotations)
+
+
+def test_a_table_for_frames_that_are_not_cut_at_files_is_refused(sound: Sound) -> None:
+    data, described, _ = sound
+    one = zstandard.ZstdCompressor(write_checksum=True).compress(plain(data))
+    place = Table(len(one) + 8, 10, 100, Digest.of(b""))
+    with pytest.raises(IntegrityError, match="not cut"):
+        verify(one + toc.SKIPPABLE + bytes(86), described, place.annotations)
+
+
+def test_a_large_file_comes_out_of_its_chunks_as_it_went_in() -> None:
+    content = bytes(range(251)) * (3 * CHUNK // 251)
+    store = MemoryStore()
+    _, (descriptor,), (described,) = pack(store, tree(file("/s/f", content), file("/s/g", b"")), ["/s"])
+    with store.open(descriptor) as blob:
+        layer.verify(blob, descriptor, described, "here", entries.fault)
+    with store.open(descriptor) as blob, layer.decompressed(blob, described, "here") as stream:
+        assert {entry.path: found.read() for entry, found in tar.read(stream)} == {"/s": b"", "/s/f": content, "/s/g": b""}
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_every_compression_gives_the_same_tar_and_the_same_bytes_each_time(compression: Compression) -> None:
+    files = tree(file("/s/text", b"all work and no play " * 20_000), file("/s/noise", random.Random(1).randbytes(300_000)))
+    made = [pack(MemoryStore(), files, ["/s"], compression=compression)[1:] for _ in range(2)]
+    assert made[0] == made[1]
+    assert made[0][1] == pack(MemoryStore(), files, ["/s"])[2]
+
+
+def test_what_breaks_while_it_is_packed_ends_the_packing() -> None:
+    class Full(MemoryBlob):
+        def write(self, data: bytes, /) -> int:
+            del data
+            raise NoSpaceError("full")
+
+    def run() -> None:
+        with Pipeline() as pipeline:
+            packer = Packer(lambda: Full(MemoryStore()), ["/s"], 1, pipeline)
+            packer.add(directory("/s")[0], io.BytesIO())
+            for number in range(100):
+                packer.add(replace(file(f"/s/{number:03}")[0], size=CHUNK), io.BytesIO(bytes(CHUNK)))
+
+    with pytest.raises(NoSpaceError):
+        run()
