@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 import sys
+import threading
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -50,6 +52,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {int(seconds) % 60} s" if minutes else f"{seconds:.1f} s"
 
 
+_BETWEEN_STEPS = 0.1
+"""Seconds between two steps of a bar, as often as it is drawn."""
+
+
 class Terminal:
     """Shows the progress of one command: a bar on a terminal, one line for each stage elsewhere, nothing when quiet."""
 
@@ -57,6 +63,9 @@ class Terminal:
         self._quiet = quiet
         self._bar: Progress | None = None
         self._task: Any = None
+        self._untold = 0
+        self._tell_at = 0.0
+        self._lock = threading.Lock()
         if _ERR.is_terminal and not quiet:
             self._bar = Progress(
                 SpinnerColumn(),
@@ -93,12 +102,20 @@ class Terminal:
             if self._task is not None:
                 self._bar.remove_task(self._task)
             self._task = self._bar.add_task(safe(text), total=total)
+            self._untold = 0
         elif not self._quiet:
             _ERR.print(Text(safe(text) + (f" ({size(total)})" if total else "")))
 
     def advance(self, count: int) -> None:
-        if self._bar and self._task is not None:
-            self._bar.advance(self._task, count)
+        """Many small steps are told as one: drawing each would take longer than most of them."""
+        if not self._bar or self._task is None:
+            return
+        with self._lock:
+            self._untold += count
+            if (now := time.monotonic()) < self._tell_at:
+                return
+            count, self._untold, self._tell_at = self._untold, 0, now + _BETWEEN_STEPS
+        self._bar.advance(self._task, count)
 
     def note(self, text: str) -> None:
         """What happens to the current stage; a warning's worth of attention it is not."""
