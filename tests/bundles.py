@@ -119,6 +119,17 @@ def bundle(
     return manifest.descriptor
 
 
+def with_layers(store: MemoryStore, layers: Sequence[Descriptor]) -> transfer.Bundle:
+    """The bundle of a store with other layers in its manifest."""
+    found = transfer.read_bundle(store)
+    return transfer.Bundle(artifact.build(found.metadata, found.manifest.config, layers), found.metadata)
+
+
+def without_tables(store: MemoryStore) -> transfer.Bundle:
+    """The bundle of a store as an older program would have written it."""
+    return with_layers(store, [replace(layer, annotations={}) for layer in transfer.read_bundle(store).manifest.layers])
+
+
 def noise(size: int, seed: int = 1) -> MemoryStore:
     """A store with one bundle, of a file of so many bytes that cannot be compressed."""
     store = MemoryStore()

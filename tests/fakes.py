@@ -380,6 +380,23 @@ class MemoryStore:
         yield _MemoryUpload(self, self._name or name)
 
 
+class WatchedStore(MemoryStore):
+    """Remembers what of its blobs was opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[Digest] = []
+        self.ranges: list[tuple[Digest, int, int]] = []
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        self.opened.append(blob.digest)
+        return super().open(blob, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        self.ranges.append((blob.digest, offset, size))
+        return super().open_range(blob, offset, size)
+
+
 class _MemoryUpload:
     def __init__(self, store: MemoryStore, name: str) -> None:
         self._store = store

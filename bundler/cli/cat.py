@@ -11,7 +11,7 @@ from bundler.cli import options, parts
 
 def cat(
     source: Annotated[str, typer.Argument(help="The bundle.")],
-    path: Annotated[str, typer.Argument(help="Absolute path of a file in it; percent-encoded as `inspect --files` prints it.")],
+    path: Annotated[str, typer.Argument(help="Absolute path of a file in it, as it is or as `inspect --files` prints it.")],
     parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = 60,

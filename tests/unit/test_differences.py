@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from bundles import bundle
-from fakes import MemoryStore, RecordingProgress, Tree, directory, file, link, tree
-from test_files import WatchedStore, without_tables
+from bundles import bundle, without_tables
+from fakes import MemoryStore, RecordingProgress, Tree, WatchedStore, directory, file, link, tree
 
 from bundler import differences, transfer
 from bundler.differences import Change, Difference, Total

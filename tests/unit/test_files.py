@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
 import pytest
-from bundles import bundle
-from fakes import MemoryStore, RecordingProgress, Tree, directory, file, link, tree
+from bundles import bundle, with_layers, without_tables
+from fakes import MemoryStore, RecordingProgress, Tree, WatchedStore, directory, file, link, tree
 
 from bundler import files, transfer
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, UsageError
 from bundler.files import Node
 from bundler.format import artifact, filecontent, paths
-from bundler.format.content import Begun, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.content import Descriptor, Digest, VerifyingReader
 from bundler.format.pack import BIG
 from bundler.format.tar import Kind
 from bundler.format.toc import CHUNK, Item, Table, TableWriter, read
@@ -36,23 +35,6 @@ FILES = tree(
 REMOVED = ("/s/gone",)
 
 
-class WatchedStore(MemoryStore):
-    """Remembers what of its blobs was opened."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.opened: list[Digest] = []
-        self.ranges: list[tuple[Digest, int, int]] = []
-
-    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
-        self.opened.append(blob.digest)
-        return super().open(blob, begun)
-
-    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
-        self.ranges.append((blob.digest, offset, size))
-        return super().open_range(blob, offset, size)
-
-
 @cache
 def _packed() -> MemoryStore:
     store = MemoryStore()
@@ -66,17 +48,6 @@ def made() -> tuple[transfer.Bundle, WatchedStore]:
     store.blobs |= _packed().blobs
     store.tags |= _packed().tags
     return transfer.read_bundle(store), store
-
-
-def with_layers(store: MemoryStore, layers: Sequence[Descriptor]) -> transfer.Bundle:
-    """The bundle of a store with other layers in its manifest."""
-    found = transfer.read_bundle(store)
-    return transfer.Bundle(artifact.build(found.metadata, found.manifest.config, layers), found.metadata)
-
-
-def without_tables(store: MemoryStore) -> transfer.Bundle:
-    """The bundle of a store as an older program would have written it."""
-    return with_layers(store, [replace(layer, annotations={}) for layer in transfer.read_bundle(store).manifest.layers])
 
 
 def with_table(store: MemoryStore, *items: Item) -> transfer.Bundle:
