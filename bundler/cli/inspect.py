@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
 
 
 def inspect(
@@ -21,6 +21,7 @@ def inspect(
 ) -> None:
     """Show what a bundle is: whose state, from where, on which base, in which layers, and who signed it."""
     from bundler import console, signing
+    from bundler.cli import gate, parts
     from bundler.cli.bundletree import bundle_tree
     from bundler.format import reference
     from bundler.transfer import read_bundle

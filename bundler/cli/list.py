@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import options
 
 
 def list_bundles(
@@ -22,6 +22,7 @@ def list_bundles(
 ) -> None:
     """List the bundles of a store."""
     from bundler import console, transfer
+    from bundler.cli import parts
     from bundler.format import have as haves
     from bundler.format import reference
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from importlib.metadata import version
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -89,6 +88,8 @@ app.command()(doctor)
 
 def _show_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version
+
         typer.echo(f"fps-bundle {version('fps-bundle')}")
         raise typer.Exit
 
