@@ -10,7 +10,7 @@ import typer
 from bundler.cli import options
 
 
-def list_bundles(
+def list(
     where: Annotated[
         str | None, typer.Argument(help="A registry's repository, oci:DIR or FILE.tar. Default: the local store.")
     ] = None,
