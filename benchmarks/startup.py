@@ -19,6 +19,7 @@ from typing import Any
 
 from bundler.cli.main import COMMANDS
 
+RUNS = 21
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = str(Path(sys.executable).parent / "fps-bundle")
 BUNDLE = ROOT / "tests" / "golden" / "v1.tar"
@@ -75,7 +76,7 @@ def _seconds(command: Sequence[str], environment: Mapping[str, str]) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=21)
+    parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = measure(arguments.runs)
