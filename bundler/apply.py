@@ -128,7 +128,7 @@ def verify(bundle: Bundle, source: Store, progress: Progress) -> Sequence[Entry]
     for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
         contents.begin(number)
         with source.open(descriptor) as blob:
-            layer.verify(watched(blob, progress), described, source.where, contents.judge)
+            layer.verify(watched(blob, progress), descriptor, described, source.where, contents.judge)
         contents.end()
     contents.finish()
     return list(contents.privileged.values())

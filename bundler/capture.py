@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
 from bundler.errors import ModelError
 from bundler.format import metadata as meta
 from bundler.format import paths
+from bundler.format.compression import Compression
 from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
+from bundler.format.pipeline import Pipeline
 from bundler.format.removals import Listed, Removals
 from bundler.mounts import ENGINE_FILES, hidden, on_tmpfs
 from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
@@ -80,12 +82,15 @@ def capture(
     *,
     pause: bool,
     strict: bool,
+    compression: Compression,
+    finished: Callable[[Descriptor, meta.Layer], None],
 ) -> Captured:
     """Read the exported paths into layers, and find out what the model has deleted out of its base.
 
     ``base`` is the clean base; it is listed before the model is paused. Raises `ModelError` when the
     exported paths move in between, without ``pause`` when anything in them changes while it is read,
-    and with ``strict`` when something that is no state lies in them.
+    and with ``strict`` when something that is no state lies in them. ``finished`` is told of each layer, from another thread,
+    as soon as its blob is in the spool.
     """
     planned = plan(container, reader, exports)
     progress.stage("listing what the base image has there")
@@ -95,13 +100,16 @@ def capture(
         if plan(container, reader, exports) != planned:
             raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
 
+    def new_packer(pipeline: Pipeline) -> Packer:
+        return Packer(spool.new_blob, planned.topmost, len(base.diff_ids), pipeline, compression, finished)
+
     if not pause:
         unpaused = UnpausedReader(reader, hidden(container), check_unmoved, progress)
-        return _read(container, planned, listing, len(base.diff_ids), unpaused, spool, progress, strict=strict)
+        return _read(container, planned, listing, new_packer, unpaused, spool, progress, strict=strict)
     with engine.paused(container):
         started = time.monotonic()
         check_unmoved()
-        captured = _read(container, planned, listing, len(base.diff_ids), reader, spool, progress, strict=strict)
+        captured = _read(container, planned, listing, new_packer, reader, spool, progress, strict=strict)
         return replace(captured, paused=time.monotonic() - started)
 
 
@@ -109,7 +117,7 @@ def _read(
     container: Container,
     planned: Plan,
     listing: Iterator[Listed],
-    base_layers: int,
+    new_packer: Callable[[Pipeline], Packer],
     reader: Reader,
     spool: Spool,
     progress: Progress,
@@ -117,31 +125,33 @@ def _read(
     strict: bool,
 ) -> Captured:
     is_hidden = hidden(container)
-    packer = Packer(spool.new_blob, planned.topmost, base_layers)
+    pipeline = Pipeline()
+    packer = new_packer(pipeline)
+    above = {directory for top in planned.topmost for directory in paths.ancestors(top)}
     removals = Removals(listed for listed in listing if not is_hidden(listed.path))
     try:
         progress.stage(f"reading {len(planned.topmost)} exported paths")
-        with closing(reader.entries(planned.topmost)) as entries:
-            for entry, content in entries:
-                if not any(paths.is_within(entry.path, top) for top in planned.topmost):
-                    packer.add_parent(entry)
-                elif is_hidden(entry.path):
-                    packer.skip(entry.path)
-                else:
-                    removals.saw(entry)
-                    packer.add(entry, content)
-                    progress.advance(entry.size)
-        left_out = [path for count in packer.counts.values() for path in count.left_out]
-        if strict:
-            _refuse(left_out, "hold FIFOs, sockets or devices, which are not state", "Push without --strict to leave them out.")
-        removed = removals.finish()
-        for path in removed:
-            packer.remove(path)
-        descriptors, layers = packer.finish()
+        with pipeline:
+            with closing(reader.entries(planned.topmost)) as entries:
+                for entry, content in entries:
+                    if entry.path in above:
+                        packer.add_parent(entry)
+                    elif is_hidden(entry.path):
+                        packer.skip(entry.path)
+                    else:
+                        removals.saw(entry)
+                        packer.add(entry, content)
+                        progress.advance(entry.size)
+            left_out = [path for count in packer.counts.values() for path in count.left_out]
+            if strict:
+                _refuse(left_out, "hold FIFOs, sockets or devices, which are not state", "Push without --strict to leave them out.")
+            removed = removals.finish()
+            for path in removed:
+                packer.remove(path)
+            descriptors, layers = packer.finish()
     except BaseException:
-        packer.discard()
-        if packer.finished:
-            spool.drop(packer.finished)
+        if made := packer.discard():
+            spool.drop(made)
         raise
     _tell_what_stays(packer.counts, container, progress)
     return Captured(

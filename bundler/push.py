@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -14,10 +14,12 @@ from bundler.capture import Captured, capture, plan
 from bundler.errors import BundlerError, ModelError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
+from bundler.format.compression import Compression
 from bundler.format.content import BLOCK, Descriptor, Digest
 from bundler.format.layer import decompressed
 from bundler.format.reference import LocalReference, image_name, image_tag
 from bundler.ports import Container, Engine, Image, Model, Progress, Spool, Store
+from bundler.sending import sender
 
 DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
 """Image label that holds the data-set UUID of an FPS ModelKey."""
@@ -53,6 +55,7 @@ class Options:
 
     ``pause`` the model while it is read, by which ``reader``, on which ``base`` if not on the one that is found; whether
     a FIFO, socket or device is an error (``strict``), to look for changes that Export forgets (``audit``), and to name this host.
+    ``compression`` is how layers are made smaller.
     A ``dry_run`` captures, too, as nobody knows before what would be sent, but keeps nothing.
     """
 
@@ -63,6 +66,7 @@ class Options:
     audit: bool = False
     host_name: bool = True
     dry_run: bool = False
+    compression: Compression = Compression.AUTO
 
 
 def local_name(container: Container, source: Image) -> LocalReference:
@@ -95,13 +99,27 @@ def push(
     exports = paths.check_exports(model.export())
     reader = engine.reader(container, options.reader)
     forgotten = find_forgotten(container, plan(container, reader, exports), engine) if options.audit else ()
-    with base.at_hand(clean, source, engine, progress) as base_image:
+    known = _known_layers(spool)
+    with (
+        base.at_hand(clean, source, engine, progress) as base_image,
+        sender(spool, target, enabled=not options.dry_run) as early,
+    ):
         captured = capture(
-            container, exports, base_image, engine, reader, spool, progress, pause=options.pause, strict=options.strict
+            container,
+            exports,
+            base_image,
+            engine,
+            reader,
+            spool,
+            progress,
+            pause=options.pause,
+            strict=options.strict,
+            compression=options.compression,
+            finished=lambda blob, layer: early.add(blob) if early and layer.diff_id not in known else None,
         )
     made = list(captured.descriptors)
     with _dropped_on_failure(made, spool):
-        captured = _with_known_blobs(captured, spool)
+        captured = _with_known_blobs(captured, known, spool)
         metadata = _metadata(container, source, clean, captured, engine, options)
         present = _already_there(metadata, target, spool)
         if present:
@@ -132,7 +150,8 @@ def push(
         progress.warn(go_on)
         raise
     spool.forget(kept)
-    return PushResult(bundle, target.where, result.sent, captured.paused, False, forgotten)
+    sent = result.sent + (early.sent if early else 0)
+    return PushResult(bundle, target.where, sent, captured.paused, False, forgotten)
 
 
 def _plan(bundle: transfer.Bundle, target: Store | LocalReference, spool: Spool) -> transfer.Plan:
@@ -150,17 +169,24 @@ def _kept_name(container: Container, source: Image, bundle: transfer.Bundle) -> 
     return LocalReference(local_name(container, source).name, digest=bundle.digest)
 
 
-def _with_known_blobs(captured: Captured, spool: Spool) -> Captured:
-    """Use again what the local store has of the same layers in another compression, by another version of this program."""
+def _known_layers(spool: Spool) -> Mapping[Digest, Sequence[Descriptor]]:
+    """The blobs that the local store has of layers, by their diff IDs."""
     store = spool.open(LocalReference(""))
-    known: dict[Digest, list[Descriptor]] = {layer.diff_id: [] for layer in captured.layers}
+    known: dict[Digest, list[Descriptor]] = {}
     with suppress(BundlerError):  # what is damaged there does not concern this bundle
         for _, manifest in transfer.list_bundles(store):
             for layer, blob in zip(transfer.read_bundle(store, manifest.descriptor).metadata.layers, manifest.layers, strict=True):
-                known.get(layer.diff_id, []).append(blob)
+                known.setdefault(layer.diff_id, []).append(blob)
+    return known
+
+
+def _with_known_blobs(captured: Captured, known: Mapping[Digest, Sequence[Descriptor]], spool: Spool) -> Captured:
+    """Use again what the local store has of the same layers in another compression, by another version of this program."""
+    store = spool.open(LocalReference(""))
     used = []
     for layer, blob in zip(captured.layers, captured.descriptors, strict=True):
-        others = [] if blob in known[layer.diff_id] else known[layer.diff_id]
+        others = known.get(layer.diff_id, [])
+        others = [] if blob in others else others
         used.append(next((other for other in others if _is_sound(store, other, layer)), blob))
     spool.drop([blob for blob in captured.descriptors if blob not in used])
     return replace(captured, descriptors=used)

@@ -12,9 +12,11 @@ from fakes import PLATFORM, MemoryStore, RecordingProgress, Tree, directory, fil
 from bundler import apply, transfer
 from bundler.format import artifact, image
 from bundler.format import metadata as meta
+from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest
 from bundler.format.metadata import Metadata
 from bundler.format.pack import Packer
+from bundler.format.pipeline import Pipeline
 from bundler.ports import Store
 from bundler.stores.layout import LayoutStore
 
@@ -50,12 +52,17 @@ class MemoryBlob:
 
 
 def pack(
-    store: MemoryStore, files: Tree, exports: list[str], removed: tuple[str, ...] = (), base_layers: int = 2
+    store: MemoryStore,
+    files: Tree,
+    exports: list[str],
+    removed: tuple[str, ...] = (),
+    base_layers: int = 2,
+    compression: Compression = Compression.AUTO,
 ) -> tuple[Packer, list[Descriptor], list[meta.Layer]]:
     """Pack a tree as a capture would."""
     from bundler.format import paths
 
-    packer = Packer(lambda: MemoryBlob(store), exports, base_layers)
+    packer = Packer(lambda: MemoryBlob(store), exports, base_layers, Pipeline(), compression)
     for path in sorted(files, key=paths.sort_key):
         entry, data = files[path]
         if any(paths.is_within(path, export) for export in exports):
@@ -124,7 +131,7 @@ class _Noise:
 
 def large(store: LayoutStore, size: int) -> Digest:
     """Put a bundle of one file of so many bytes into a layout, without having it in memory; gives its digest."""
-    packer = Packer(store.new_blob, ["/s"], 2)
+    packer = Packer(store.new_blob, ["/s"], 2, Pipeline())
     packer.add(directory("/s")[0], io.BytesIO())
     packer.add(replace(file("/s/f")[0], size=size), _Noise(size))
     descriptors, layers = packer.finish()

@@ -11,6 +11,15 @@ import typer
 from bundler.cli import options
 
 
+class Compression(Enum):
+    """How much time there is for making a bundle smaller."""
+
+    auto = "auto"
+    fast = "fast"
+    best = "best"
+    none = "none"
+
+
 class Reader(Enum):
     """The ways in which a container can be read."""
 
@@ -33,6 +42,9 @@ def push(
     extended: Annotated[
         bool, typer.Option("--extended", help="Keep nanoseconds and user attributes too, which only the direct reader sees.")
     ] = False,
+    compression: Annotated[
+        Compression, typer.Option(help="How small the bundle gets, and how long that takes; auto goes by what is worth it.")
+    ] = Compression.auto,
     base: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="The clean base. Default: what the container was started from.")
     ] = None,
@@ -69,6 +81,7 @@ def push(
     from bundler.cli import gate, parts, planned
     from bundler.errors import UsageError
     from bundler.format import paths
+    from bundler.format.compression import Compression as How
     from bundler.stores.local import LocalSpool
 
     if extended and reader is Reader.api:
@@ -86,6 +99,7 @@ def push(
         audit=audit,
         host_name=host_name,
         dry_run=dry_run,
+        compression=How(compression.value),
     )
     terminal = console.Terminal(quiet=quiet)
     seal = gate.seal(sign_key, terminal)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat as modes
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bundler.errors import ModelError
 from bundler.format import paths, tar
@@ -22,6 +24,9 @@ from bundler.format.tar import Entry, Kind
 from bundler.ports import PathInfo
 
 CAPABILITY = "security.capability"
+SMALL = 1 << 20
+"""Largest file in bytes that is read at once."""
+_SECOND = 1_000_000_000  # in nanoseconds
 
 _KINDS = {
     modes.S_IFREG: Kind.FILE,
@@ -124,47 +129,66 @@ class _Walk:
     def entries(self, directory: int, name: bytes, path: str) -> Generator[tuple[Entry, Readable]]:
         with _changes(path):
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        entry = _entry(path, found)
-        if self._extended:
-            entry = replace(entry, nanoseconds=found.st_mtime_ns % 1_000_000_000)
-        first = self._first.get((found.st_dev, found.st_ino))
-        if first:
-            # With its capability, as in the engines' archives: who makes the link sets the owner again, which takes it away.
-            yield replace(first, path=path, kind=Kind.HARD_LINK, size=0, target=first.path), NOTHING
-        elif entry.kind is Kind.DIRECTORY:
+        if modes.S_ISDIR(found.st_mode):
             with _opened(directory, name, path, found, _WALK) as descriptor:
-                yield self._with_xattrs(entry, descriptor), NOTHING
+                yield self._entry(path, found, xattrs=self._xattrs(descriptor, path)), NOTHING
                 with _changes(path):
                     names = sorted(os.fsencode(child) for child in os.listdir(descriptor))  # noqa: PTH208 - of a descriptor
                 for child in names:
                     yield from self.entries(descriptor, child, paths.join(path, paths.from_bytes(child)))
-        elif entry.kind is Kind.FILE:
-            with _opened(directory, name, path, found, _READ) as descriptor:
-                entry = replace(entry, size=found.st_size, capability=_capability(descriptor, path))
-                yield self._noted(self._with_xattrs(entry, descriptor), found), _Content(descriptor, path)
-        elif entry.kind is Kind.SYMLINK:
-            yield self._noted(replace(entry, target=_target(directory, name, path)), found), NOTHING
+        elif first := self._first.get((found.st_dev, found.st_ino)):
+            # With its capability, as in the engines' archives: who makes the link sets the owner again, which takes it away.
+            yield replace(first, path=path, kind=Kind.HARD_LINK, size=0, target=first.path), NOTHING
+        elif not modes.S_ISREG(found.st_mode):
+            target = _target(directory, name, path) if modes.S_ISLNK(found.st_mode) else ""
+            yield self._entry(path, found, target=target), NOTHING
+        elif found.st_size <= SMALL:
+            yield self._small(directory, name, path, found)
         else:
-            yield self._noted(entry, found), NOTHING
+            with _opened(directory, name, path, found, _READ) as descriptor:
+                yield self._file(descriptor, path, found), _Content(descriptor, path)
 
-    def _with_xattrs(self, entry: Entry, descriptor: int) -> Entry:
-        return replace(entry, xattrs=_user_xattrs(descriptor, entry.path)) if self._extended else entry
+    def _small(self, directory: int, name: bytes, path: str, found: os.stat_result) -> tuple[Entry, Readable]:
+        """A file that is read at once: that is most of what there is, and every step counts."""
+        try:
+            descriptor = os.open(name, _READ, dir_fd=directory)
+            try:
+                content = os.read(descriptor, found.st_size + 1)
+                entry = self._file(descriptor, path, found)
+                now = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _failed(path, error) from error
+        if len(content) != found.st_size or not _is_same(now, found):
+            raise _changed(path)
+        return entry, io.BytesIO(content)
 
-    def _noted(self, entry: Entry, found: os.stat_result) -> Entry:
-        if found.st_nlink > 1:
+    def _file(self, descriptor: int, path: str, found: os.stat_result) -> Entry:
+        capability = _capability(descriptor, path)
+        return self._entry(path, found, size=found.st_size, capability=capability, xattrs=self._xattrs(descriptor, path))
+
+    def _entry(self, path: str, found: os.stat_result, **more: Any) -> Entry:
+        nanoseconds = found.st_mtime_ns % _SECOND if self._extended else 0
+        entry = _entry(path, found, nanoseconds=nanoseconds, alone=found.st_nlink == 1, **more)
+        if found.st_nlink > 1 and entry.kind is not Kind.DIRECTORY:
             self._first[found.st_dev, found.st_ino] = entry
         return entry
 
+    def _xattrs(self, descriptor: int, path: str) -> tuple[tuple[str, bytes], ...]:
+        return _user_xattrs(descriptor, path) if self._extended else ()
 
-def _entry(path: str, found: os.stat_result) -> Entry:
-    """What stat(2) tells of an entry that all readers give."""
+
+def _entry(path: str, found: os.stat_result, **more: Any) -> Entry:
+    """What stat(2) tells of an entry that all readers give, and what else is known of it."""
     return Entry(
-        path=path,
-        kind=_KINDS[modes.S_IFMT(found.st_mode)],
-        mode=modes.S_IMODE(found.st_mode),
-        uid=found.st_uid,
-        gid=found.st_gid,
-        mtime=found.st_mtime_ns // 1_000_000_000,
+        path,
+        _KINDS[modes.S_IFMT(found.st_mode)],
+        modes.S_IMODE(found.st_mode),
+        found.st_uid,
+        found.st_gid,
+        found.st_mtime_ns // _SECOND,
+        **more,
     )
 
 
@@ -196,8 +220,18 @@ def _opened(directory: int, name: bytes, path: str, found: os.stat_result, flags
 def _check(descriptor: int, found: os.stat_result, path: str) -> None:
     with _changes(path):
         now = os.fstat(descriptor)
-    if any(getattr(now, field) != getattr(found, field) for field in ("st_dev", "st_ino", "st_mode", "st_size", "st_mtime_ns")):
+    if not _is_same(now, found):
         raise _changed(path)
+
+
+def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_mtime_ns, one.st_size, one.st_ino, one.st_dev, one.st_mode) == (
+        other.st_mtime_ns,
+        other.st_size,
+        other.st_ino,
+        other.st_dev,
+        other.st_mode,
+    )
 
 
 def _target(directory: int, name: bytes, path: str) -> str:
@@ -206,13 +240,12 @@ def _target(directory: int, name: bytes, path: str) -> str:
 
 
 def _capability(descriptor: int, path: str) -> bytes:
-    with _changes(path):
-        try:
-            value = os.getxattr(descriptor, CAPABILITY)
-        except OSError as error:
-            if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
-                return b""
-            raise
+    try:
+        value = os.getxattr(descriptor, CAPABILITY)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return b""
+        raise _failed(path, error) from error
     # Revision 3 names the root of a user namespace, which means nothing elsewhere (capabilities(7)): the engines'
     # archives make revision 2 of it, and so do we.
     return value[:3] + b"\2" + value[4:20] if value[3:4] == b"\3" else value
@@ -243,9 +276,13 @@ def _changes(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ESTALE):
-            raise _changed(path) from error
-        raise ModelError(f"{paths.encode(path)} cannot be read: {error.strerror}") from error
+        raise _failed(path, error) from error
+
+
+def _failed(path: str, error: OSError) -> ModelError:
+    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ESTALE):
+        return _changed(path)
+    return ModelError(f"{paths.encode(path)} cannot be read: {error.strerror}")
 
 
 def _changed(path: str) -> ModelError:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 
 from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, APIClient, errors, failure, stream, url
 from bundler.format import imagearchive
 from bundler.format.content import Readable
-from bundler.format.imagearchive import NewImage
+from bundler.format.imagearchive import Archive, NewImage
 from bundler.ports import Image, Progress
 
-Way = Callable[[], Iterator[bytes]]
+Way = Callable[[], Iterable[bytes]]
 """Begins one archive of the new image."""
 
 
@@ -30,7 +30,8 @@ def ways(api: APIClient, image_store: str, image: NewImage, base: Image, name: s
 def send(api: APIClient, way: Way, progress: Progress) -> None:
     """Load one archive into the engine."""
     with errors("loading the new image"):
-        body = _counted(way(), progress)
+        archive = way()
+        body = _Sized(archive, progress) if isinstance(archive, Archive) else _counted(archive, progress)
         with api.post(
             url(api, "/images/load"), data=body, params={"quiet": 1}, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)
         ) as response:
@@ -45,17 +46,31 @@ def _full_archive(api: APIClient, image: NewImage, base: Image, name: str) -> It
         yield from imagearchive.full_docker_archive(image, name, saved)
 
 
-def _partial_layout(api: APIClient, image: NewImage, base: Image, name: str) -> Iterator[bytes]:
+def _partial_layout(api: APIClient, image: NewImage, base: Image, name: str) -> Archive:
     with _saved(api, base) as saved:
         layers = imagearchive.layers_of_saved_oci_layout(saved, base.diff_ids)
-    yield from imagearchive.partial_oci_layout(image, name, layers)
+    return imagearchive.partial_oci_layout(image, name, layers)
 
 
 def _saved(api: APIClient, image: Image) -> AbstractContextManager[Readable]:
     return stream(api, f"saving the base image {image.id}", f"/images/{image.id}/get")
 
 
-def _counted(body: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
+class _Sized:
+    """An archive on its way, which is sent as a body of known length."""
+
+    def __init__(self, archive: Archive, progress: Progress) -> None:
+        self._archive = archive
+        self._progress = progress
+
+    def __len__(self) -> int:
+        return len(self._archive)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return _counted(self._archive, self._progress)
+
+
+def _counted(body: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
     for block in body:
         progress.advance(len(block))
         yield block

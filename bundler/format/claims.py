@@ -10,6 +10,7 @@ from bundler.errors import IntegrityError
 from bundler.format import artifact, image, paths
 from bundler.format.artifact import Manifest
 from bundler.format.metadata import Metadata
+from bundler.format.toc import Table
 
 _MAX_SIZE = 2**63
 
@@ -27,6 +28,8 @@ def check(manifest: Manifest, metadata: Metadata, where: str) -> None:
 def _faults(manifest: Manifest, metadata: Metadata) -> Iterator[str]:
     if len(metadata.layers) != len(manifest.layers):
         yield f"the metadata describes {len(metadata.layers)} layers, the manifest {len(manifest.layers)}"
+    for layer in manifest.layers:
+        Table.of(layer)
     said = artifact.told(metadata)
     if {key: manifest.annotations.get(key) for key in said} != said:
         yield "the manifest's annotations say something else than the metadata"

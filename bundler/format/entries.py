@@ -26,9 +26,9 @@ def deleted(entry: Entry) -> str | None:
 def _path_fault(entry: Entry) -> str:
     if not paths.is_clean(entry.path):
         return "which is not a clean path"
-    if not paths.is_short(entry.path):
+    if not paths.is_short(paths.to_bytes(entry.path)):
         return "which is longer than a file system takes"
-    if entry.kind is Kind.HARD_LINK and not (paths.is_clean(entry.target) and paths.is_short(entry.target)):
+    if entry.kind is Kind.HARD_LINK and not (paths.is_clean(entry.target) and paths.is_short(paths.to_bytes(entry.target))):
         return "a hard link to what is not a clean path"
     if entry.kind is Kind.SYMLINK and ("\0" in entry.target or not 0 < len(paths.to_bytes(entry.target)) <= paths.MAX_LENGTH):
         return "a symbolic link that no file system holds"

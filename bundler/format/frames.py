@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from bundler.errors import IntegrityError
 from bundler.format.content import Readable
+from bundler.format.toc import CHUNK, SKIPPABLE
 
 MAX_WINDOW = 128 << 20
 """Largest window that is accepted, in bytes: what a reader must be ready to hold in memory."""
@@ -12,83 +16,121 @@ MAX_BLOCK = 128 << 10
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _RLE, _RESERVED = 1, 3
+_READ = 4 << 20
+_CHECKSUM = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A whole frame from ``offset`` of its blob on, whose content has ``size`` bytes, at most `CHUNK`; or part of a longer one.
+
+    A part has a ``size`` of None; the parts of a frame follow each other, and the first one says so.
+    """
+
+    offset: int
+    data: bytes
+    size: int | None
+    is_first: bool = True
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.data)
 
 
 class Frames:
-    """Passes a stream of zstd frames on, and refuses what a layer never has.
+    """Walks the zstd frames of a blob, and refuses what a layer never has.
 
-    Each frame has a checksum, needs no dictionary and no more than `MAX_WINDOW`; nothing stands between frames or
-    behind them, skippable frames included; there are no more than ``most`` frames and blocks. ``what`` is the
-    subject of what an error says.
+    Each frame has a checksum, needs no dictionary and no more than `MAX_WINDOW`; nothing stands between frames, and behind
+    them only what begins as a skippable frame, which `tail` gives; there are no more than ``most`` frames and blocks.
+    ``what`` is the subject of what an error says. All raise `IntegrityError`.
     """
 
     def __init__(self, source: Readable, most: int, what: str) -> None:
         self._source = source
         self._what = what
         self._left_pieces = most
-        self._left = 0  # bytes of the block that is being passed on
-        self._in_frame = False
-        self._last_block = False
+        self._buffer = b""
+        self._base = 0  # where in the blob the buffer begins
+        self._at = 0  # where the frame, or the part of one, begins that is looked at
 
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, rarely as many as were asked for; raises `IntegrityError`."""
-        if not self._left:
-            return self._next_header()
-        data = self._source.read(min(size, self._left) if size >= 0 else self._left)
-        if not data:
-            raise self._refused("breaks off inside a zstd frame")
-        self._left -= len(data)
-        return data
-
-    def _next_header(self) -> bytes:
-        """What stands before the next block's content; nothing at the end of the stream."""
-        if not self._in_frame:
-            return self._begin_frame()
-        if self._last_block:
-            self._in_frame = self._last_block = False
-            return self._exactly(4)  # the checksum
-        return self._begin_block()
-
-    def _begin_frame(self) -> bytes:
-        first = self._source.read(1)
-        if not first:
-            return b""
-        magic = first + self._exactly(3)
-        if magic != _MAGIC:
+    def __iter__(self) -> Iterator[Frame]:
+        while (magic := self._magic()) == _MAGIC:
+            yield from self._frame()
+        if magic and magic != SKIPPABLE:
             raise self._refused("has something before, between or behind its zstd frames")
+
+    @property
+    def end(self) -> int:
+        """Where the last frame ended that was walked."""
+        return self._at
+
+    def tail(self) -> Iterator[bytes]:
+        """What stands behind the last frame."""
+        yield self._buffer[self._at - self._base :]
+        while data := self._source.read(_READ):
+            yield data
+
+    def _magic(self) -> bytes:
+        """How the next frame begins; nothing at the end of the stream."""
+        if self._at == self._base + len(self._buffer):
+            self._buffer, self._base = self._source.read(_READ), self._at
+            if not self._buffer:
+                return b""
+        return self._bytes(self._at, 4)
+
+    def _frame(self) -> Iterator[Frame]:
         self._count()
-        self._in_frame = True
-        flags = self._exactly(1)
-        if flags[0] & 0b1011:
+        begin = self._at
+        position, size = self._header(begin)
+        if size is not None and 0 < size <= CHUNK:
+            end = self._end_of_whole(position, size + (size >> 8) + MAX_BLOCK)
+            yield Frame(begin, self._bytes(begin, end - begin), size)
+            self._at = end
+            return
+        is_last = False
+        while not is_last:
+            position, is_last = self._block(position)
+            end = position + _CHECKSUM if is_last else position
+            yield Frame(self._at, self._bytes(self._at, end - self._at), None, self._at == begin)
+            self._at = end
+
+    def _end_of_whole(self, position: int, most: int) -> int:
+        """Where a frame ends whose first block begins at ``position``; it takes no more than ``most`` bytes."""
+        is_last = False
+        while not is_last:
+            position, is_last = self._block(position)
+            if position - self._at > most:
+                raise self._refused("has a zstd frame that is longer than its content")
+        return position + _CHECKSUM
+
+    def _header(self, begin: int) -> tuple[int, int | None]:
+        """Where the first block of a frame begins, and how many bytes of content the frame promises, if any."""
+        flags = self._bytes(begin + 4, 1)[0]
+        if flags & 0b1011:
             raise self._refused("has a zstd frame that wants a dictionary, or is of a kind that nobody has defined")
-        if not flags[0] & 0b100:
+        if not flags & 0b100:
             raise self._refused("has a zstd frame with no checksum")
-        return magic + flags + self._window(flags[0])
-
-    def _window(self, flags: int) -> bytes:
-        """The rest of a frame's header, which says how much memory the frame takes."""
         single = bool(flags & 0b100000)
-        window = b"" if single else self._exactly(1)
+        position = begin + 5
         length = (1 if single else 0, 2, 4, 8)[flags >> 6]
-        content = self._exactly(length)
-        if single:
-            size = int.from_bytes(content, "little") + (256 if length == 2 else 0)
-        else:
-            size = (8 + (window[0] & 7)) << (7 + (window[0] >> 3))
-        if size > MAX_WINDOW:
-            raise self._refused(f"has a zstd frame that takes {size} bytes of memory, more than {MAX_WINDOW}")
-        return window + content
+        field = self._bytes(position + (not single), length)
+        size = int.from_bytes(field, "little") + (256 if length == 2 else 0) if length else None
+        window = size if single else self._window(self._bytes(position, 1)[0])
+        if window is None or window > MAX_WINDOW:
+            raise self._refused(f"has a zstd frame that takes {window} bytes of memory, more than {MAX_WINDOW}")
+        return position + (not single) + length, size
 
-    def _begin_block(self) -> bytes:
-        header = self._exactly(3)
-        fields = int.from_bytes(header, "little")
+    def _window(self, described: int) -> int:
+        return (8 + (described & 7)) << (7 + (described >> 3))
+
+    def _block(self, position: int) -> tuple[int, bool]:
+        """Where a block ends, and whether it is the last one of its frame."""
+        fields = int.from_bytes(self._bytes(position, 3), "little")
         kind, size = fields >> 1 & 3, fields >> 3
         if kind == _RESERVED or size > MAX_BLOCK:
             raise self._refused("has a zstd block of a kind or size that nobody has defined")
         self._count()
-        self._last_block = bool(fields & 1)
-        self._left = 1 if kind == _RLE else size
-        return header
+        return position + 3 + (1 if kind == _RLE else size), bool(fields & 1)
 
     def _count(self) -> None:
         """A stream of nothing but empty frames and blocks would keep its reader busy for no content at all."""
@@ -96,14 +138,15 @@ class Frames:
         if self._left_pieces < 0:
             raise self._refused("has more zstd frames and blocks than its content can need")
 
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            more = self._source.read(size - len(data))
+    def _bytes(self, start: int, size: int) -> bytes:
+        """These bytes of the blob, none of them before the frame that is looked at."""
+        while self._base + len(self._buffer) < start + size:
+            more = self._source.read(_READ)
             if not more:
                 raise self._refused("breaks off inside a zstd frame")
-            data += more
-        return data
+            self._buffer = self._buffer[self._at - self._base :] + more
+            self._base = self._at
+        return self._buffer[start - self._base : start - self._base + size]
 
     def _refused(self, why: str) -> IntegrityError:
         return IntegrityError(f"{self._what} {why}")

@@ -1,20 +1,37 @@
-"""One layer: entries in, canonical tar and zstd out, and back again with every byte checked."""
+"""One layer: entries in, canonical tar and zstd out, and back again with every byte checked.
+
+Each file begins a zstd frame of its own, and a long one a frame every `CHUNK` bytes; what stands between files in the tar
+is a frame, too. So frames are made and read by all cores, and a table of contents can say where each file is.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import IO, Protocol, cast
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, Protocol
 
 import zstandard
 
 from bundler.errors import IntegrityError
 from bundler.format import artifact, metadata, paths, tar
-from bundler.format.content import BLOCK, Descriptor, HashingWriter, Readable, Stream, VerifyingReader
-from bundler.format.frames import MAX_WINDOW, Frames
+from bundler.format.compression import Compression, compress, decompress
+from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream
+from bundler.format.frames import MAX_WINDOW, Frame, Frames
+from bundler.format.pipeline import Pipeline, mapped
+from bundler.format.toc import CHUNK, Chunk, Item, Table, TableWriter
 
-LEVEL = 3
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_BATCH_FRAMES = 1024
+"""Most frames that are worked on at a time, where they are small."""
+_WORTH_A_THREAD = 64 << 10
+"""Bytes from which on it is quicker to let another thread hash them."""
 
 
 class Blob(Protocol):
@@ -27,27 +44,39 @@ class Blob(Protocol):
     def discard(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An entry in a batch; ``number`` is the frame with its content, or with the chunk of its content that begins at ``start``."""
+
+    entry: tar.Entry
+    number: int = -1
+    start: int = 0
+    whole: _Hash | None = None
+    """Goes over all chunks of a file that has several."""
+
+
+Finished = tuple[Descriptor, metadata.Layer]
+
+
 class LayerWriter:
-    """Writes entries as one layer into a blob.
+    """Writes entries as one layer into a blob; what many threads can do is done in ``pipeline``."""
 
-    The layer can be suspended: its zstd frame ends there, the memory of the compressor is given
-    back, and what comes later stands in a frame of its own (RFC 8878, section 3: frames concatenate).
-    """
-
-    def __init__(self, blob: Blob) -> None:
+    def __init__(self, blob: Blob, pipeline: Pipeline, compression: Compression) -> None:
         self._blob = blob
-        self._frame: zstandard.ZstdCompressionWriter | None = None
-        self._tar = HashingWriter(self)
+        self._pipeline = pipeline
+        self._compression = compression
         self._ancestors: set[str] = set()
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._between = bytearray()  # what follows the last content: its padding, and headers
+        self._frames: list[bytes] = []
+        self._waiting = 0  # bytes in them
+        self._parts: list[_Part] = []
+        self._table = TableWriter()
+        self._chunks: list[Chunk] = []
+        self._written = 0
         self.entries = 0
         self.exports: list[str] = []
-
-    def write(self, data: bytes) -> int:
-        """Compress bytes of the tar; for `HashingWriter`, not for callers."""
-        if self._frame is None:
-            compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-            self._frame = compressor.stream_writer(cast(IO[bytes], self._blob), write_size=BLOCK, closefd=False)
-        return self._frame.write(data)
 
     def lacks(self, directory: str) -> bool:
         """Whether a directory has no entry here yet."""
@@ -57,49 +86,220 @@ class LayerWriter:
         """Append an entry; a file's ``content`` is read for exactly ``entry.size`` bytes."""
         if entry.kind is tar.Kind.DIRECTORY:
             self._ancestors.add(entry.path)
-        self._tar.write(tar.encode(entry))
+        self._between += tar.encode(entry)
         self.entries += 1
-        left = entry.size
-        while left:
-            block = content.read(min(left, BLOCK)) if content else b""
-            if not block:
-                raise IntegrityError(f"the content of {entry.path!r} ends {left} bytes early")
-            self._tar.write(block)
-            left -= len(block)
-        self._tar.write(tar.padding(entry.size))
+        if not entry.size:
+            self._parts.append(_Part(entry))
+            return
+        self._end_between()
+        whole = hashlib.sha256() if entry.size > CHUNK else None
+        for start in range(0, entry.size, CHUNK):
+            self._parts.append(_Part(entry, len(self._frames), start, whole))
+            self._add_frame(_exactly(content, min(CHUNK, entry.size - start), entry))
+        self._between += tar.padding(entry.size)
 
-    def suspend(self) -> None:
-        if self._frame is not None:
-            self._frame.close()  # type: ignore[no-untyped-call]
-            self._frame = None
+    def flush(self) -> None:
+        """Hand on all that is waiting here, as little comes for a while."""
+        if self._between:
+            self._end_between()
+        if self._frames:
+            self._compress()
 
-    def finish(self) -> tuple[Descriptor, metadata.Layer]:
-        """End the archive and the blob."""
-        self._tar.write(tar.TRAILER)
-        self.suspend()
+    def finish(self) -> Future[Finished]:
+        """End the archive and the blob, as soon as all that was added is in it."""
+        self._between += tar.TRAILER
+        self.flush()
+        return self._pipeline.later(self._finish)
+
+    def _finish(self) -> Finished:
+        tail, table = self._table.finish(self._written)
+        self._blob.write(tail)
         exports = tuple(map(paths.encode, self.exports))
-        layer = metadata.Layer(diff_id=self._tar.digest, size=self._tar.count, entries=self.entries, exports=exports)
-        return self._blob.finish(artifact.LAYER), layer
+        layer = metadata.Layer(diff_id=Digest(self._hash.hexdigest()), size=self._size, entries=self.entries, exports=exports)
+        descriptor = self._blob.finish(artifact.LAYER)
+        return (replace(descriptor, annotations=table.annotations) if table else descriptor), layer
 
     def discard(self) -> None:
-        self._frame = None
         self._blob.discard()
+
+    def _end_between(self) -> None:
+        self._add_frame(bytes(self._between))
+        self._between.clear()
+
+    def _add_frame(self, content: bytes) -> None:
+        self._frames.append(content)
+        self._waiting += len(content)
+        if self._waiting >= CHUNK or len(self._frames) >= _BATCH_FRAMES:
+            self._compress()
+
+    def _compress(self) -> None:
+        contents, parts = self._frames, self._parts
+        self._frames, self._parts, self._waiting = [], [], 0
+        self._pipeline.run(
+            partial(self._digest, contents, parts),
+            partial(_made, contents, parts, self._compression),
+            partial(self._write, contents, parts),
+        )
+
+    def _digest(self, contents: Sequence[bytes], parts: Sequence[_Part]) -> None:
+        """Hash what must be hashed from its beginning on: the whole tar, and files of several chunks."""
+        for data in contents if len(contents) <= 2 else [b"".join(contents)]:
+            self._hash.update(data)
+            self._size += len(data)
+        for part in parts:
+            if part.whole:
+                part.whole.update(contents[part.number])
+
+    def _write(self, contents: Sequence[bytes], parts: Sequence[_Part], made: _Made) -> None:
+        """Put frames into the blob, and tell the table where their content is."""
+        offsets = list(accumulate(map(len, made.frames), initial=self._written))
+        for data in made.frames if len(contents) <= 2 else [b"".join(made.frames)]:
+            self._blob.write(data)
+        self._written = offsets[-1]
+        digests = iter(made.digests)
+        for part in parts:
+            if part.number < 0:
+                self._table.add(Item(part.entry))
+                continue
+            chunk = Chunk(offsets[part.number], part.start, len(contents[part.number]), next(digests))
+            self._chunks.append(chunk)
+            if chunk.start + chunk.size == part.entry.size:
+                digest = Digest(part.whole.hexdigest()) if part.whole else chunk.digest
+                self._table.add(Item(part.entry, digest, tuple(self._chunks), offsets[part.number + 1]))
+                self._chunks.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The frames of a batch, and the digests of those contents that are chunks of files."""
+
+    frames: Sequence[bytes]
+    digests: Sequence[Digest]
+
+
+def _made(contents: Sequence[bytes], parts: Sequence[_Part], compression: Compression) -> _Made:
+    digests = [Digest.of(contents[part.number]) for part in parts if part.number >= 0]
+    return _Made(compress(contents, compression), digests)
+
+
+def _exactly(content: Readable | None, size: int, entry: tar.Entry) -> bytes:
+    """The next bytes of an entry's content."""
+    found = content.read(size) if content else b""
+    if len(found) == size:
+        return found
+    pieces = []
+    left = size
+    while content and found:
+        pieces.append(found)
+        left -= len(found)
+        found = content.read(left) if left else b""
+    if left:
+        raise IntegrityError(f"the content of {entry.path!r} breaks off early")
+    return b"".join(pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some content of a layer's tar; of a whole frame it has the digest, and where that begins and ends in the blob."""
+
+    data: bytes
+    digest: Digest | None = None
+    offset: int = 0
+    end: int = 0
+
+
+_NO_PIECE = _Piece(b"")
+
+
+class LayerReader:
+    """The tar of a layer, out of the frames of its blob.
+
+    The last bytes are handed out only when all of it has turned out to be what the layer's diff ID and size promise. Raises
+    `IntegrityError`.
+    """
+
+    def __init__(self, pieces: Iterator[_Piece], hashing: Executor, layer: metadata.Layer, where: str) -> None:
+        self._pieces = pieces
+        self._hashing = hashing
+        self._layer = layer
+        self._where = where
+        self._hash = hashlib.sha256()
+        self._hashed: Future[None] | None = None
+        self._count = 0
+        self._is_ended = False
+        self._piece = _NO_PIECE
+        self._at = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
+        if self._at == len(self._piece.data) and size:
+            self._next()
+        data = self._piece.data[self._at : self._at + size]
+        self._at += len(data)
+        return data
+
+    def chunk(self, size: int) -> _Piece | None:
+        """What is read next, if that is a whole frame of just so many bytes; it stays to be read."""
+        if self._at == len(self._piece.data):
+            self._next()
+        return self._piece if self._piece.digest and not self._at and len(self._piece.data) == size else None
+
+    def _next(self) -> None:
+        self._piece, self._at = _NO_PIECE, 0
+        if self._is_ended:
+            return
+        self._piece = next((piece for piece in self._pieces if piece.data), _NO_PIECE)
+        self._add(self._piece.data)
+        self._count += len(self._piece.data)
+        if self._count >= self._layer.size or not self._piece.data:
+            self._check_end()
+
+    def _add(self, data: bytes) -> None:
+        """Hash a large piece beside what is done with it."""
+        if self._hashed:
+            self._hashed.result()
+        if len(data) < _WORTH_A_THREAD:
+            self._hash.update(data)
+        else:
+            self._hashed = self._hashing.submit(self._hash.update, data)
+
+    def _check_end(self) -> None:
+        if self._count > self._layer.size or any(piece.data for piece in self._pieces):
+            raise self._refused(f"is longer than {self._layer.size} bytes")
+        if self._count < self._layer.size:
+            raise self._refused(f"ends after {self._count} of {self._layer.size} bytes")
+        if self._hashed:
+            self._hashed.result()
+        if self._hash.hexdigest() != self._layer.diff_id.hex:
+            raise self._refused(f"has another content, sha256:{self._hash.hexdigest()}")
+        self._is_ended = True
+
+    def _refused(self, why: str) -> IntegrityError:
+        return IntegrityError(f"{self._where}: the layer {self._layer.diff_id} {why}")
 
 
 @contextmanager
-def decompressed(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[Readable]:
+def decompressed(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[LayerReader]:
     """The uncompressed tar of a layer, checked against its diff ID and size while it is read.
 
-    ``blob`` is the verified stream of the compressed layer. Raises `IntegrityError` for a stream that
-    is no zstd, wants more than `MAX_WINDOW` of memory, or holds another tar than ``layer`` promises.
+    ``blob`` is the verified stream of the compressed layer, which is read to its end when the block ends. Raises
+    `IntegrityError` for a stream that is no zstd, wants more than `MAX_WINDOW` of memory, or holds another tar than
+    ``layer`` promises.
     """
-    expected = Descriptor(artifact.LAYER_PLAIN, layer.diff_id, layer.size)
-    # One block for each record, and a frame and a last block wherever a writer could have suspended.
+    with _read(blob, layer, where) as (stream, _):
+        yield stream
+    while blob.read(BLOCK):
+        pass
+
+
+@contextmanager
+def _read(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[tuple[LayerReader, Frames]]:
+    # One block for each record, and a frame and a last block wherever a writer could have ended one.
     frames = Frames(blob, layer.size // tar.RECORD + 2 * layer.entries + 2, f"{where}: the layer {layer.diff_id}")
-    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
-    source = decompressor.stream_reader(cast(IO[bytes], frames), read_size=BLOCK, read_across_frames=True)
     try:
-        yield io.BufferedReader(VerifyingReader(source, expected, where), BLOCK)
+        with mapped(_decompress, _batches(frames, layer, where)) as batches, ThreadPoolExecutor(1) as hashing:
+            yield LayerReader(_pieces(batches), hashing, layer, where), frames
     except (IntegrityError, zstandard.ZstdError) as error:
         while blob.read(BLOCK):  # a blob that was damaged on its way is told as that, by its digest
             pass
@@ -108,18 +308,91 @@ def decompressed(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[Re
         raise IntegrityError(f"{where}: the layer {layer.diff_id} is no valid zstd stream: {error}") from error
 
 
-def verify(blob: Stream, layer: metadata.Layer, where: str, judge: Callable[[tar.Entry], str]) -> None:
+def _batches(frames: Frames, layer: metadata.Layer, where: str) -> Iterator[Sequence[Frame]]:
+    """Frames that are worth a thread's while together; part of a long frame comes alone."""
+    batch: list[Frame] = []
+    waiting = total = 0
+    for frame in frames:
+        total += frame.size or 0
+        if total > layer.size:
+            raise IntegrityError(f"{where}: the layer {layer.diff_id} is longer than {layer.size} bytes")
+        if batch and (frame.size is None or waiting + frame.size > CHUNK or len(batch) >= _BATCH_FRAMES):
+            yield batch
+            batch, waiting = [], 0
+        batch.append(frame)
+        waiting += CHUNK if frame.size is None else frame.size
+    if batch:
+        yield batch
+
+
+def _decompress(batch: Sequence[Frame]) -> Sequence[Frame | _Piece]:
+    """The contents of whole frames; a part of one can only be decompressed after what comes before it."""
+    if batch[0].size is None:
+        return batch
+    contents = decompress([frame.data for frame in batch])
+    return [_Piece(data, Digest.of(data), frame.offset, frame.end) for frame, data in zip(batch, contents, strict=True)]
+
+
+def _pieces(batches: Iterator[Sequence[Frame | _Piece]]) -> Iterator[_Piece]:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
+    long = decompressor.decompressobj()
+    for batch in batches:
+        for found in batch:
+            if isinstance(found, _Piece):
+                yield found
+                continue
+            if found.is_first:
+                long = decompressor.decompressobj()
+            yield _Piece(long.decompress(found.data))
+
+
+def verify(blob: Stream, descriptor: Descriptor, layer: metadata.Layer, where: str, judge: Callable[[tar.Entry], str]) -> None:
     """Read a layer to its end; raises `IntegrityError` unless it is in canonical form and all it says it is.
 
-    ``judge`` says what is wrong with an entry, or gives an empty text.
+    ``judge`` says what is wrong with an entry, or gives an empty text. A table of contents must be the very one that
+    `LayerWriter` writes for the entries.
     """
-    entries = 0
-    with decompressed(blob, layer, where) as stream:
-        for entry, _ in tar.read(stream, canonical=True):
+    table = Table.of(descriptor)
+    told = TableWriter()
+    count = 0
+    with _read(blob, layer, where) as (stream, frames):
+        for entry, content in tar.read(stream, canonical=True):
             if fault := judge(entry):
                 raise IntegrityError(f"{where}: the layer {layer.diff_id} holds {paths.encode(entry.path)[:1000]!r}, {fault}")
-            entries += 1
-    if entries != layer.entries:
-        raise IntegrityError(f"{where}: the layer {layer.diff_id} has {entries} entries in place of {layer.entries}")
-    if blob.read(1):
-        raise IntegrityError(f"{where}: there are bytes after the end of the layer {layer.diff_id}")
+            if table:
+                told.add(_item(entry, content, stream, where))
+            count += 1
+        if count != layer.entries:
+            raise IntegrityError(f"{where}: the layer {layer.diff_id} has {count} entries in place of {layer.entries}")
+        tail, found = told.finish(frames.end) if table else (b"", None)
+        if table != found or not _is(tail, frames.tail()):
+            raise IntegrityError(f"{where}: the layer {layer.diff_id} ends with something else than a table of its own content")
+
+
+def _item(entry: tar.Entry, content: tar.Content, stream: LayerReader, where: str) -> Item:
+    """An entry as the table tells it; its content is read."""
+    chunks: list[Chunk] = []
+    whole = hashlib.sha256()
+    end = 0
+    for start in range(0, entry.size, CHUNK):
+        piece = stream.chunk(min(CHUNK, entry.size - start))
+        if not piece or not piece.digest:
+            raise IntegrityError(f"{where}: the frames of a layer are not cut at {paths.encode(entry.path)[:1000]!r}")
+        if entry.size > CHUNK:
+            whole.update(piece.data)
+        chunks.append(Chunk(piece.offset, start, len(piece.data), piece.digest))
+        end = piece.end
+        content.read(len(piece.data))
+    if not chunks:
+        return Item(entry)
+    return Item(entry, Digest(whole.hexdigest()) if len(chunks) > 1 else chunks[0].digest, tuple(chunks), end)
+
+
+def _is(expected: bytes, found: Iterable[bytes]) -> bool:
+    """Whether some bytes come in pieces, and nothing behind them; all of them are read."""
+    at = 0
+    sound = True
+    for data in found:
+        sound = sound and expected[at : at + len(data)] == data
+        at += len(data)
+    return sound and at == len(expected)

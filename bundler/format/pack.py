@@ -7,12 +7,15 @@ layer (docs/format.md, "Layers").
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 
 from bundler.errors import ModelError
 from bundler.format import contents, metadata, paths
+from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Readable
-from bundler.format.layer import Blob, LayerWriter
+from bundler.format.layer import Blob, Finished, LayerWriter
+from bundler.format.pipeline import Pipeline
 from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged, whiteout
 
 BIG = 64 << 20
@@ -54,12 +57,24 @@ class ExportCount:
 class Packer:
     """Takes the entries of all exports in walking order, and makes the layers of a bundle.
 
-    ``exports`` are the topmost exported paths; the directories above them come first, as parents.
+    ``exports`` are the topmost exported paths; the directories above them come first, as parents. ``finished`` is told of each
+    layer when its blob is whole, by another thread; most are so before all is read.
     """
 
-    def __init__(self, new_blob: Callable[[], Blob], exports: Sequence[str], base_layers: int) -> None:
+    def __init__(
+        self,
+        new_blob: Callable[[], Blob],
+        exports: Sequence[str],
+        base_layers: int,
+        pipeline: Pipeline,
+        compression: Compression = Compression.AUTO,
+        finished: Callable[[Descriptor, metadata.Layer], None] = lambda _, __: None,
+    ) -> None:
         self._new_blob = new_blob
+        self._pipeline = pipeline
+        self._compression = compression
         self._room = max(0, min(MAX_BIG_LAYERS, MAX_IMAGE_LAYERS - base_layers))
+        self._tell = finished
         self._big: list[LayerWriter] = []
         self._last: LayerWriter | None = None
         self._open_directories: list[Entry] = []
@@ -72,7 +87,7 @@ class Packer:
         self.counts = {export: ExportCount() for export in exports}
         self.privileged: list[str] = []
         self.parents: dict[str, Entry] = {}
-        self.finished: list[Descriptor] = []
+        self._ends: dict[LayerWriter, Future[Finished]] = {}
 
     def add_parent(self, entry: Entry) -> None:
         """Take note of a directory above an export; it comes before what is in it.
@@ -109,7 +124,7 @@ class Packer:
         if self._export not in layer.exports:
             layer.exports.append(self._export)
         if layer is not self._last:
-            layer.suspend()
+            self._rest(layer, entry)
         if entry.kind is Kind.DIRECTORY:
             self._open_directories.append(entry)
 
@@ -131,29 +146,50 @@ class Packer:
 
     def finish(self) -> tuple[list[Descriptor], list[metadata.Layer]]:
         """End all layers; gives their descriptors and descriptions in the order in which they are applied."""
-        layers = [*self._big, *([self._last] if self._last else [])]
-        described = []
-        for layer in layers:
-            descriptor, description = layer.finish()
-            self.finished.append(descriptor)
-            described.append(description)
-        return self.finished, described
+        for layer in self._layers:
+            self._end(layer)
+        ends = [self._ends[layer].result() for layer in self._layers]
+        return [descriptor for descriptor, _ in ends], [description for _, description in ends]
 
-    def discard(self) -> None:
-        for layer in [*self._big, *([self._last] if self._last else [])]:
+    def discard(self) -> list[Descriptor]:
+        """Give up; gives the blobs that are in the store already."""
+        for layer in self._layers:
             layer.discard()
+        done = (end for end in self._ends.values() if end.done() and not end.cancelled() and not end.exception())
+        return [end.result()[0] for end in done]
+
+    @property
+    def _layers(self) -> list[LayerWriter]:
+        return [*self._big, *([self._last] if self._last else [])]
+
+    def _rest(self, layer: LayerWriter, entry: Entry) -> None:
+        """Little more comes into the layer of a big file: at most links to that file, as long as its export is read."""
+        if entry.alone:
+            self._end(layer)
+        else:
+            layer.flush()
+
+    def _end(self, layer: LayerWriter) -> None:
+        if layer not in self._ends:
+            self._ends[layer] = layer.finish()
+            self._ends[layer].add_done_callback(self._ended)
+
+    def _ended(self, end: Future[Finished]) -> None:
+        if not end.cancelled() and not end.exception():
+            self._tell(*end.result())
 
     def _check(self, entry: Entry) -> None:
-        key = paths.sort_key(entry.path)
+        raw = paths.to_bytes(entry.path)
+        key = tuple(raw.split(b"/"))
         if key <= self._previous:
             raise ModelError(
                 f"the engine gave {paths.encode(entry.path)!r} out of order",
                 hint="This is a fault of the engine or of fps-bundle; please report it.",
             )
         self._previous = key
-        if not paths.is_short(entry.path):
+        if not paths.is_short(raw):
             raise ModelError(f"{paths.encode(entry.path)[:500]!r} is too long a path for an image", hint=_FEWER)
-        if sum(len(name) + len(value) for name, value in entry.xattrs) > MAX_XATTRS:
+        if entry.xattrs and sum(len(name) + len(value) for name, value in entry.xattrs) > MAX_XATTRS:
             raise ModelError(
                 f"{paths.encode(entry.path)!r} has more than {MAX_XATTRS} bytes of extended attributes",
                 hint="No layer can hold them. Have the model keep less there, or push without --extended.",
@@ -167,35 +203,41 @@ class Packer:
     def _count(self) -> None:
         """Raises `ModelError` when there are more entries than a reader takes, with the directories above and the whiteouts."""
         self._entries += 1
-        if self._entries > MAX_STATE or sum(layer.entries for layer in self._big) > contents.MAX_OWN:
+        if self._entries > MAX_STATE or (self._big and sum(layer.entries for layer in self._big) > contents.MAX_OWN):
             raise ModelError("the state has more entries than a bundle may have", hint=_FEWER)
 
     def _layer_for(self, entry: Entry) -> LayerWriter:
         if entry.kind is Kind.HARD_LINK and entry.target in self._layer_of:
             return self._layer_of[entry.target]
         if entry.kind is Kind.FILE and entry.size >= BIG and len(self._big) < self._room:
-            layer = LayerWriter(self._new_blob())
+            layer = LayerWriter(self._new_blob(), self._pipeline, self._compression)
             self._big.append(layer)
-            self._layer_of[entry.path] = layer
+            if not entry.alone:
+                self._layer_of[entry.path] = layer
             return layer
         return self._last_layer()
 
     def _last_layer(self) -> LayerWriter:
         if self._last is None:
-            self._last = LayerWriter(self._new_blob())
+            self._last = LayerWriter(self._new_blob(), self._pipeline, self._compression)
         return self._last
 
     def _enter_export(self, path: str) -> None:
         """Hard links reach from one export into another no more than directories do."""
         if self._export and paths.is_within(path, self._export):
             return
-        self._export = next(export for export in self.counts if paths.is_within(path, export))
+        self._export = next(above for above in (*paths.ancestors(path), path) if above in self.counts)
         self._open_directories = []
+        for layer in self._layer_of.values():
+            self._end(layer)
         self._layer_of = {}
         self._left_out = set()
 
     def _add_ancestors(self, layer: LayerWriter, below: str) -> None:
         """Without their own entries, engines would reset the directories above an entry to 0755 root."""
+        directory = below.rpartition("/")[0]
+        if not directory or not layer.lacks(directory):
+            return
         inside = {directory.path: directory for directory in self._open_directories}
         for path in paths.ancestors(below):
             if layer.lacks(path):

@@ -68,10 +68,9 @@ def is_clean(path: str) -> bool:
     return path.startswith("/") and "\0" not in path and not any(part in ("", ".", "..") for part in path[1:].split("/"))
 
 
-def is_short(path: str) -> bool:
-    """Whether a file system could hold a path."""
-    raw = to_bytes(path)
-    return len(raw) <= MAX_LENGTH and all(len(name) <= MAX_NAME for name in raw.split(b"/"))
+def is_short(raw: bytes) -> bool:
+    """Whether a file system could hold a path of these bytes."""
+    return len(raw) <= MAX_LENGTH and (len(raw) <= MAX_NAME or all(len(name) <= MAX_NAME for name in raw.split(b"/")))
 
 
 def ancestors(path: str) -> list[str]:

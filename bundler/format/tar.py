@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from bundler.errors import IntegrityError
@@ -57,7 +57,8 @@ class Entry:
 
     ``mtime`` is in whole seconds since 1970, and ``nanoseconds`` come on top; ``target`` is the text of a
     symlink, or the path of the entry that a hard link shares its content with. ``xattrs`` are extended
-    attributes of the ``user`` namespace, by name (xattr(7)).
+    attributes of the ``user`` namespace, by name (xattr(7)). Of what is ``alone`` a reader knows that no hard link to it
+    will follow.
     """
 
     path: str
@@ -71,6 +72,7 @@ class Entry:
     capability: bytes = b""
     nanoseconds: int = 0
     xattrs: tuple[tuple[str, bytes], ...] = ()
+    alone: bool = field(default=False, compare=False)
 
 
 def encode(entry: Entry) -> bytes:
@@ -150,9 +152,9 @@ class Content(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to ``size`` bytes; raises `IntegrityError` when the archive ends inside the content."""
+        """Up to ``size`` bytes, or all that is left; raises `IntegrityError` when the archive ends inside the content."""
         if size < 0:
-            size = self._left
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
         data = self._stream.read(min(size, self._left)) if self._left and size else b""
         if not data and self._left and size:
             raise IntegrityError(f"the archive breaks off inside {paths.encode(self._entry.path)!r}")

@@ -39,6 +39,8 @@ class LayoutStore:
     file_mode = 0o644
     own_files = frozenset({"blobs", index.INDEX_FILE, index.LAYOUT_FILE})
     """What may lie in the directory before the layout has been made; another process may be making it just now."""
+    directories: tuple[str, ...] = (".", "blobs/sha256")
+    """Where files are written aside."""
 
     def __init__(
         self, path: Path, name: str = "", digest: Digest | None = None, where: str = "", *, readback: bool = False
@@ -174,7 +176,8 @@ class LayoutStore:
                     hint="Remove it, or name a new directory.",
                 )
             self.blobs.mkdir(parents=True, exist_ok=True)
-        sweep(self.blobs)
+        for name in self.directories:
+            sweep(self._path / name)
         with self._locked():
             if not (self._path / index.INDEX_FILE).exists():
                 write_file(self._path / index.INDEX_FILE, index.write([]), self.file_mode)

@@ -40,6 +40,7 @@ class LocalStore(LayoutStore):
 
     file_mode = 0o600
     own_files = LayoutStore.own_files | {inuse.FILE, UPLOADS}
+    directories = (*LayoutStore.directories, UPLOADS)
 
     def __init__(self, reference: LocalReference) -> None:
         super().__init__(use(), str(reference), reference.digest, str(reference))

@@ -116,8 +116,7 @@ class _Plan:
         self._stays = stays
         self._going = [(item, _take(blobs, store.known_digests([item]))) for item in names if item not in stays]
         self._blobs = list(blobs.values())
-        self._directories = (directory(), store.blobs)
-        self._halves = [path for place in self._directories for path in _files(place) if is_part(path)]
+        self._halves = [path for path in _files(store.blobs) if is_part(path)]
         self._records = [path for path in _files(directory() / UPLOADS) if time.time() - path.stat().st_mtime > KEPT_SECONDS]
 
     def describe(self) -> Pruned:
@@ -130,8 +129,7 @@ class _Plan:
     def carry_out(self) -> None:
         """First what the index does not speak of: on a full disk there must be room for another index."""
         _unlink([*self._blobs, *self._records])
-        for place in self._directories:
-            sweep(place, kept_seconds=0)
+        sweep(self._store.blobs, kept_seconds=0)
         if self._going:
             self._store.keep(self._stays)
         for _, files in self._going:

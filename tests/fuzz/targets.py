@@ -81,7 +81,7 @@ def canonical_tar(data: bytes) -> object:
 def frames(data: bytes) -> object:
     """What passes is what came."""
     stream = Frames(io.BytesIO(data), most=1000, what="it")
-    assert b"".join(iter(lambda: stream.read(1000), b"")) == data
+    assert b"".join([*(frame.data for frame in stream), *stream.tail()]) == data
     return data
 
 
@@ -89,7 +89,7 @@ def whole_layer(data: bytes) -> object:
     """Frames, decompressor, tar and rules together; the diff ID is never the right one."""
     described = meta.Layer(diff_id=Digest.of(b""), size=1 << 20, entries=1, exports=())
     blob = VerifyingReader(io.BytesIO(data), Descriptor.of(artifact.LAYER, data), "here")
-    return layer.verify(blob, described, "here", entries.fault)
+    return layer.verify(blob, Descriptor.of(artifact.LAYER, data), described, "here", entries.fault)
 
 
 def archive(data: bytes) -> object:

@@ -24,7 +24,7 @@ def layers(name: str) -> list[str]:
 
 
 def leftovers(directory: Path) -> list[str]:
-    return [path.name for path in directory.rglob(".fps-bundle-*")]
+    return [str(path) for path in directory.rglob(".fps-bundle-*")]
 
 
 @pytest.fixture

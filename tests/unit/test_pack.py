@@ -11,6 +11,7 @@ from bundler.errors import ModelError
 from bundler.format import layer, pack, paths, tar
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor
+from bundler.format.pipeline import Pipeline
 from bundler.format.tar import Entry, Kind
 
 
@@ -135,7 +136,7 @@ def test_what_no_reader_takes_is_not_written(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_entries_out_of_order_are_refused() -> None:
-    packer = pack.Packer(lambda: MemoryBlob(MemoryStore()), ["/s"], 1)
+    packer = pack.Packer(lambda: MemoryBlob(MemoryStore()), ["/s"], 1, Pipeline())
     for entry, data in (directory("/s"), file("/s/b")):
         packer.add(entry, io.BytesIO(data))
     for again in ("/s/a", "/s/b"):
@@ -144,7 +145,7 @@ def test_entries_out_of_order_are_refused() -> None:
 
 
 def test_a_link_to_something_hidden_is_refused() -> None:
-    packer = pack.Packer(lambda: MemoryBlob(MemoryStore()), ["/s"], 1)
+    packer = pack.Packer(lambda: MemoryBlob(MemoryStore()), ["/s"], 1, Pipeline())
     packer.add(directory("/s")[0], io.BytesIO())
     packer.skip("/s/hidden")
     with pytest.raises(ModelError, match="which a mount hides"):

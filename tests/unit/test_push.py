@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,11 +15,12 @@ from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, con
 from bundler import push as pushing
 from bundler import transfer
 from bundler.errors import AuthorizationError, BundlerError, EngineError, IntegrityError, ModelError, NoSpaceError, StoreError
-from bundler.format import artifact, document, layer, pack, reference
+from bundler.format import artifact, document, pack, reference
+from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Readable
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference
 from bundler.format.tar import Entry, Kind
-from bundler.ports import Reader, Store, Upload
+from bundler.ports import Opener, Reader, Store, Upload
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.layout import LayoutStore
 from bundler.stores.local import LocalSpool, LocalStore
@@ -303,6 +305,60 @@ def test_a_stopped_container_is_started_only_when_told_so() -> None:
         assert started.running
 
 
+class Network(MemoryStore):
+    """A store that is far away."""
+
+    rereadable = False
+    arrived = threading.Event()
+
+    @contextmanager
+    def upload(self, name: str, source: Store | None = None) -> Iterator[Upload]:
+        with super().upload(name, source) as upload:
+            yield Announcing(upload, self.arrived)
+
+
+class Announcing:
+    """An upload that says when a blob has come."""
+
+    def __init__(self, upload: Upload, arrived: threading.Event) -> None:
+        self.has, self.add, self.reserve, self.commit = upload.has, upload.add, upload.reserve, upload.commit
+        self._upload = upload
+        self._arrived = arrived
+
+    def put(self, blob: Descriptor, opened: Opener) -> None:
+        self._upload.put(blob, opened)
+        self._arrived.set()
+
+
+class WaitingReader:
+    """Gives the last entry only when something of the first ones has arrived elsewhere."""
+
+    def __init__(self, inner: Reader, arrived: threading.Event) -> None:
+        self.stat = inner.stat
+        self._inner = inner
+        self._arrived = arrived
+
+    def entries(self, exports: Sequence[str]) -> Generator[tuple[Entry, Readable]]:
+        for entry, content in self._inner.entries(exports):
+            if entry.path == "/s/z":
+                assert self._arrived.wait(30)
+            yield replace(entry, alone=True), content
+
+
+class WaitingEngine(FakeEngine):
+    def reader(self, container: Any, wanted: str) -> Reader:
+        return WaitingReader(super().reader(container, wanted), Network.arrived)
+
+
+def test_a_layer_travels_while_the_rest_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack, "BIG", 1000)
+    target = Network("1")
+    engine = WaitingEngine(files=tree(directory("/s"), file("/s/big", b"0123456789" * 1000), file("/s/z", b"last")))
+    result = push(engine, "/s", target=target)
+    assert transfer.read_bundle(target) == result.bundle
+    assert result.sent == sum(blob.size for blob in result.bundle.manifest.blobs)
+
+
 def test_a_container_that_somebody_paused_is_not_resumed() -> None:
     engine = FakeEngine(one=container(paused=True))
     with pytest.raises(ModelError, match="paused by somebody else"), pushing.running(engine.one, engine, start=True):
@@ -315,9 +371,7 @@ def test_a_layer_that_is_here_in_another_compression_is_used_again(
 ) -> None:
     monkeypatch.setattr(pack, "BIG", 100_000)
     big = file("/s/big", b"0123456789" * 20_000)
-    with monkeypatch.context() as older:
-        older.setattr(layer, "LEVEL", 9)
-        before = push(FakeEngine(tree(directory("/s"), big, file("/s/x", b"1"))), "/s").bundle
+    before = push(FakeEngine(tree(directory("/s"), big, file("/s/x", b"1"))), "/s", compression=Compression.NONE).bundle
     first = before.manifest.layers[0]
     if damage is not None:
         path = store / "blobs" / "sha256" / first.digest.hex

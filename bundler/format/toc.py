@@ -1,0 +1,310 @@
+"""The table of contents of a layer, in the form of zstd:chunked (containers/storage, docs/containers-storage-zstd-chunked.md).
+
+It stands behind the last zstd frame of a layer's tar, in a skippable frame (RFC 8878, section 3.1.2) that decompressors pass
+over, and a footer in another one tells where it begins. Annotations of the layer's descriptor tell the same, with the
+table's sha256, so that who trusts a manifest can trust the table without reading the layer.
+
+The part with the tar's headers ("tar-split") is left out: it would need a checksum of its own kind of all content.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import IO, Any, cast
+
+import zstandard
+
+from bundler.errors import IntegrityError
+from bundler.format import entries
+from bundler.format.content import Descriptor, Digest, Readable
+from bundler.format.tar import Entry, Kind
+
+CHUNK = 4 << 20
+"""Bytes of a file that are compressed together; a file is cut there, and nowhere else."""
+MAX_TABLE = 150 << 20
+"""Longest table, in bytes of its JSON; readers of this form take no longer one. A layer that needs more has none."""
+
+POSITION = "io.github.containers.zstd-chunked.manifest-position"
+CHECKSUM = "io.github.containers.zstd-chunked.manifest-checksum"
+SKIPPABLE = b"\x50\x2a\x4d\x18"
+
+_FOOTER = struct.Struct("<7Q8s")
+_FOOTER_MAGIC = b"GNUlInUx"
+_HEADER = 8  # bytes before the content of a skippable frame
+_TAIL = _HEADER + _FOOTER.size
+_CRFS = 1
+"""The kind of table that this is."""
+_POSITION = re.compile(r"([1-9]\d{0,18}):([1-9]\d{0,9}):([1-9]\d{0,9}):1")
+
+_TYPES = {Kind.FILE: "reg", Kind.HARD_LINK: "hardlink", Kind.SYMLINK: "symlink", Kind.DIRECTORY: "dir"}
+_KINDS = {name: kind for kind, name in _TYPES.items()}
+_CAPABILITY = "security.capability"
+_BEGIN, _END = b'{"version":1,"entries":[\n', b"\n]}\n"
+_CHUNK_LINE = b'{"type":"chunk",'
+_MAX_LINE = 2 << 20
+"""Most bytes that an entry takes in a table, with its path, target and attributes in their longest forms."""
+_MAX_WINDOW = 8 << 20
+_BLOCK = 1 << 16
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Part of a file's content: ``size`` bytes from ``start`` on, in the frame at ``offset`` of the layer's blob."""
+
+    offset: int
+    start: int
+    size: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An entry with the digest of its content, and where the chunks of that are, up to ``end``; a file alone has any."""
+
+    entry: Entry
+    digest: Digest | None = None
+    chunks: tuple[Chunk, ...] = ()
+    end: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where in a layer's blob its table is: ``length`` bytes from ``offset`` on, ``size`` when decompressed."""
+
+    offset: int
+    length: int
+    size: int
+    digest: Digest
+
+    @classmethod
+    def of(cls, layer: Descriptor) -> Table | None:
+        """What a layer's descriptor says of its table; raises `IntegrityError` when that cannot be so."""
+        position, checksum = layer.annotations.get(POSITION), layer.annotations.get(CHECKSUM)
+        if position is None and checksum is None:
+            return None
+        found = _POSITION.fullmatch(position or "")
+        if not found:
+            raise IntegrityError(f"the layer {layer.digest} has a table of contents at an impossible place: {str(position)[:80]!r}")
+        offset, length, size = map(int, found.groups())
+        table = cls(offset, length, size, Digest.parse(checksum))
+        if table.size > MAX_TABLE or table.offset < _HEADER or table.offset + table.length + _TAIL != layer.size:
+            raise IntegrityError(f"the layer {layer.digest} has a table of contents at an impossible place: {position!r}")
+        return table
+
+    @property
+    def begin(self) -> int:
+        """Where the layer's tar has ended, and the skippable frames begin."""
+        return self.offset - _HEADER
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        return {POSITION: f"{self.offset}:{self.length}:{self.size}:{_CRFS}", CHECKSUM: str(self.digest)}
+
+
+class TableWriter:
+    """Takes the items of a layer in their order, and holds them compressed."""
+
+    def __init__(self) -> None:
+        self._compressor = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
+        self._held = [self._compressor.compress(_BEGIN)]
+        self._size = len(_BEGIN)
+        self._is_whole = True
+
+    def add(self, item: Item) -> None:
+        """One more item; one that no table can tell leaves the layer without one."""
+        if self._is_whole:
+            line = _line(item)
+            between = b",\n" if self._size > len(_BEGIN) else b""
+            if line is None or self._size + len(between) + len(line) + len(_END) > MAX_TABLE:
+                self._is_whole = False
+                self._held.clear()
+            else:
+                self._write(between + line)
+
+    def finish(self, offset: int) -> tuple[bytes, Table | None]:
+        """What follows a tar that ends at ``offset`` of its blob, and where the table is in that."""
+        if not self._is_whole:
+            return b"", None
+        self._write(_END)
+        data = b"".join([*self._held, self._compressor.flush()])
+        table = Table(offset + _HEADER, len(data), self._size, Digest.of(data))
+        footer = _FOOTER.pack(table.offset, table.length, table.size, _CRFS, 0, 0, 0, _FOOTER_MAGIC)
+        return _skippable(data) + _skippable(footer), table
+
+    def _write(self, data: bytes) -> None:
+        self._held.append(self._compressor.compress(data))
+        self._size += len(data)
+
+
+def read(stream: Readable, table: Table, where: str) -> Iterator[Item]:
+    """The items of a table, out of the verified stream of its bytes.
+
+    Raises `IntegrityError` for a table that is not, byte for byte, what `TableWriter` writes of these items.
+    """
+    group: list[bytes] = []
+    for line in _lines(stream, table, where):
+        if group and not line.startswith(_CHUNK_LINE):
+            yield _item(group, where)
+            group = []
+        group.append(line)
+    if group:
+        yield _item(group, where)
+
+
+def _lines(stream: Readable, table: Table, where: str) -> Iterator[bytes]:
+    """The lines of a table between its first and its last, each without the comma behind it."""
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+    source = decompressor.stream_reader(cast(IO[bytes], stream), read_size=_BLOCK)
+    text = io.BufferedReader(cast(io.RawIOBase, source), _BLOCK)
+    left = table.size - len(_BEGIN) - len(_END)
+    try:
+        sound = text.read(len(_BEGIN)) == _BEGIN
+        while sound and left > 0:
+            line = text.readline(min(left, _MAX_LINE))
+            left -= len(line)
+            sound = line.endswith(b",\n") if left else line.startswith(b"{")
+            if sound:
+                yield line.removesuffix(b",\n")
+        sound = sound and text.read(len(_END) + 1) == _END
+    except zstandard.ZstdError as error:
+        raise IntegrityError(f"{where}: a layer's table of contents is no valid zstd stream: {error}") from error
+    if not sound:
+        raise _refused(where)
+
+
+def _line(item: Item) -> bytes | None:
+    """The lines of an item in the table, or None where JSON cannot tell it: names are UTF-8 there, and years have four digits."""
+    entry = item.entry
+    time = _time(entry)
+    if time is None or not (_is_utf8(entry.path) and _is_utf8(entry.target)):
+        return None
+    fields: dict[str, Any] = {"type": _TYPES[entry.kind], "name": _name(entry)}
+    if entry.target:
+        fields["linkName"] = entry.target[1:] if entry.kind is Kind.HARD_LINK else entry.target
+    for key, number in (("mode", entry.mode), ("size", entry.size), ("uid", entry.uid), ("gid", entry.gid)):
+        if number:
+            fields[key] = number
+    fields["modtime"] = time
+    if entry.capability or entry.xattrs:
+        fields["xattrs"] = {name: base64.b64encode(value).decode() for name, value in _xattrs(entry)}
+    if not item.chunks or not item.digest:
+        return _encode(fields).encode()
+    fields.update(digest=str(item.digest), offset=item.chunks[0].offset, endOffset=item.end)
+    if len(item.chunks) == 1:
+        return _encode(fields).encode()
+    first, *others = item.chunks
+    fields.update(chunkSize=first.size, chunkDigest=str(first.digest))
+    told = [fields, *({"type": "chunk", "name": fields["name"], **_told(chunk)} for chunk in others)]
+    return b",\n".join(_encode(one).encode() for one in told)
+
+
+def _told(chunk: Chunk) -> dict[str, Any]:
+    return {
+        "offset": chunk.offset,
+        "chunkSize": chunk.size,
+        "chunkOffset": chunk.start,
+        "chunkDigest": str(chunk.digest),
+    }
+
+
+def _item(group: Sequence[bytes], where: str) -> Item:
+    """What `_line` has written."""
+    try:
+        told, *others = [json.loads(line) for line in group]
+        kind = _KINDS[told["type"]]
+        target = told.get("linkName", "")
+        seconds, nanoseconds = _seconds(told["modtime"])
+        xattrs = {name: base64.b64decode(value) for name, value in told.get("xattrs", {}).items()}
+        entry = Entry(
+            path="/" + told["name"].removesuffix("/"),
+            kind=kind,
+            mode=_number(told, "mode"),
+            uid=_number(told, "uid"),
+            gid=_number(told, "gid"),
+            mtime=seconds,
+            size=_number(told, "size"),
+            target=f"/{target}" if kind is Kind.HARD_LINK else target,
+            capability=xattrs.pop(_CAPABILITY, b""),
+            nanoseconds=nanoseconds,
+            xattrs=tuple(xattrs.items()),
+        )
+        item = Item(entry, *_content(entry, told, others)) if "digest" in told else Item(entry)
+        if _line(item) == b",\n".join(group) and not entries.fault(entry):
+            return item
+    except (IntegrityError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        pass
+    raise _refused(where)
+
+
+def _content(entry: Entry, told: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> tuple[Digest, tuple[Chunk, ...], int]:
+    digest = Digest.parse(told["digest"])
+    end = _number(told, "endOffset")
+    chunks = [_chunk({"chunkSize": entry.size, "chunkDigest": told["digest"], **told}), *map(_chunk, others)]
+    ends = [*(chunk.offset for chunk in chunks[1:]), end]
+    starts = range(0, entry.size, CHUNK)
+    rightly_cut = [(chunk.start, chunk.size) for chunk in chunks] == [(start, min(CHUNK, entry.size - start)) for start in starts]
+    if not rightly_cut or any(chunk.offset >= end for chunk, end in zip(chunks, ends, strict=True)):
+        raise ValueError("the chunks do not make up the file")
+    return digest, tuple(chunks), end
+
+
+def _chunk(told: Mapping[str, Any]) -> Chunk:
+    return Chunk(
+        _number(told, "offset"), _number(told, "chunkOffset"), _number(told, "chunkSize"), Digest.parse(told["chunkDigest"])
+    )
+
+
+def _number(told: Mapping[str, Any], key: str) -> int:
+    found = told.get(key, 0)
+    if type(found) is not int:
+        raise ValueError("not a whole number")
+    return found
+
+
+def _name(entry: Entry) -> str:
+    return entry.path[1:] + ("/" if entry.kind is Kind.DIRECTORY else "")
+
+
+def _xattrs(entry: Entry) -> Iterator[tuple[str, bytes]]:
+    if entry.capability:
+        yield _CAPABILITY, entry.capability
+    yield from sorted(entry.xattrs)
+
+
+def _time(entry: Entry) -> str | None:
+    try:
+        whole = datetime.fromtimestamp(entry.mtime, UTC).isoformat()[:19]
+    except (ValueError, OverflowError, OSError):
+        return None
+    fraction = f".{entry.nanoseconds:09d}".rstrip("0") if entry.nanoseconds else ""
+    return f"{whole}{fraction}Z"
+
+
+def _seconds(text: str) -> tuple[int, int]:
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()), int(fraction.ljust(9, "0"))
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a name is: bytes that are not stand in it as surrogates."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _refused(where: str) -> IntegrityError:
+    return IntegrityError(f"{where}: a layer's table of contents is not of the form that we write")
+
+
+def _skippable(data: bytes) -> bytes:
+    return SKIPPABLE + len(data).to_bytes(4, "little") + data
