@@ -139,6 +139,13 @@ def _transfer_bars(measured: Measured) -> Iterator[Bar]:
         of(applies.UNVERIFIED),
         1.15 * load + verifying,
     )
+    peaks = {
+        name: max(run["peak"] for run in it["runs"])
+        for name, it in measured.results.items()
+        if it["runs"] and measured.is_ours([name])
+    }
+    name = max(peaks, key=lambda one: peaks[one])
+    yield Bar(f"peak memory of all commands of the tables below ({name}) ≤ {MEMORY} MiB", peaks[name] / (1 << 20), MEMORY, "MiB")
     yield Bar("spool while packing ≤ 1.02 × the bundle", of(pushes.DIRECT, "disk") / of(pushes.DIRECT, "bundle"), 1.02, "×")
 
 

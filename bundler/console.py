@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
+import threading
+import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from bundler.errors import BaseMismatchError, BundlerError, ModelError
+from bundler.errors import BaseMismatchError, BundlerError, ModelError, disk_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,6 +54,8 @@ def _headed(head: str, style: str, content: str) -> Text:
 
 def safe(text: str) -> str:
     """A foreign string with everything escaped that could move the cursor, turn the text round or fake a line."""
+    if text.isprintable():
+        return text
     return "".join(character if _harmless(character) else ascii(character)[1:-1] for character in text)
 
 
@@ -72,6 +77,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {int(seconds) % 60} s" if minutes else f"{seconds:.1f} s"
 
 
+_BETWEEN_STEPS = 0.1
+"""Seconds between two steps of a bar, as often as it is drawn."""
+
+
 class Terminal:
     """Shows the progress of one command: a bar on a terminal, one line for each stage elsewhere, nothing when quiet."""
 
@@ -79,6 +88,9 @@ class Terminal:
         self._quiet = quiet
         self._bar: Progress | None = None
         self._task: Any = None
+        self._untold = 0
+        self._tell_at = 0.0
+        self._lock = threading.Lock()
         if not quiet and _err().is_terminal:
             self._bar = _new_bar()
 
@@ -106,12 +118,20 @@ class Terminal:
             if self._task is not None:
                 self._bar.remove_task(self._task)
             self._task = self._bar.add_task(safe(text), total=total)
+            self._untold = 0
         elif not self._quiet:
             _err().print(_text(text + (f" ({size(total)})" if total else "")))
 
     def advance(self, count: int) -> None:
-        if self._bar and self._task is not None:
-            self._bar.advance(self._task, count)
+        """Many small steps are told as one: drawing each would take longer than most of them."""
+        if not self._bar or self._task is None:
+            return
+        with self._lock:
+            self._untold += count
+            if (now := time.monotonic()) < self._tell_at:
+                return
+            count, self._untold, self._tell_at = self._untold, 0, now + _BETWEEN_STEPS
+        self._bar.advance(self._task, count)
 
     def note(self, text: str) -> None:
         """What happens to the current stage; a warning's worth of attention it is not."""
@@ -159,7 +179,37 @@ def result(text: str) -> None:
 
 def result_json(content: Any) -> None:
     """A result for scripts, in which JSON's own escapes stand for all that is not printable ASCII."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=True).replace("\x7f", "\\u007f") + "\n")
+    sys.stdout.write(_json(content, indent=2) + "\n")
+
+
+def result_json_list(
+    before: Mapping[str, Any], name: str, items: Iterable[Any], after: Callable[[], Mapping[str, Any]] = dict
+) -> None:
+    """A JSON object with a list so long that it is written as it comes; what stands behind that is asked for then."""
+    sys.stdout.write("{" + "".join(f"\n  {_json(key)}: {_json(value)}," for key, value in before.items()))
+    sys.stdout.write(f"\n  {_json(name)}: [")
+    for number, item in enumerate(items):
+        sys.stdout.write(f"{',' if number else ''}\n    {_json(item)}")
+    sys.stdout.write("\n  ]" + "".join(f",\n  {_json(key)}: {_json(value)}" for key, value in after().items()) + "\n}\n")
+
+
+def result_rows(widths: Sequence[int], rows: Iterable[Sequence[str]]) -> None:
+    """Rows so many that they are written as they come: in columns on a terminal, the last ones ragged, else tab-separated."""
+    is_terminal = sys.stdout.isatty()
+    for row in rows:
+        cells = [safe(cell) for cell in row]
+        if is_terminal:
+            cells = [*(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)), *cells[len(widths) :]]
+        sys.stdout.write((" " if is_terminal else "\t").join(cells) + "\n")
+
+
+def result_content(blocks: Iterable[bytes]) -> None:
+    """A stranger's content: byte for byte, but on a terminal as text, with all escaped that is not harmless there."""
+    is_terminal = sys.stdout.isatty()
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    for block in blocks:
+        _write(_plain(decoder.decode(block)).encode() if is_terminal else block)
+    _write(_plain(decoder.decode(b"", final=True)).encode())
 
 
 def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -209,6 +259,25 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*(_text(cell) for cell in row))
     return table
+
+
+def _json(content: Any, indent: int | None = None) -> str:
+    return json.dumps(content, indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
+
+
+def _plain(text: str) -> str:
+    return "".join(character if character in "\n\t" else safe(character) for character in text)
+
+
+def _write(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # whoever read it has seen enough
+    except OSError:
+        with disk_errors("standard output"):
+            raise
 
 
 def _harmless(character: str) -> bool:

@@ -290,6 +290,13 @@ class Store(Protocol):
         """The content of a blob, or what follows its beginning that is had already; all of it is verified together."""
         ...
 
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        """So many bytes of a blob from a place in it on, and no more than these are fetched, as far as that can be.
+
+        What they hold is verified by whoever reads them, who knows another digest of it.
+        """
+        ...
+
     def has(self, blob: Descriptor) -> bool:
         """Whether a blob is here, and would not have to be brought."""
         ...

@@ -27,6 +27,8 @@ COMMANDS = (
     "sign",
     "verify",
     "inspect",
+    "cat",
+    "diff",
     "history",
     "list",
     "login",
