@@ -6,17 +6,18 @@ import io
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from bundler.format.artifact import Manifest
-from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream
-from bundler.format.imagearchive import NewImage
-from bundler.format.layer import Blob
-from bundler.format.metadata import Platform
-from bundler.format.reference import LocalReference
-from bundler.format.removals import Listed
-from bundler.format.signature import NewReferrer
-from bundler.format.tar import Entry
+if TYPE_CHECKING:
+    from bundler.format.artifact import Manifest
+    from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream
+    from bundler.format.imagearchive import NewImage
+    from bundler.format.layer import Blob
+    from bundler.format.metadata import Platform
+    from bundler.format.reference import LocalReference
+    from bundler.format.removals import Listed
+    from bundler.format.signature import NewReferrer
+    from bundler.format.tar import Entry
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import options
 
 
 def cat(
@@ -25,6 +25,7 @@ def cat(
     layer is read, and what was written is right only if this ends with exit code 0. Nobody is asked who signed the bundle.
     """
     from bundler import console, files
+    from bundler.cli import parts
     from bundler.format import reference
     from bundler.transfer import read_bundle
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import options
 
 if TYPE_CHECKING:
     from bundler.differences import Change, Difference, Total
@@ -32,7 +32,7 @@ def diff(
     anything differs.
     """
     from bundler import console, differences
-    from bundler.cli import nodes
+    from bundler.cli import nodes, parts
     from bundler.format import reference
     from bundler.transfer import read_bundle
 

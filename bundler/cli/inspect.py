@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
 
 if TYPE_CHECKING:
     from bundler.ports import Store
@@ -32,6 +32,7 @@ def inspect(
     Little more than the tables of contents of its layers is fetched; a layer without one, as older bundles have it, is read itself.
     """
     from bundler import console, signing
+    from bundler.cli import gate, parts
     from bundler.cli.bundletree import bundle_tree
     from bundler.format import reference
     from bundler.transfer import read_bundle

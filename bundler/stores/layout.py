@@ -9,16 +9,18 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, RangeReader, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
-from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
 from bundler.ports import Named, Opener, Store
 from bundler.stores import index
+
+if TYPE_CHECKING:
+    from bundler.format.signature import NewReferrer
 
 _NO_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
 """How opening a link, something else than a file, or a socket fails here."""
