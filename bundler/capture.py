@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bundler.errors import ModelError
 from bundler.format import metadata as meta
@@ -14,7 +14,7 @@ from bundler.format.compression import Compression
 from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
 from bundler.format.pipeline import Pipeline
-from bundler.format.removals import Listed, Removals
+from bundler.format.removals import Removals
 from bundler.mounts import ENGINE_FILES, hidden, on_tmpfs
 from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
 from bundler.unpaused import UnpausedReader
@@ -94,57 +94,33 @@ def capture(
     """
     planned = plan(container, reader, exports)
     progress.stage("listing what the base image has there")
-    listing = engine.listing(base, planned.topmost)
+    is_hidden = hidden(container)
+    removals = Removals(listed for listed in engine.listing(base, planned.topmost) if not is_hidden(listed.path))
 
     def check_unmoved() -> None:
         if plan(container, reader, exports) != planned:
             raise ModelError("the exported paths moved while they were looked at", hint="Run the command again.")
 
-    def new_packer(pipeline: Pipeline) -> Packer:
-        return Packer(spool.new_blob, planned.topmost, len(base.diff_ids), pipeline, compression, finished)
-
-    if not pause:
-        unpaused = UnpausedReader(reader, hidden(container), check_unmoved, progress)
-        return _read(container, planned, listing, new_packer, unpaused, spool, progress, strict=strict)
-    with engine.paused(container):
-        started = time.monotonic()
-        check_unmoved()
-        captured = _read(container, planned, listing, new_packer, reader, spool, progress, strict=strict)
-        return replace(captured, paused=time.monotonic() - started)
-
-
-def _read(
-    container: Container,
-    planned: Plan,
-    listing: Iterator[Listed],
-    new_packer: Callable[[Pipeline], Packer],
-    reader: Reader,
-    spool: Spool,
-    progress: Progress,
-    *,
-    strict: bool,
-) -> Captured:
-    is_hidden = hidden(container)
+    paused = 0.0
     pipeline = Pipeline()
-    packer = new_packer(pipeline)
-    above = {directory for top in planned.topmost for directory in paths.ancestors(top)}
-    removals = Removals(listed for listed in listing if not is_hidden(listed.path))
+    packer = Packer(spool.new_blob, planned.topmost, len(base.diff_ids), pipeline, compression, finished)
     try:
-        progress.stage(f"reading {len(planned.topmost)} exported paths")
         with pipeline:
-            with closing(reader.entries(planned.topmost)) as entries:
-                for entry, content in entries:
-                    if entry.path in above:
-                        packer.add_parent(entry)
-                    elif is_hidden(entry.path):
-                        packer.skip(entry.path)
-                    else:
-                        removals.saw(entry)
-                        packer.add(entry, content)
-                        progress.advance(entry.size)
-            left_out = [path for count in packer.counts.values() for path in count.left_out]
+            if pause:
+                with engine.paused(container):
+                    started = time.monotonic()
+                    check_unmoved()
+                    _read(reader, planned, is_hidden, removals, packer, progress)
+                    paused = time.monotonic() - started
+            else:
+                unpaused = UnpausedReader(reader, is_hidden, check_unmoved, progress)
+                _read(unpaused, planned, is_hidden, removals, packer, progress)
             if strict:
-                _refuse(left_out, "hold FIFOs, sockets or devices, which are not state", "Push without --strict to leave them out.")
+                _refuse(
+                    packer.left_out,
+                    "hold FIFOs, sockets or devices, which are not state",
+                    "Push without --strict to leave them out.",
+                )
             removed = removals.finish()
             for path in removed:
                 packer.remove(path)
@@ -153,7 +129,7 @@ def _read(
         if made := packer.discard():
             spool.drop(made)
         raise
-    _tell_what_stays(packer.counts, container, progress)
+    _tell_what_stays(packer, container, progress)
     return Captured(
         descriptors=descriptors,
         layers=tuple(layers),
@@ -164,8 +140,26 @@ def _read(
         ),
         removed=tuple(paths.encode(path) for path in removed),
         privileged=tuple(paths.encode(path) for path in packer.privileged),
-        paused=0.0,
+        paused=paused,
     )
+
+
+def _read(
+    reader: Reader, planned: Plan, is_hidden: Callable[[str], bool], removals: Removals, packer: Packer, progress: Progress
+) -> None:
+    """All that leaves the container."""
+    above = {directory for top in planned.topmost for directory in paths.ancestors(top)}
+    progress.stage(f"reading {len(planned.topmost)} exported paths")
+    with closing(reader.entries(planned.topmost)) as entries:
+        for entry, content in entries:
+            if entry.path in above:
+                packer.add_parent(entry)
+            elif is_hidden(entry.path):
+                packer.skip(entry.path)
+            else:
+                removals.saw(entry)
+                packer.add(entry, content)
+                progress.advance(entry.size)
 
 
 def _refuse(faulty: Sequence[str], why: str, hint: str) -> None:
@@ -187,9 +181,9 @@ def _describe(given: str, where: str, counts: Mapping[str, ExportCount], contain
     )
 
 
-def _tell_what_stays(counts: Mapping[str, ExportCount], container: Container, progress: Progress) -> None:
-    left_out = [path for count in counts.values() for path in count.left_out]
-    if left_out:
+def _tell_what_stays(packer: Packer, container: Container, progress: Progress) -> None:
+    counts = packer.counts
+    if left_out := packer.left_out:
         shown = ", ".join(paths.encode(path) for path in left_out[:5])
         progress.warn(f"{len(left_out)} FIFOs, sockets or devices are not state and stay behind: {shown}")
     for path, target in ((path, target) for count in counts.values() for path, target in count.links.items()):

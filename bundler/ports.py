@@ -6,17 +6,18 @@ import io
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from bundler.format.artifact import Manifest
-from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream
-from bundler.format.imagearchive import NewImage
-from bundler.format.layer import Blob
-from bundler.format.metadata import Platform
-from bundler.format.reference import LocalReference
-from bundler.format.removals import Listed
-from bundler.format.signature import NewReferrer
-from bundler.format.tar import Entry
+if TYPE_CHECKING:
+    from bundler.format.artifact import Manifest
+    from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream
+    from bundler.format.imagearchive import NewImage
+    from bundler.format.layer import Blob
+    from bundler.format.metadata import Platform
+    from bundler.format.reference import LocalReference
+    from bundler.format.removals import Listed
+    from bundler.format.signature import NewReferrer
+    from bundler.format.tar import Entry
 
 
 @dataclass(frozen=True)
@@ -287,6 +288,13 @@ class Store(Protocol):
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         """The content of a blob, or what follows its beginning that is had already; all of it is verified together."""
+        ...
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        """So many bytes of a blob from a place in it on, and no more than these are fetched, as far as that can be.
+
+        What they hold is verified by whoever reads them, who knows another digest of it.
+        """
         ...
 
     def has(self, blob: Descriptor) -> bool:

@@ -102,7 +102,7 @@ def push(
     known = _known_layers(spool)
     with (
         base.at_hand(clean, source, engine, progress) as base_image,
-        sender(spool, target, enabled=not options.dry_run) as early,
+        sender(spool, target, progress, enabled=not options.dry_run) as early,
     ):
         captured = capture(
             container,

@@ -11,11 +11,13 @@ from functools import partial
 from bundler.errors import BundlerError
 from bundler.format.content import Descriptor
 from bundler.format.reference import LocalReference
-from bundler.ports import NOBODY, Spool, Store
+from bundler.ports import NOBODY, Progress, Spool, Store
 from bundler.watched import WatchedOpener
 
 _FAREWELL = 2.0
-"""Seconds for which a transfer may end when what it was for has failed."""
+"""Seconds for which a transfer may end what it does."""
+_PATIENCE = 60.0
+"""Seconds that one chunk may take over a slow link; what takes longer is sent again by the copy, beside it."""
 
 
 class Sender:
@@ -37,11 +39,12 @@ class Sender:
     def add(self, blob: Descriptor) -> None:
         self._todo.put(blob)
 
-    def stop(self, seconds: float | None = None) -> None:
-        """Break off, and wait for that so long at most; what has come of a blob so far is there for who goes on with it."""
+    def stop(self, seconds: float) -> bool:
+        """Break off, and say whether that was done in so many seconds; what has come of a blob is there for who goes on with it."""
         self._stop.set()
         self._todo.put(None)
         self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _send(self) -> None:
         with suppress(BundlerError), self._target.upload("", self._source) as upload:
@@ -52,7 +55,7 @@ class Sender:
 
 
 @contextmanager
-def sender(spool: Spool, target: Store | LocalReference, *, enabled: bool) -> Iterator[Sender | None]:
+def sender(spool: Spool, target: Store | LocalReference, progress: Progress, *, enabled: bool) -> Iterator[Sender | None]:
     """A sender for the length of the block, where the target is one that blobs may come to in any order, over a network."""
     if not enabled or isinstance(target, LocalReference) or target.ordered or target.rereadable:
         yield None
@@ -63,4 +66,6 @@ def sender(spool: Spool, target: Store | LocalReference, *, enabled: bool) -> It
     except BaseException:
         found.stop(_FAREWELL)
         raise
-    found.stop()
+    if not found.stop(_FAREWELL):
+        progress.note("a part of a layer is still on its way")
+        found.stop(_PATIENCE)

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from bundler import parallel
 from bundler.errors import IntegrityError
-from bundler.format import artifact, claims, document
+from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import BLOCK, Descriptor, Digest
 from bundler.format.have import Had
-from bundler.format.metadata import Metadata
 from bundler.format.reference import LocalReference, image_name, image_tag
 from bundler.ports import Progress, Spool, Store, Upload
 from bundler.watched import WatchedOpener, watched
+
+if TYPE_CHECKING:
+    from bundler.format.metadata import Metadata
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
 
     A tag is resolved once; everything after goes by digest.
     """
+    from bundler.format import claims  # metadata is slow to load, and whoever lists bundles reads none
+    from bundler.format.metadata import Metadata
+
     descriptor = manifest or store.resolve()
     _check_is_manifest(descriptor, store.where)
     document.check_size(descriptor.size, f"{store.where}: the manifest")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
 
 if TYPE_CHECKING:
     from bundler.console import Terminal
@@ -57,7 +57,7 @@ def copy(
     into the local store from elsewhere must be signed as trust.toml says. Prints the digest.
     """
     from bundler import console, transfer
-    from bundler.cli import planned, targets
+    from bundler.cli import gate, parts, planned, targets
     from bundler.format import reference
     from bundler.stores.local import LocalSpool
 

@@ -29,6 +29,12 @@ def push_target(text: str) -> Reference:
     return reference
 
 
+def check_one_pipe(references: Sequence[Reference]) -> None:
+    """Raises `UsageError` when more than one bundle shall come through the pipe."""
+    if sum(isinstance(it, ArchiveReference) and it.is_pipe for it in references) > 1:
+        raise UsageError("only one bundle can come through a pipe", hint="Copy the other one to a file or the local store first.")
+
+
 @dataclass(frozen=True)
 class Link:
     """How a registry may be spoken to, as the command line says it; ``terminal`` is told of attempts that fail."""

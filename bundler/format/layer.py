@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _BATCH_FRAMES = 1024
 """Most frames that are worked on at a time, where they are small."""
-_WORTH_A_THREAD = 64 << 10
-"""Bytes from which on it is quicker to let another thread hash them."""
 
 
 class Blob(Protocol):
@@ -218,8 +216,8 @@ class LayerReader:
     `IntegrityError`.
     """
 
-    def __init__(self, pieces: Iterator[_Piece], hashing: Executor, layer: metadata.Layer, where: str) -> None:
-        self._pieces = pieces
+    def __init__(self, batches: Iterator[Sequence[_Piece]], hashing: Executor, layer: metadata.Layer, where: str) -> None:
+        self._batches = batches
         self._hashing = hashing
         self._layer = layer
         self._where = where
@@ -227,6 +225,7 @@ class LayerReader:
         self._hashed: Future[None] | None = None
         self._count = 0
         self._is_ended = False
+        self._ready: Iterator[_Piece] = iter(())
         self._piece = _NO_PIECE
         self._at = 0
 
@@ -246,26 +245,25 @@ class LayerReader:
         return self._piece if self._piece.digest and not self._at and len(self._piece.data) == size else None
 
     def _next(self) -> None:
-        self._piece, self._at = _NO_PIECE, 0
-        if self._is_ended:
-            return
-        self._piece = next((piece for piece in self._pieces if piece.data), _NO_PIECE)
-        self._add(self._piece.data)
-        self._count += len(self._piece.data)
-        if self._count >= self._layer.size or not self._piece.data:
-            self._check_end()
+        self._at = 0
+        while not (piece := next(self._ready, _NO_PIECE)).data and not self._is_ended:
+            self._ready = iter(self._batch())
+        self._piece = piece
 
-    def _add(self, data: bytes) -> None:
-        """Hash a large piece beside what is done with it."""
+    def _batch(self) -> Sequence[_Piece]:
+        """The next pieces, and none at the end; they are hashed beside what is done with them."""
+        batch = next(self._batches, ())
+        data = batch[0].data if len(batch) == 1 else b"".join(piece.data for piece in batch)
         if self._hashed:
             self._hashed.result()
-        if len(data) < _WORTH_A_THREAD:
-            self._hash.update(data)
-        else:
-            self._hashed = self._hashing.submit(self._hash.update, data)
+        self._hashed = self._hashing.submit(self._hash.update, data)
+        self._count += len(data)
+        if self._count >= self._layer.size or not batch:
+            self._check_end()
+        return batch
 
     def _check_end(self) -> None:
-        if self._count > self._layer.size or any(piece.data for piece in self._pieces):
+        if self._count > self._layer.size or any(piece.data for batch in self._batches for piece in batch):
             raise self._refused(f"is longer than {self._layer.size} bytes")
         if self._count < self._layer.size:
             raise self._refused(f"ends after {self._count} of {self._layer.size} bytes")
@@ -299,7 +297,7 @@ def _read(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[tuple[Lay
     frames = Frames(blob, layer.size // tar.RECORD + 2 * layer.entries + 2, f"{where}: the layer {layer.diff_id}")
     try:
         with mapped(_decompress, _batches(frames, layer, where)) as batches, ThreadPoolExecutor(1) as hashing:
-            yield LayerReader(_pieces(batches), hashing, layer, where), frames
+            yield LayerReader(_plain(batches), hashing, layer, where), frames
     except (IntegrityError, zstandard.ZstdError) as error:
         while blob.read(BLOCK):  # a blob that was damaged on its way is told as that, by its digest
             pass
@@ -333,17 +331,19 @@ def _decompress(batch: Sequence[Frame]) -> Sequence[Frame | _Piece]:
     return [_Piece(data, Digest.of(data), frame.offset, frame.end) for frame, data in zip(batch, contents, strict=True)]
 
 
-def _pieces(batches: Iterator[Sequence[Frame | _Piece]]) -> Iterator[_Piece]:
+def _plain(batches: Iterator[Sequence[Frame | _Piece]]) -> Iterator[Sequence[_Piece]]:
+    """Batches in which parts of long frames are decompressed, too."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
     long = decompressor.decompressobj()
     for batch in batches:
+        pieces = []
         for found in batch:
-            if isinstance(found, _Piece):
-                yield found
-                continue
-            if found.is_first:
-                long = decompressor.decompressobj()
-            yield _Piece(long.decompress(found.data))
+            if isinstance(found, Frame):
+                long = decompressor.decompressobj() if found.is_first else long
+                pieces.append(_Piece(long.decompress(found.data)))
+            else:
+                pieces.append(found)
+        yield pieces
 
 
 def verify(blob: Stream, descriptor: Descriptor, layer: metadata.Layer, where: str, judge: Callable[[tar.Entry], str]) -> None:

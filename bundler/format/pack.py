@@ -159,6 +159,11 @@ class Packer:
         return [end.result()[0] for end in done]
 
     @property
+    def left_out(self) -> list[str]:
+        """FIFOs, sockets and devices, which are no state."""
+        return [path for count in self.counts.values() for path in count.left_out]
+
+    @property
     def _layers(self) -> list[LayerWriter]:
         return [*self._big, *([self._last] if self._last else [])]
 

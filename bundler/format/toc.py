@@ -53,7 +53,7 @@ _MAX_LINE = 2 << 20
 _MAX_WINDOW = 8 << 20
 _BLOCK = 1 << 16
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # some readers do not undo escapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ class TableWriter:
 
     def __init__(self) -> None:
         self._compressor = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
-        self._held = [self._compressor.compress(_BEGIN)]
+        self._held: list[bytes] = []
+        self._waiting = bytearray(_BEGIN)
         self._size = len(_BEGIN)
         self._is_whole = True
 
@@ -127,6 +128,7 @@ class TableWriter:
             if line is None or self._size + len(between) + len(line) + len(_END) > MAX_TABLE:
                 self._is_whole = False
                 self._held.clear()
+                self._waiting.clear()
             else:
                 self._write(between + line)
 
@@ -135,14 +137,17 @@ class TableWriter:
         if not self._is_whole:
             return b"", None
         self._write(_END)
-        data = b"".join([*self._held, self._compressor.flush()])
+        data = b"".join([*self._held, self._compressor.compress(self._waiting), self._compressor.flush()])
         table = Table(offset + _HEADER, len(data), self._size, Digest.of(data))
         footer = _FOOTER.pack(table.offset, table.length, table.size, _CRFS, 0, 0, 0, _FOOTER_MAGIC)
         return _skippable(data) + _skippable(footer), table
 
     def _write(self, data: bytes) -> None:
-        self._held.append(self._compressor.compress(data))
         self._size += len(data)
+        self._waiting += data
+        if len(self._waiting) >= _BLOCK:
+            self._held.append(self._compressor.compress(self._waiting))
+            self._waiting.clear()
 
 
 def read(stream: Readable, table: Table, where: str) -> Iterator[Item]:

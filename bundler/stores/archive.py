@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import document
-from bundler.format.content import Begun, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader
 from bundler.format.reference import ArchiveReference
 from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, sweep
@@ -49,6 +49,10 @@ class ArchiveReader:
         archive, _ = self._archive()
         content = self._member(index.blob_path(blob.digest), begun.size if begun else 0)
         return _Explained(VerifyingReader(content, blob, self.where, begun), archive)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        archive, _ = self._archive()
+        return _Explained(RangeReader(self._member(index.blob_path(blob.digest), offset), blob, size, self.where), archive)
 
     def holds(self, blob: Descriptor) -> bool:
         """Whether a blob of that size is in the archive."""

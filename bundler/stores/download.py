@@ -19,28 +19,31 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 class Download(Stream):
-    """The bytes of a blob from ``start`` on; nothing in it is verified, and a server may have put anything there.
+    """The bytes of a blob from ``start`` to ``end``; nothing in it is verified, and a server may have put anything there.
 
     A connection that breaks is followed by another, which begins where it broke (RFC 9110, section 14, "Range
     Requests"). A server that gives no ranges, or another one than it was asked for, is read from the beginning.
     """
 
-    def __init__(self, client: RegistryClient, url: str, blob: Descriptor, where: str, start: int = 0) -> None:
+    def __init__(
+        self, client: RegistryClient, url: str, blob: Descriptor, where: str, start: int = 0, end: int | None = None
+    ) -> None:
         self._client = client
         self._url = url
         self._blob = blob
         self._where = where
         self._position = start
+        self._end = blob.size if end is None else end
         self._whole = False
         self._response: requests.Response | None = None
         self._pending = bytearray()
         self._retried(self._connect)
 
     def read(self, size: int = -1, /) -> bytes:
-        wanted = self._blob.size - self._position if size < 0 else size
-        if self._position >= self._blob.size:
+        wanted = self._end - self._position if size < 0 else size
+        if self._position >= self._end:
             return self._surplus(wanted)
-        data = bytes(self._retried(self._some, max(1, min(wanted, self._blob.size - self._position))))
+        data = bytes(self._retried(self._some, max(1, min(wanted, self._end - self._position))))
         self._position += len(data)
         return data
 
@@ -79,7 +82,7 @@ class Download(Stream):
 
     def _connect(self) -> requests.Response:
         begin = 0 if self._whole else self._position + len(self._pending)
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
+        headers = {"Accept-Encoding": "identity"} | self._range(begin)
         options = {"headers": headers, "stream": True}
         response = self._client.request_once("GET", self._url, self._where, (200, 206, 416), options)
         if self._gives(response, begin):
@@ -89,14 +92,19 @@ class Download(Stream):
         self._whole = True
         raise TransientError(f"{self._where}: the registry gave another part of the blob {self._blob.digest} than it was asked for")
 
+    def _range(self, begin: int) -> dict[str, str]:
+        if self._end < self._blob.size and not self._whole:
+            return {"Range": f"bytes={begin}-{self._end - 1}"}
+        return {"Range": f"bytes={begin}-"} if begin else {}
+
     def _gives(self, response: requests.Response, begin: int) -> bool:
         """Whether a response is, or has been brought to, where the next byte stands."""
         if response.status_code == 206:
             found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            return found is not None and int(found[1]) == begin and int(found[2]) == self._blob.size - 1
+            return found is not None and int(found[1]) == begin and int(found[2]) == self._end - 1
         if response.status_code == 200:
             with self._client.network_errors():
-                for block in blocks(response, begin, self._client.limits.timeout):
+                for block in blocks(response, self._position + len(self._pending), self._client.limits.timeout):
                     self._throttle(len(block))
             return True
         return False

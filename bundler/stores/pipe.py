@@ -101,9 +101,16 @@ class _Received(WrappedStore):
             return stream.read()
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        self._check_has(blob)
+        return self.inner.open(blob, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        self._check_has(blob)
+        return self.inner.open_range(blob, offset, size)
+
+    def _check_has(self, blob: Descriptor) -> None:
         if not self.has(blob):
             raise IntegrityError(f"{self.where}: the blob {blob.digest} is missing from the archive")
-        return self.inner.open(blob, begun)
 
 
 def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> Sequence[Named]:

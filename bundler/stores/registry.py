@@ -13,7 +13,7 @@ import urllib3
 
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, document
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.content import BLOCK, Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader
 from bundler.format.reference import RegistryReference, is_tag
 from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Opener, Store, from_memory
@@ -79,6 +79,10 @@ class RegistryStore:
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         start = begun.size if begun else 0
         return VerifyingReader(self.read_from(blob, start), blob, self.where, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        content = Download(self._client, self._url(f"blobs/{blob.digest}"), blob, self.where, offset, offset + size)
+        return RangeReader(content, blob, size, self.where)
 
     def read_from(self, blob: Descriptor, start: int) -> Stream:
         """The bytes of a blob from ``start`` on, as the registry gives them: nothing in them is verified."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+import zstandard
 from hostile.forge import COMPRESS, FILE, TOP, Forgery, archived, dump, packed
 
 from bundler.errors import BundlerError
-from bundler.format import artifact, claims, document, entries, have, layer, paths, reference, splitartifact, tar
+from bundler.format import artifact, claims, document, entries, have, layer, paths, reference, splitartifact, tar, toc
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest, VerifyingReader
 from bundler.format.frames import Frames
 from bundler.format.metadata import Metadata
 from bundler.format.partlist import PartList
+from bundler.format.tar import Entry, Kind
+from bundler.format.toc import Chunk, Item, Table, TableWriter
 from bundler.stores import index
 from bundler.stores.archive import ArchiveReader
 from bundler.stores.volumes import Volume, Volumes
@@ -85,6 +88,24 @@ def frames(data: bytes) -> object:
     return data
 
 
+def table(data: bytes) -> object:
+    """What can be read of a table of contents is written as the very same."""
+    packed = zstandard.compress(data)
+    place = Table(1000, len(packed), len(data), Digest.of(packed))
+    items = list(toc.read(io.BytesIO(packed), place, "here"))
+    assert table_of(items) == data
+    return items
+
+
+def table_of(items: Iterable[Item]) -> bytes:
+    writer = TableWriter()
+    for item in items:
+        writer.add(item)
+    tail, found = writer.finish(992)
+    assert found
+    return zstandard.ZstdDecompressor().decompressobj().decompress(tail[8 : 8 + found.length])
+
+
 def whole_layer(data: bytes) -> object:
     """Frames, decompressor, tar and rules together; the diff ID is never the right one."""
     described = meta.Layer(diff_id=Digest.of(b""), size=1 << 20, entries=1, exports=())
@@ -125,6 +146,7 @@ TARGETS: dict[str, Target] = {
         tar_stream,
         canonical_tar,
         frames,
+        table,
         whole_layer,
         archive,
         named,
@@ -155,5 +177,13 @@ def seeds() -> dict[str, list[bytes]]:
     documents += [data for data in signature.values() if b'"subject"' in data]
     documents.append(splitartifact.build(Digest.of(b""), [Descriptor(splitartifact.PART, Digest.of(b"x"), 1)]))
     whole = b"".join(archived(*item) for item in files.items()) + tar.TRAILER
-    found = [*documents, *streams, whole, parts, had, f"{digest} a:1".encode(), *names]
+    chunk = Chunk(90, 0, 5, Digest.of(b"12345"))
+    told = table_of(
+        [
+            Item(Entry("/s", Kind.DIRECTORY, 0o755, 0, 0, 0)),
+            Item(Entry("/s/f", Kind.FILE, 0o644, 1, 1, 5, 5), chunk.digest, (chunk,), 120),
+            Item(Entry("/s/l", Kind.SYMLINK, 0o777, 0, 0, 0, 0, "f")),
+        ]
+    )
+    found = [told, *documents, *streams, whole, parts, had, f"{digest} a:1".encode(), *names]
     return {name: [item for item in found if len(item) < document.MAX_SIZE] for name in TARGETS}
