@@ -57,6 +57,18 @@ def test_a_pull_goes_on_in_the_next_run(proxy: FaultProxy, registry: str, source
     assert kept(tmp_path / "layout") == []
 
 
+def test_a_pull_goes_on_where_the_registry_gives_other_ranges_than_it_is_asked_for(
+    proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path
+) -> None:
+    copy(source, store(registry, "resume/ranges"))
+    break_a_pull(proxy, "resume/ranges", tmp_path / "layout")
+    proxy.forget()
+    proxy.fail(faults.other_range(), part="/blobs/", times=1_000)
+    progress = copy(store(proxy.address, "resume/ranges"), LayoutStore(tmp_path / "layout", "1"))
+    assert verified(LayoutStore(tmp_path / "layout", "1")) == source.tags["1"].digest
+    assert progress.notes == []  # it was read from the beginning, and taken from where it broke off
+
+
 @pytest.mark.parametrize("damage", [b"?", b"?" * (SIZE + MIB)], ids=["flipped", "longer than the blob"])
 def test_a_begun_pull_that_was_damaged_is_fetched_from_zero(
     proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path, damage: bytes
