@@ -19,7 +19,7 @@ from bundler.stores.sessions import Memory
 from bundler.stores.volumes import skip
 
 SMALLEST_CHUNK = 1 << 20
-LARGEST_CHUNK = 16 << 20
+LARGEST_CHUNK = 8 << 20
 """Bytes of one PATCH; each upload holds one chunk in memory, for the case that it has to be sent again."""
 QUICK, SLOW = 2.0, 20.0
 """Seconds for a chunk: after a quicker one the next is twice as large, after a slower one half as large."""
