@@ -41,7 +41,7 @@ class Memory:
             yield
             return
         lock = FileLock(self._path.with_suffix(".lock"), timeout=0)
-        with suppress(OSError):  # a lock that another has is one, too; then this upload is one that nobody remembers
+        with suppress(OSError):  # as when another process has the lock; then nobody remembers this upload
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock.acquire()
             self._is_ours = True
