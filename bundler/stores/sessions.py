@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from bundler.errors import BundlerError, disk_errors
+from bundler.errors import BundlerError, NoSpaceError, StoreError
 from bundler.format import document
 from bundler.format.content import Digest
 from bundler.partfile import write_file
@@ -25,7 +25,8 @@ _MOST_PLACES = 3
 class Memory:
     """What is remembered of one blob in one registry; nothing where the blob is small.
 
-    The record is a convenience: one that is damaged counts as none, and only the process that holds its lock changes it.
+    The record is a convenience: one that is damaged counts as none, where there is no room for one there is none, and
+    only the process that holds its lock changes it.
     """
 
     def __init__(self, registry: str, digest: Digest, size: int) -> None:
@@ -39,14 +40,11 @@ class Memory:
         if self._path is None:
             yield
             return
-        with disk_errors(self._path):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(self._path.with_suffix(".lock"), timeout=0)
-        try:
+        with suppress(OSError):  # as when another process has the lock; then nobody remembers this upload
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock.acquire()
             self._is_ours = True
-        except Timeout:
-            pass  # then this upload has a session of its own, that nobody remembers
         try:
             yield
         finally:
@@ -88,7 +86,8 @@ class Memory:
 
     def _write(self, content: dict[str, Any]) -> None:
         if self._path and self._is_ours:
-            write_file(self._path, json.dumps(content, sort_keys=True).encode(), 0o600)
+            with suppress(StoreError, NoSpaceError):
+                write_file(self._path, json.dumps(content, sort_keys=True).encode(), 0o600)
 
 
 def directory() -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 import faults
 import pytest
 from bundles import noise, verified
+from disks import small_disk
 from fakes import MemoryStore, RecordingProgress
 from faultproxy import FaultProxy, fault_proxy
 from links import standing, store
@@ -127,6 +128,16 @@ def break_a_push(proxy: FaultProxy, source: MemoryStore, repository: str) -> Non
         copy(source, store(proxy.address, repository))
     assert caught.value.exit_code == 5
     assert len(list(sessions.directory().glob("*.json"))) == 1
+
+
+def test_a_push_needs_no_room_on_the_disk_here(
+    registry: str, source: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk", MIB) as disk:
+        (disk / "filler").write_bytes(bytes(MIB))
+        monkeypatch.setenv("FPS_BUNDLE_STORE", str(disk / "store"))
+        copy(source, store(registry, "resume/full"))
+    assert standing(registry, "resume/full") == str(source.tags["1"].digest)
 
 
 def test_a_link_that_breaks_in_every_chunk_is_told_with_the_way_out(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
