@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bundler import naming, privileges, transfer
+from bundler import naming, privileges, verify
 from bundler.errors import NotFoundError
-from bundler.format import image, layer, reference
+from bundler.format import image, reference
 from bundler.format.content import Digest
-from bundler.format.contents import Contents
 from bundler.format.imagearchive import NewImage, NewLayer
 from bundler.format.metadata import Base
-from bundler.format.tar import Entry
 from bundler.partfile import check_space
 from bundler.ports import Engine, Image, Progress, Spool, Store
 from bundler.transfer import Bundle
-from bundler.watched import watched
 
 _TIMES_ON_DISK = {"classic": 2, "podman": 1}
 """How often a new layer lies on an engine's disk while it is loaded, by image store.
@@ -65,9 +62,9 @@ def apply(
     user trusts, answers for files that give more rights than the base's. Raises `IntegrityError` before the engine is
     touched when anything in the bundle is not as promised, and `PrivilegeError` for such files.
     """
-    with transfer.at_hand(bundle, source, spool, progress) as local:
-        found = verify(bundle, local, progress)
-        privileges.check(found, base, engine, progress, allowed=allow_privileged)
+    with verify.at_hand(bundle, source, spool, progress) as local:
+        privileged = verify.once(bundle, local, spool, progress)
+        privileges.check(privileged, base, engine, progress, allowed=allow_privileged)
         new = _new_image(bundle, local, base, on, marks)
         if dry_run:
             return ApplyResult(bundle, base, tag, new.config_digest, "", _existing(engine, new) is not None)
@@ -104,8 +101,9 @@ def loaded(
 
     It raises what `apply` raises.
     """
-    with transfer.at_hand(bundle, source, spool, progress) as local:
-        privileges.check(verify(bundle, local, progress), base, engine, progress, allowed=allow_privileged)
+    with verify.at_hand(bundle, source, spool, progress) as local:
+        privileged = verify.once(bundle, local, spool, progress)
+        privileges.check(privileged, base, engine, progress, allowed=allow_privileged)
         new = _new_image(bundle, local, base, None, image.NO_MARKS)
         with _made(bundle, new, base, engine, progress) as (made, _):
             yield made
@@ -116,22 +114,6 @@ def _check_space(bundle: Bundle, engine: Engine) -> None:
     info = engine.info()
     if info.root:
         check_space(Path(info.root), bundle.metadata.size * _TIMES_ON_DISK.get(info.image_store, 0))
-
-
-def verify(bundle: Bundle, source: Store, progress: Progress) -> Sequence[Entry]:
-    """Read every layer of a bundle to its end; raises `IntegrityError` for the first that is not what it should be.
-
-    Gives the privileged files that it holds.
-    """
-    progress.stage("verifying the bundle", sum(descriptor.size for descriptor in bundle.manifest.layers))
-    contents = Contents(bundle.metadata, source.where)
-    for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
-        contents.begin(number)
-        with source.open(descriptor) as blob:
-            layer.verify(watched(blob, progress), descriptor, described, source.where, contents.judge)
-        contents.end()
-    contents.finish()
-    return list(contents.privileged.values())
 
 
 def choose_tag(wanted: str | None, bundle: Bundle, base: Image, engine: Engine, *, force: bool) -> str:

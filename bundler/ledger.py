@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from bundler import ownfiles, statefiles
-from bundler.errors import BundlerError, TrustError, UsageError, disk_errors
+from bundler.errors import BundlerError, TrustError, UsageError
 from bundler.format import document
 from bundler.format.content import Digest
 from bundler.format.metadata import Sha256, now
@@ -173,7 +173,6 @@ def _save(path: Path, content: BaseModel) -> None:
     data = json.dumps(content.model_dump(mode="json", by_alias=True), indent=1).encode() + b"\n"
     if len(data) > document.MAX_SIZE:
         raise TrustError(f"{path} would become longer than {document.MAX_SIZE} bytes", hint=f"Look what fills it: less {path}")
-    with disk_errors(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ownfiles.make_directory(path.parent)
     sweep(path.parent)
     write_file(path, data, 0o600)

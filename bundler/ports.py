@@ -349,6 +349,14 @@ class Spool(Protocol):
         """Drop a name, if it is there, and the blobs that no other bundle here, and no other process, could need."""
         ...
 
+    def is_verified(self, manifest: Digest, store: Store, checks: int) -> bool:
+        """Whether this host has verified a bundle by these checks, and nobody else can change what a store has of it."""
+        ...
+
+    def note_verified(self, manifest: Digest, checks: int) -> None:
+        """Remember that a bundle was verified; where that cannot be written down it is verified again."""
+        ...
+
 
 class Signer(Protocol):
     """Somebody's key."""

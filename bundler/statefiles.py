@@ -9,7 +9,8 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from bundler.errors import StoreError, disk_errors
+from bundler import ownfiles
+from bundler.errors import StoreError
 
 
 def directory() -> Path:
@@ -21,9 +22,9 @@ def directory() -> Path:
 def hold(kind: str, name: str, wait: float = 0) -> Iterator[None]:
     """Hold the lock of one thing; raises `StoreError` when another process holds it for longer than we wait, in seconds."""
     path = directory() / "locks" / f"{kind}-{name}.lock"
-    with disk_errors(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=wait)
+    for place in (directory(), path.parent):
+        ownfiles.make_directory(place)
+    lock = FileLock(path, timeout=wait, mode=0o600)
     try:
         lock.acquire()
     except Timeout as error:

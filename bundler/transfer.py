@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,12 +15,15 @@ from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import BLOCK, Descriptor, Digest
 from bundler.format.have import Had
-from bundler.format.reference import LocalReference, image_name, image_tag
-from bundler.ports import Progress, Spool, Store, Upload
+from bundler.format.reference import image_tag
+from bundler.ports import Progress, Store, Upload
 from bundler.watched import WatchedOpener, watched
 
 if TYPE_CHECKING:
     from bundler.format.metadata import Metadata
+
+Guard = Callable[[Upload], AbstractContextManager[Upload]]
+"""Stands before an upload for as long as it lasts, and may refuse what comes."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,18 @@ def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
     return Bundle(read, metadata)
 
 
-def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None = None) -> CopyResult:
+def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None = None, guard: Guard = nullcontext) -> CopyResult:
     """Copy a bundle and what refers to it, such as signatures.
 
-    In the target it appears only when all of it is there, under the digest that it has in the source.
+    In the target it appears only when all of it is there, under the digest that it has in the source. Layers stay sealed,
+    unless a ``guard`` opens them.
     """
     bundle = bundle or read_bundle(source)
     manifest = bundle.manifest
     others = referrers(source, bundle)
     blobs = _blobs(bundle, others)
     progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
-    with target.upload(image_tag(bundle.metadata.model.version), source) as upload:
+    with target.upload(image_tag(bundle.metadata.model.version), source) as opened, guard(opened) as upload:
         carrier = _Carrier(source, upload, progress, workers=1 if target.ordered else max(source.parallel, target.parallel))
         carrier.find_missing(blobs)
         upload.reserve(carrier.missing_size)
@@ -105,30 +109,6 @@ def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
     blobs = _blobs(bundle, referrers(source, bundle))
     there = [blob for blob in blobs if target.has(blob)]
     return Plan(bundle, there, [blob for blob in blobs if blob not in there])
-
-
-@contextmanager
-def at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
-    """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
-
-    When the block fails, what was fetched stays there, and is not fetched again by the next run, unless it is what the
-    block found wrong; what was there before stays, too.
-    """
-    if source.rereadable:
-        yield source
-        return
-    fetched = LocalReference(image_name(bundle.metadata.model.title), digest=bundle.digest)
-    local = spool.open(fetched)
-    was_here = str(fetched) in {named.name for named in local.names()}
-    copy(source, local, progress, bundle)
-    try:
-        yield local
-    except IntegrityError:
-        if not was_here:
-            spool.forget(fetched)
-        raise
-    if not was_here:
-        spool.forget(fetched)
 
 
 def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:

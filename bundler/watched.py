@@ -10,7 +10,13 @@ from bundler.format.content import Begun, Stream
 from bundler.ports import Opener, Progress
 
 
-def watched(content: Stream, progress: Progress) -> Stream:
+class Advancing(Protocol):
+    """Somebody who is told how far it has come, and may end it by raising an error."""
+
+    def advance(self, count: int) -> None: ...
+
+
+def watched(content: Stream, progress: Advancing) -> Stream:
     """A stream that tells how far it was read."""
     return _Watched(content, progress)
 
@@ -35,12 +41,8 @@ class WatchedOpener:
         self._progress.advance(count)
 
 
-class _Advancing(Protocol):
-    def advance(self, count: int) -> None: ...
-
-
 class _Watched(Stream):
-    def __init__(self, content: Stream, progress: _Advancing) -> None:
+    def __init__(self, content: Stream, progress: Advancing) -> None:
         self._content = content
         self._progress = progress
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fakes import PLATFORM, MemoryStore, RecordingProgress, Tree, directory, file, tree
 
-from bundler import apply, transfer
+from bundler import transfer, verify
 from bundler.format import artifact, image
 from bundler.format import metadata as meta
 from bundler.format.compression import Compression
@@ -169,5 +169,5 @@ def large(store: LayoutStore, size: int) -> Digest:
 def verified(store: Store) -> Digest:
     """Read a bundle to its last byte; gives its digest."""
     found = transfer.read_bundle(store)
-    apply.verify(found, store, RecordingProgress())
+    verify.verify(found, store, RecordingProgress())
     return found.digest

@@ -54,9 +54,10 @@ def copy(
 
     To a file for the stick, from the file to a registry, from a registry to the local store: the
     bundle keeps its digest everywhere, and its signatures. What the target has already is not sent again. What comes
-    into the local store from elsewhere must be signed as trust.toml says. Prints the digest.
+    into the local store from elsewhere must be signed as trust.toml says, and its layers are verified; between other
+    stores they stay sealed. Prints the digest.
     """
-    from bundler import console, transfer
+    from bundler import console, transfer, verify
     from bundler.cli import gate, parts, planned, targets
     from bundler.format import reference
     from bundler.stores.local import LocalSpool
@@ -67,14 +68,18 @@ def copy(
         link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
         origin = opened.enter_context(parts.opened(named, link, parts_from))
         bundle = transfer.read_bundle(origin)
-        if target.is_local and not isinstance(named, reference.LocalReference):
+        comes_in = target.is_local and not isinstance(named, reference.LocalReference)
+        if comes_in:
             gate.Gate(allowed_signers, revoked, skip_verify).admit(bundle, origin, terminal, silent=True)
         origin = parts.at_home(origin)
         goal = target.open(link, terminal)
         if not dry_run:
             if target.reads_twice:
-                origin = opened.enter_context(transfer.at_hand(bundle, origin, LocalSpool(), terminal))
-            result = transfer.copy(origin, goal, terminal, bundle)
+                origin = opened.enter_context(verify.at_hand(bundle, origin, LocalSpool(), terminal))
+            if comes_in:
+                result = verify.take_in(bundle, origin, goal, LocalSpool(), terminal)
+            else:
+                result = transfer.copy(origin, goal, terminal, bundle)
     with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
         if dry_run:
             plan = transfer.plan(origin, goal, bundle)

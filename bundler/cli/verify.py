@@ -27,8 +27,8 @@ def verify(
     Ends with exit code 8 for a damaged bundle and 9 for one that this host does not trust, or that has a signature of
     something else. Where no allowed signers are known, signatures are shown and nobody's word is asked for.
     """
-    from bundler import apply as verb
     from bundler import console, signing, trust
+    from bundler import verify as verb
     from bundler.cli import gate, parts
     from bundler.format import reference
     from bundler.transfer import read_bundle

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler import ownfiles
 from bundler.errors import disk_errors
 
 
@@ -37,9 +38,9 @@ def noted(directory: Path, name: str, content: Mapping[str, str]) -> Iterator[No
     """Keep a note for the length of the block, and after it unless it was settled."""
     note = Note()
     path = directory / f"{name}.json"
+    ownfiles.make_directory(directory)
     with disk_errors(path):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = path.open("w")
+        file = open(path, "w", opener=_private)  # noqa: SIM115, closed by its block
     with file:
         with disk_errors(path):
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -54,8 +55,10 @@ def noted(directory: Path, name: str, content: Mapping[str, str]) -> Iterator[No
 
 
 def abandoned(directory: Path) -> list[Abandoned]:
-    """The notes that nobody holds any more, by name."""
+    """The notes that nobody holds any more, by name; raises `TrustError` where somebody else can have written them."""
     found = []
+    with contextlib.suppress(FileNotFoundError):
+        ownfiles.check_directory(directory)
     for path in sorted(directory.glob("*.json")):
         with contextlib.suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,3 +68,7 @@ def abandoned(directory: Path) -> list[Abandoned]:
                 content = {}
             found.append(Abandoned(path, content))
     return found
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

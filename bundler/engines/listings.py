@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from bundler import ownfiles
 from bundler.errors import disk_errors
 from bundler.format import paths
 from bundler.format.content import Digest
@@ -26,9 +27,10 @@ class Listings:
         self._directory = directory
 
     def find(self, chain_id: Digest, exports: Iterable[str]) -> Iterator[Listed] | None:
-        """The kept listing, read while it is used; or None."""
+        """The kept listing, read while it is used; or None. Raises `TrustError` where somebody else can have written it."""
         path = self._path(chain_id, exports)
         try:
+            ownfiles.check_directory(self._directory)
             file = path.open(encoding="ascii")
             os.utime(path)
         except OSError:
@@ -38,13 +40,12 @@ class Listings:
     def keep(self, chain_id: Digest, exports: Iterable[str], listing: Iterable[Listed]) -> Iterator[Listed]:
         """Write a whole listing down, and give it back; raises `NoSpaceError` or `StoreError` when that cannot be done."""
         path = self._path(chain_id, exports)
-        with disk_errors(self._directory):
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ownfiles.make_directory(self._directory)
         sweep(self._directory)
         with PartFile(self._directory) as part:
             for listed in listing:
                 part.write(f"{listed.kind.value.decode()} {paths.encode(listed.path)}\n".encode())
-            part.publish(path)
+            part.publish(path, 0o600)
         for old in sorted(self._directory.glob("*.list"), key=_last_use, reverse=True)[KEPT:]:
             old.unlink(missing_ok=True)
         with disk_errors(path):

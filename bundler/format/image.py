@@ -41,7 +41,8 @@ LABEL_LINEAGE = LABEL_PREFIX + "lineage"
 LABEL_IMAGE_LAYERS = LABEL_PREFIX + "image.layers"
 
 LABEL_TRUST = LABEL_PREFIX + "trust"
-"""Says ``skipped`` in an image of a bundle for which nobody had to vouch (`--insecure-skip-verify`)."""
+"""Says ``skipped`` in an image of a bundle for which nobody had to vouch (`--insecure-skip-verify`), and in what is ingested
+from it."""
 
 LABEL_DOWNGRADE = LABEL_PREFIX + "downgrade"
 """Says why an image may be of an older bundle than the one before it (`--allow-downgrade`)."""
@@ -134,11 +135,12 @@ def build_ingested(
     """The configuration of an image that a model made for itself on a new base, by Ingest.
 
     ``diff_ids`` are the layers that were committed; ``labels`` are those of the older image, ``source`` says which that was,
-    and ``line`` the bundles that it came from. ``marks`` are as in `build_config`.
+    and ``line`` the bundles that it came from. ``marks`` are as in `build_config`. What was let in unchecked stays marked as that.
     """
     own = {key: value for key, value in labels.items() if not key.startswith((LABEL_PREFIX, "org.opencontainers.image."))}
     config = dict(base.config)
-    ours = {**marks, **_labels(base, diff_ids, line), LABEL_INGESTED: source}
+    inherited = {LABEL_TRUST: labels[LABEL_TRUST]} if LABEL_TRUST in labels else {}
+    ours = {**inherited, **marks, **_labels(base, diff_ids, line), LABEL_INGESTED: source}
     config["Labels"] = {**own, **base.config.get("Labels", {}), **ours}
     return _image(base, diff_ids, config, created, "fps-bundle ingest")
 

@@ -98,8 +98,15 @@ class ArchiveReader:
             with self._readable():
                 archive = self._find()
                 with explained(archive), self._readable():
-                    self._found = archive, members.find(archive)
+                    found = members.find(archive)
+                    self._check_version(archive, found.get(index.LAYOUT_FILE))
+                    self._found = archive, found
         return self._found
+
+    def _check_version(self, archive: Volumes, place: Member | None) -> None:
+        if place:
+            with volumes.limited(archive.open(place.offset), min(place.size, document.MAX_SIZE + 1)) as content:
+                index.check_layout(content.read(), self.where)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -15,9 +15,9 @@ from bundler.format.content import Descriptor, Digest
 from bundler.ports import Named
 
 LAYOUT_FILE = "oci-layout"
+LAYOUT_VERSION = "1.0.0"
 LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 INDEX_FILE = "index.json"
-
 
 _KEYS = frozenset({"schemaVersion", "mediaType", "artifactType", "manifests", "subject", "annotations"})
 
@@ -33,6 +33,16 @@ def blob(name: str, size: int) -> Descriptor | None:
         descriptor = Descriptor("application/octet-stream", Digest.parse(f"{algorithm}:{hexadecimal}"), size)
         return descriptor if name == blob_path(descriptor.digest) else None
     return None
+
+
+def check_layout(data: bytes, where: str) -> None:
+    """Raises `IntegrityError` for an ``oci-layout`` of another version than the one that there is."""
+    found = document.load(data, f"{where}: {LAYOUT_FILE}").get("imageLayoutVersion")
+    if found != LAYOUT_VERSION:
+        raise IntegrityError(
+            f"{where}: the layout has the version {str(found)[:40]!r}, not {LAYOUT_VERSION}",
+            hint="Copy the bundle with a tool that writes that version, such as skopeo.",
+        )
 
 
 def read(data: bytes, where: str) -> list[Named]:

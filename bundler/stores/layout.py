@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -100,16 +100,26 @@ class LayoutStore:
         if not self._path.is_dir():
             raise NotFoundError(f"{self.where}: there is no directory {self._path}")
         try:
+            self._check_version()
             return index.read(self._read_index(), self.where)
         except FileNotFoundError:
             raise NotFoundError(f"{self.where}: {self._path} is no OCI layout, it has no index.json") from None
         except OSError as error:
             if error.errno in _NO_FILE:
-                raise IntegrityError(f"{self.where}: index.json is no plain file") from error
-            raise StoreError(f"{self.where}: index.json cannot be read: {error.strerror}") from error
+                raise IntegrityError(f"{self.where}: index.json or oci-layout is no plain file") from error
+            raise StoreError(f"{self.where}: index.json or oci-layout cannot be read: {error.strerror}") from error
+
+    def _check_version(self) -> None:
+        """Raises `IntegrityError` for another version of layouts; an empty file is one that somebody is about to write."""
+        with suppress(FileNotFoundError):
+            if data := self._read_file(index.LAYOUT_FILE):
+                index.check_layout(data, self.where)
 
     def _read_index(self) -> bytes:
-        with open(self._path / index.INDEX_FILE, "rb", opener=_careful) as file:
+        return self._read_file(index.INDEX_FILE)
+
+    def _read_file(self, name: str) -> bytes:
+        with open(self._path / name, "rb", opener=_careful) as file:
             return file.read(document.MAX_SIZE + 1)
 
     @contextmanager
@@ -216,6 +226,7 @@ class LayoutStore:
                 if os.fstat(descriptor).st_size == 0:
                     os.write(descriptor, index.LAYOUT_CONTENT)
                     os.fsync(descriptor)
+                self._check_version()
             yield
             sync_directory(self._path)
         finally:

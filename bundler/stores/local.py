@@ -18,8 +18,8 @@ from bundler.format import artifact
 from bundler.format.artifact import Manifest
 from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
-from bundler.ports import Named
-from bundler.stores import index, inuse
+from bundler.ports import Named, Store
+from bundler.stores import index, inuse, verified
 from bundler.stores.layout import LayoutBlob, LayoutStore
 
 UPLOADS = "uploads"
@@ -147,6 +147,12 @@ class LocalSpool:
     def forget(self, reference: LocalReference) -> None:
         LocalStore(reference).forget()
 
+    def is_verified(self, manifest: Digest, store: Store, checks: int) -> bool:
+        return isinstance(store, LocalStore) and verified.is_noted(manifest, checks)
+
+    def note_verified(self, manifest: Digest, checks: int) -> None:
+        verified.note(manifest, checks)
+
     def _any(self) -> LocalStore:
         return LocalStore(LocalReference(""))
 
@@ -155,8 +161,9 @@ def use() -> Path:
     """The local store's directory, which this process uses from now on."""
     path = directory()
     with disk_errors(path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)  # state is nobody else's business
-        _check_is_ours(path)
+        for place in (path, path / "blobs", path / "blobs" / "sha256"):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)  # state is nobody else's business
+            _check_is_ours(place)
     inuse.join(path)
     return path
 

@@ -120,6 +120,8 @@ def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> Sequen
         for info, content in members.walk(stream):
             if members.plain_name(info) == index.INDEX_FILE:
                 named = index.read(limited(content, document.MAX_SIZE + 1).read(), _INPUT)
+            elif members.plain_name(info) == index.LAYOUT_FILE:
+                index.check_layout(limited(content, document.MAX_SIZE + 1).read(), _INPUT)
             elif blob := index.blob(members.plain_name(info), info.size):
                 _take_blob(blob, content, upload, brought)
     if named is None:

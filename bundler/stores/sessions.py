@@ -40,7 +40,7 @@ class Memory:
         if self._path is None:
             yield
             return
-        lock = FileLock(self._path.with_suffix(".lock"), timeout=0)
+        lock = FileLock(self._path.with_suffix(".lock"), timeout=0, mode=0o600)
         with suppress(OSError):  # as when another process has the lock; then nobody remembers this upload
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock.acquire()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress
+from places import files_below
 
 from bundler import transfer
 from bundler.errors import IntegrityError, StoreError
@@ -47,6 +48,16 @@ def test_what_other_tools_put_into_a_layout_stays_as_it_is(tmp_path: Path, sourc
     assert entry in content["manifests"]
     assert content["annotations"] == {"mine": "yes"}
     assert transfer.read_bundle(LayoutStore(tmp_path, "1")).digest == source.tags["1"].digest
+
+
+def test_nothing_is_written_into_a_layout_of_another_version(tmp_path: Path, source: MemoryStore) -> None:
+    store = LayoutStore(tmp_path / "layout", "1")
+    transfer.copy(source, store, RecordingProgress())
+    (tmp_path / "layout" / "oci-layout").write_text('{"imageLayoutVersion":"2.0.0"}')
+    before = files_below(tmp_path)
+    with pytest.raises(IntegrityError, match="the layout has the version"):
+        transfer.copy(source, LayoutStore(tmp_path / "layout", "2"), RecordingProgress())
+    assert files_below(tmp_path) == before
 
 
 @pytest.mark.parametrize("kind", ["directory", "FIFO", "symlink", "missing"])

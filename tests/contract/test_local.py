@@ -245,6 +245,14 @@ def test_a_store_that_others_could_change_is_refused(store: Path, tmp_path: Path
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["blobs", "blobs/sha256"])
+def test_blobs_that_others_could_change_are_refused(store: Path, place: str) -> None:
+    made(1)
+    (store / place).chmod(0o770)
+    with pytest.raises(StoreError, match="others may write"):
+        opened()
+
+
 def test_an_index_that_is_a_link_is_not_followed(store: Path, tmp_path: Path) -> None:
     made(1)
     (store / "index.json").rename(tmp_path / "index.json")

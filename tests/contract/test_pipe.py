@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
+from hostile.forge import Forgery
 
 from bundler import transfer
 from bundler.errors import IntegrityError
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference
-from bundler.stores import pipe
+from bundler.stores import index, pipe
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.local import LocalStore
 
@@ -90,6 +91,24 @@ def test_what_was_here_before_stays(store: Path, source: MemoryStore, archive: b
     before = blobs(store)
     assert run("inspect", "-", given=archive).returncode == 0
     assert blobs(store) == before
+
+
+def test_a_hostile_bundle_does_not_come_in_through_a_pipe(store: Path, tmp_path: Path) -> None:
+    """Also when it was there as it came: its blobs lie in the store before anybody can look at them."""
+    archive = Path(Forgery(plain=lambda data: data + b"x").to_archive(tmp_path / "x.tar")).read_bytes()
+    done = run("copy", "-", "model:1", given=archive)
+    assert done.returncode == 8, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert blobs(store) == []
+    assert LocalStore(LOCAL).names() == []
+
+
+def test_a_layout_of_another_version_does_not_come_in_through_a_pipe(store: Path, tmp_path: Path) -> None:
+    files = {index.LAYOUT_FILE: b'{"imageLayoutVersion":"1.1.0"}'}
+    archive = Path(Forgery(files=lambda found: found.update(files)).to_archive(tmp_path / "x.tar")).read_bytes()
+    with pytest.raises(IntegrityError, match="the layout has the version"), pipe.received(io.BytesIO(archive)):
+        pass
+    assert blobs(store) == []
 
 
 def tarred(directory: Path, *options: str) -> bytes:

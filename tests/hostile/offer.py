@@ -22,14 +22,18 @@ from click.testing import CliRunner
 from fakes import FakeEngine, RecordingProgress, image
 from typer.main import get_command
 
-from bundler import apply, transfer
-from bundler.cli import parts
+from bundler import apply, console, ingest, transfer
+from bundler.cli import gate, parts
 from bundler.cli.main import app
 from bundler.errors import BundlerError
 from bundler.format import reference
+from bundler.ports import Store
 from bundler.stores.local import LocalSpool, LocalStore
+from bundler.transfer import Bundle
 from hostile.case import Case
 from hostile.corpus import corpus
+from hostile.forge import Signer
+from hostile.signer import believed
 
 MOST_MEMORY = 2 << 30
 """Bytes of address space; a case that wants more dies with a traceback, and with it the run."""
@@ -40,23 +44,23 @@ Outcome = dict[str, Any]
 
 def main(directory: Path, first: int, step: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    os.environ |= {"FPS_BUNDLE_STORE": str(directory / "store"), "XDG_STATE_HOME": str(directory / "state")}
+    homes = {f"XDG_{kind}_HOME": str(directory / kind.lower()) for kind in ("CONFIG", "STATE")}
+    os.environ |= {"FPS_BUNDLE_STORE": str(directory / "store"), **homes}
     LocalStore(reference.LocalReference(""))
+    sign = believed(directory / "config")
     for case in corpus()[first::step]:
-        for outcome in offered(case, directory):
+        for outcome in offered(case, directory, sign):
             sys.stdout.write(json.dumps({"case": case.name, **outcome}) + "\n")
 
 
-def offered(case: Case, directory: Path) -> Iterator[Outcome]:
+def offered(case: Case, directory: Path, sign: Signer) -> Iterator[Outcome]:
     """What every command makes of a case."""
     place, target = directory / "case", directory / "target"
     for path in (place, target):
         path.mkdir()
-    named = case.make(place, None)
-    before = snapshot(place), snapshot(directory / "store")
+    named = case.make(place, sign)
+    before = [snapshot(directory / name) for name in KEPT]
     for command, run in COMMANDS.items():
-        if command == "verify" and command not in PROGRAM.commands:
-            continue
         code, text, seconds, memory = measured(run, named, target)
         yield {
             "command": command,
@@ -64,10 +68,11 @@ def offered(case: Case, directory: Path) -> Iterator[Outcome]:
             "text": text,
             "seconds": seconds,
             "memory": memory,
-            "changed": (snapshot(place), snapshot(directory / "store")) != before,
+            "changed": [snapshot(directory / name) for name in KEPT] != before,
             "made": sorted(path.name for path in target.iterdir()),
         }
-        restore(target)
+        if code == 0:
+            restore(target)
     shutil.rmtree(place)
     shutil.rmtree(target)
 
@@ -95,18 +100,40 @@ def cli(*arguments: str) -> tuple[int, str]:
 
 
 def applied(named: str, target: Path) -> tuple[int, str]:
-    """As the command does it, with an engine that has the base; the exit code is 1 for an error that is not ours."""
+    """As the command does it, with an engine that has the base."""
     del target
+
+    def run(bundle: Bundle, store: Store, engine: FakeEngine, *, allowed: bool) -> None:
+        apply.apply(
+            bundle, store, image(), "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False, allow_privileged=allowed
+        )
+
+    return with_engine(named, run)
+
+
+def ingested(named: str, target: Path) -> tuple[int, str]:
+    """As the command does it until the new model has a container to copy from."""
+    del target
+
+    def run(bundle: Bundle, store: Store, engine: FakeEngine, *, allowed: bool) -> None:
+        with ingest.bundle(bundle, store, engine, LocalSpool(), RecordingProgress(), allow_privileged=allowed):
+            pass
+
+    return with_engine(named, run)
+
+
+def with_engine(named: str, run: Callable[..., None]) -> tuple[int, str]:
+    """The exit code is 1 for an error that is not ours, or that came when the engine had been touched."""
     engine = FakeEngine()
     before = list(engine.held)
     try:
-        with parts.opened(reference.parse(named), parts.Link()) as store:
+        with parts.opened(reference.parse(named), parts.Link()) as store, console.Terminal(quiet=True) as terminal:
             bundle = transfer.read_bundle(store)
-            apply.apply(bundle, store, image(), "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
+            vouchers = gate.Gate().admit(bundle, store, terminal)
+            run(bundle, store, engine, allowed=bool(vouchers))
     except BundlerError as error:
-        assert engine.held == before
-        assert engine.loads == []
-        return error.exit_code, error.message
+        is_untouched = engine.held == before and not engine.loads
+        return error.exit_code if is_untouched else 1, error.message
     return 0, ""
 
 
@@ -117,7 +144,10 @@ COMMANDS: dict[str, Callable[[str, Path], tuple[int, str]]] = {
     "copy": lambda named, target: cli("copy", "--quiet", named, str(target / "copy.tar")),
     "store": lambda named, _: cli("copy", "--quiet", named, "copied:1"),
     "apply": applied,
+    "ingest": ingested,
 }
+KEPT = ("case", "store", "config")
+"""What no command may change that refuses a case, or carries it elsewhere."""
 
 
 def snapshot(path: Path) -> dict[str, str]:

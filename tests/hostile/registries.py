@@ -24,7 +24,7 @@ class Registry:
 
     def __init__(self, sign: Signer | None = None, **changes: Any) -> None:
         files = Forgery(**changes).parts(sign)
-        entry = json.loads(files[index.INDEX_FILE])["manifests"][0]
+        entry, *self.referrers = json.loads(files[index.INDEX_FILE])["manifests"]
         blobs = {f"sha256:{name.rpartition('/')[2]}": data for name, data in files.items() if name.startswith("blobs/")}
         self.manifest = blobs[entry["digest"]]
         self.digest = entry["digest"]
@@ -38,6 +38,11 @@ class Registry:
         kind, _, name = path.partition("/")
         if kind == "manifests" and name in ("1", self.digest):
             return self.status, self.headers, self.tag() if name == "1" else self.manifest
+        if kind == "referrers":
+            listed = {"schemaVersion": 2, "mediaType": artifact.INDEX, "manifests": self.referrers}
+            return 200, {"Content-Type": artifact.INDEX}, json.dumps(listed).encode()
+        if kind == "manifests" and name in self.blobs:
+            return 200, {"Content-Type": artifact.MANIFEST}, self.blobs[name]
         if kind == "blobs" and name in self.blobs:
             return 200, {"Content-Type": "application/octet-stream"}, self.blobs[name]
         return 404, {}, b"{}"

@@ -13,6 +13,13 @@ from hostile.forge import archived
 from hostile.layers import raw
 
 MANIFEST_SIZE = 5 << 20
+VERSIONS = {
+    "2.0.0": b'{"imageLayoutVersion":"2.0.0"}',
+    "none": b"{}",
+    "that is a number": b'{"imageLayoutVersion":1}',
+    "twice": b'{"imageLayoutVersion":"2.0.0","imageLayoutVersion":"1.0.0"}',
+    "of 5 MiB": b'{"imageLayoutVersion":"1.0.0"}' + b" " * MANIFEST_SIZE,
+}
 
 
 def archives() -> Iterator[Case]:
@@ -77,6 +84,11 @@ def layouts() -> Iterator[Case]:
         yield layout(f"{name} as the index", lambda path, spoil=spoil: spoil(path / index.INDEX_FILE))
         yield layout(f"{name} as each blob", each_blob(spoil))
     yield layout("a sound one", lambda _: None, sound=True)
+    yield layout("no version", lambda path: (path / index.LAYOUT_FILE).unlink(), sound=True)
+    for name, data in VERSIONS.items():
+        yield layout(f"the version {name}", lambda path, data=data: (path / index.LAYOUT_FILE).write_bytes(data))
+        yield archive(f"archive: the version {name}", files=lambda files, data=data: files.update({index.LAYOUT_FILE: data}))
+    yield layout("a link as the version", lambda path: linked(path / index.LAYOUT_FILE))
     yield archive(
         "archive: a manifest that is really 200 MiB long",
         index=lambda it: it["manifests"][0].update(size=200 << 20),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fakes import RecordingProgress
 
-from bundler import apply, transfer
+from bundler import transfer, verify
 from bundler.cli import parts
 from bundler.format import reference
 from hostile.registries import Registry, repositories
@@ -22,6 +22,6 @@ def test_a_tag_that_moves_between_two_looks_moves_nobody() -> None:
     moving.tag = tag
     with parts.opened(reference.parse(f"{address}/moving:1"), parts.Link()) as store:
         bundle = transfer.read_bundle(store)
-        apply.verify(bundle, store, RecordingProgress())
+        verify.verify(bundle, store, RecordingProgress())
     assert str(bundle.digest) == moving.digest
     assert len(asked) == 1

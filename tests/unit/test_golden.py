@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 from fakes import MemoryStore, RecordingProgress
 
-from bundler import apply, transfer
+from bundler import transfer, verify
 from bundler.errors import IntegrityError, NotFoundError
 from bundler.format import image, layer, tar, toc
 from bundler.format.content import Digest
@@ -67,7 +67,7 @@ def test_layers_have_tables_since_they_are_made_of_frames(golden: transfer.Bundl
 
 def test_all_of_it_verifies(golden: transfer.Bundle, store: ArchiveStore) -> None:
     progress = RecordingProgress()
-    apply.verify(golden, store, progress)
+    verify.verify(golden, store, progress)
     assert progress.done == sum(descriptor.size for descriptor in golden.manifest.layers)
 
 
@@ -112,7 +112,7 @@ def test_a_flip_anywhere_in_the_file_gives_an_error_of_ours_or_the_same_bundle(
         path.write_bytes(damaged)
         try:
             found = transfer.read_bundle(ArchiveStore(path))
-            apply.verify(found, ArchiveStore(path), RecordingProgress())
+            verify.verify(found, ArchiveStore(path), RecordingProgress())
         except (IntegrityError, NotFoundError):
             continue
         assert found == golden
@@ -124,7 +124,7 @@ def test_a_truncated_file_is_refused(path: Path, tmp_path: Path) -> None:
     for length in range(0, len(whole) - 1024, 113):
         path.write_bytes(whole[:length])
         with pytest.raises(IntegrityError):
-            apply.verify(transfer.read_bundle(ArchiveStore(path)), ArchiveStore(path), RecordingProgress())
+            verify.verify(transfer.read_bundle(ArchiveStore(path)), ArchiveStore(path), RecordingProgress())
 
 
 def test_the_golden_is_not_made_anew_by_accident() -> None:

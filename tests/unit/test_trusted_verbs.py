@@ -16,6 +16,7 @@ from bundler import naming, signing, transfer
 from bundler import push as pushing
 from bundler.errors import NotFoundError, TrustError
 from bundler.format import image, reference
+from bundler.format.content import Digest
 from bundler.format.reference import LocalReference
 from bundler.ports import Store
 from bundler.stores.local import LocalSpool, LocalStore
@@ -134,6 +135,18 @@ def test_what_the_user_did_without_stands_in_the_labels_and_is_all_that_differs(
     assert marked == plain
     ingested = json.loads(image.build_ingested(found.metadata.base, (), {}, "x", (), found.metadata.created, marks))
     assert marks.items() <= ingested["config"]["Labels"].items()
+
+
+def test_what_was_let_in_unchecked_stays_marked_when_a_newer_model_takes_it() -> None:
+    source = MemoryStore()
+    bundle(source)
+    found = transfer.read_bundle(source).metadata
+    old = json.loads(image.build_config(found, Digest.of(b"x"), None, {image.LABEL_TRUST: "skipped"}))["config"]["Labels"]
+    ingested = json.loads(image.build_ingested(found.base, (), old, "x", (), found.created))["config"]["Labels"]
+    assert ingested[image.LABEL_TRUST] == "skipped"
+    assert image.LABEL_DIGEST not in ingested
+    trusted = json.loads(image.build_ingested(found.base, (), {"mine": "yes"}, "x", (), found.created))["config"]["Labels"]
+    assert image.LABEL_TRUST not in trusted
 
 
 @pytest.mark.parametrize(

@@ -123,3 +123,33 @@ def test_a_file_that_a_policy_names_must_be_there(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(TrustError, match="is no file"):
         trustfile.content(tmp_path / "fifo", "the revocation list")
+
+
+def linked(path: Path, target: Path) -> Path:
+    path.symlink_to(target)
+    return path
+
+
+@pytest.mark.parametrize(("mode", "believed"), [(0o777, False), (0o755, True), (0o1777, True)])
+def test_a_link_leads_where_others_can_take_nothing_away(tmp_path: Path, mode: int, believed: bool) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path = linked(tmp_path / "trust.toml", write(tmp_path / "elsewhere" / "trust.toml", ALL))
+    (tmp_path / "elsewhere").chmod(mode)
+    with contextlib.nullcontext() if believed else pytest.raises(TrustError, match="others can change"):
+        trustfile.load([path])
+
+
+def test_a_link_to_nothing_is_no_missing_policy(tmp_path: Path) -> None:
+    with pytest.raises(TrustError, match="link to nothing"):
+        trustfile.load([linked(tmp_path / "trust.toml", tmp_path / "nothing")])
+    with pytest.raises(TrustError, match="cannot be read"):
+        trustfile.load([linked(tmp_path / "loop.toml", tmp_path / "loop.toml")])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_lies_in_somebody_elses_directory_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    path = write(tmp_path / "theirs" / "trust.toml", ALL)
+    os.chown(tmp_path / "theirs", 12345, 12345)
+    with pytest.raises(TrustError, match="somebody else"):
+        trustfile.load([path])
