@@ -31,7 +31,7 @@ from bundler.stores.retry import RETRIED, TransientError, attempts
 CONNECT_TIMEOUT = 15.0
 """Seconds until a connection stands, and for each `SEND_BLOCK` that is sent on it."""
 COMMIT_PATIENCE = 5
-"""How many times `Limits.timeout` the answer to a PUT may take; a registry may hash a large blob before it answers."""
+"""How many times `Limits.timeout` the answer to the end of an upload may take: a registry may hash a large blob before."""
 SEND_BLOCK = 16 << 10
 """Bytes that are sent at a time; with `CONNECT_TIMEOUT` that makes the slowest link that is borne, some 1 kB/s."""
 
@@ -204,9 +204,10 @@ class _Session(requests.Session):
         self.mount("https://", tls.Adapter(tls.context(registry), pool_maxsize=connections))
         self.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=connections))
 
-    def request(self, method: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
-        options["timeout"] = (self._connect_timeout, self._timeout * (COMMIT_PATIENCE if method == "PUT" else 1))
-        return super().request(method, *arguments, **options)
+    def request(self, method: str | bytes, url: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
+        commits = method == "PUT" and "/manifests/" not in str(url)
+        options["timeout"] = (self._connect_timeout, self._timeout * (COMMIT_PATIENCE if commits else 1))
+        return super().request(method, url, *arguments, **options)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """Takes ours away where a redirect leads to another host, and none for that one out of ``~/.netrc``."""
