@@ -156,3 +156,14 @@ def test_a_dry_run_changes_nothing(there: Host, archive: Path) -> None:
     outcome = there.must("apply", str(archive), "--dry-run", "--json")
     assert outcome.json["imageID"] is None
     assert there.images() == images
+
+
+def test_a_bundle_that_was_damaged_after_it_had_been_verified(there: Host, archive: Path) -> None:
+    there.must("copy", str(archive), "taken:1")
+    store = there.home / "store"
+    blob = max((store / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    data = blob.read_bytes()
+    blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    refused(there, 8, "apply", "taken:1", saying=blob.name)
+    blob.write_bytes(data)
+    assert "verifying" not in there.must("apply", "taken:1", "--tag", "copy:1").err
