@@ -4,6 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH := $(VENV)/.installed-bench
+
+# What `make bench` measures: how large a state, and how often. The page of the docs is made from the usual size alone.
+SIZE ?= 2.44GB
+RUNS ?= 3
 
 .PHONY: setup demo test unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel soak bench lock clean
 
@@ -66,11 +71,17 @@ soak: $(STAMP)
 	@FPS_BUNDLE_KILLS=200 $(BIN)/pytest tests/contract/test_kills_stores.py tests/integration/test_kills_commands.py
 	@FPS_BUNDLE_RACES=50 $(BIN)/pytest tests/contract/test_races_stores.py tests/integration/test_races_commands.py
 
-bench: $(STAMP)
-	@$(BIN)/python benchmarks/memory.py
+$(BENCH): $(STAMP) requirements-bench.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bench.lock
+	@touch $@
+
+bench: $(BENCH)
+	@$(BIN)/python benchmarks/run.py --size $(SIZE) --runs $(RUNS) --output .bench/result.json
+	@$(BIN)/python benchmarks/report.py .bench/result.json --into $(if $(filter 2.44GB,$(SIZE)),docs,.bench)
 
 lock: $(STAMP)
 	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra dev --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
+	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra bench --constraint requirements.lock --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements-bench.lock pyproject.toml
 
 clean:
-	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

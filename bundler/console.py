@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TransferSpeedColumn
-from rich.table import Table
-from rich.text import Text
-from rich.tree import Tree
+from bundler.errors import BaseMismatchError, BundlerError, ModelError, disk_errors
 
-from bundler.errors import BaseMismatchError, BundlerError, ModelError
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+    from rich.text import Text
+    from rich.tree import Tree
 
 _WIDE = 250
 """Columns for which results are laid out: a narrow terminal wraps lines itself, so that digests can still be copied whole."""
 
-_OUT = Console(highlight=False, width=max(_WIDE, Console().width))
-_ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+@cache
+def _out() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, width=max(_WIDE, Console().width))
+
+
+@cache
+def _err() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _text(content: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(safe(content), style)
+
+
+def _headed(head: str, style: str, content: str) -> Text:
+    from rich.text import Text
+
+    return Text.assemble((head, style), safe(content))
 
 
 def safe(text: str) -> str:
     """A foreign string with everything escaped that could move the cursor, turn the text round or fake a line."""
+    if text.isprintable():
+        return text
     return "".join(character if _harmless(character) else ascii(character)[1:-1] for character in text)
 
 
@@ -63,17 +91,8 @@ class Terminal:
         self._untold = 0
         self._tell_at = 0.0
         self._lock = threading.Lock()
-        if _ERR.is_terminal and not quiet:
-            self._bar = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeElapsedColumn(),
-                console=_ERR,
-                transient=True,
-            )
+        if not quiet and _err().is_terminal:
+            self._bar = _new_bar()
 
     def __enter__(self) -> Terminal:
         if self._bar:
@@ -101,7 +120,7 @@ class Terminal:
             self._task = self._bar.add_task(safe(text), total=total)
             self._untold = 0
         elif not self._quiet:
-            _ERR.print(Text(safe(text) + (f" ({size(total)})" if total else "")))
+            _err().print(_text(text + (f" ({size(total)})" if total else "")))
 
     def advance(self, count: int) -> None:
         """Many small steps are told as one: drawing each would take longer than most of them."""
@@ -114,10 +133,23 @@ class Terminal:
             count, self._untold, self._tell_at = self._untold, 0, now + _BETWEEN_STEPS
         self._bar.advance(self._task, count)
 
+    @contextmanager
+    def aside(self, text: str, total: int) -> Iterator[Callable[[int], object]]:
+        """A bar below that of the stage, for the length of the block."""
+        if not self._bar:
+            self.stage(text, total)
+            yield lambda _: None
+            return
+        task = self._bar.add_task(safe(text), total=total)
+        try:
+            yield partial(self._bar.advance, task)
+        finally:
+            self._bar.remove_task(task)
+
     def note(self, text: str) -> None:
         """What happens to the current stage; a warning's worth of attention it is not."""
         if not self._quiet:
-            _ERR.print(Text(safe(text), "dim"))
+            _err().print(_text(text, "dim"))
 
     def warn(self, text: str) -> None:
         warn(text)
@@ -125,17 +157,32 @@ class Terminal:
     def say(self, text: str) -> None:
         """Something good to know that is no result."""
         if not self._quiet:
-            _ERR.print(Text(safe(text)))
+            _err().print(_text(text))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A table of what is good to know."""
         if not self._quiet:
-            _ERR.print(_table(columns, rows))
+            _err().print(_table(columns, rows))
+
+
+def _new_bar() -> Progress:
+    from rich import progress
+
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeElapsedColumn(),
+        console=_err(),
+        transient=True,
+    )
 
 
 def warn(text: str) -> None:
     """Something that the user should know, though the work goes on."""
-    _ERR.print(Text.assemble(("warning: ", "bold yellow"), safe(text)))
+    _err().print(_headed("warning: ", "bold yellow", text))
 
 
 def result(text: str) -> None:
@@ -145,54 +192,105 @@ def result(text: str) -> None:
 
 def result_json(content: Any) -> None:
     """A result for scripts, in which JSON's own escapes stand for all that is not printable ASCII."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=True).replace("\x7f", "\\u007f") + "\n")
+    sys.stdout.write(_json(content, indent=2) + "\n")
+
+
+def result_json_list(
+    before: Mapping[str, Any], name: str, items: Iterable[Any], after: Callable[[], Mapping[str, Any]] = dict
+) -> None:
+    """A JSON object with a list so long that it is written as it comes; what stands behind that is asked for then."""
+    sys.stdout.write("{" + "".join(f"\n  {_json(key)}: {_json(value)}," for key, value in before.items()))
+    sys.stdout.write(f"\n  {_json(name)}: [")
+    for number, item in enumerate(items):
+        sys.stdout.write(f"{',' if number else ''}\n    {_json(item)}")
+    sys.stdout.write("\n  ]" + "".join(f",\n  {_json(key)}: {_json(value)}" for key, value in after().items()) + "\n}\n")
+
+
+def result_rows(widths: Sequence[int], rows: Iterable[Sequence[str]]) -> None:
+    """Rows so many that they are written as they come: in columns on a terminal, the last ones ragged, else tab-separated."""
+    is_terminal = sys.stdout.isatty()
+    for row in rows:
+        cells = [safe(cell) for cell in row]
+        if is_terminal:
+            cells = [*(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)), *cells[len(widths) :]]
+        sys.stdout.write((" " if is_terminal else "\t").join(cells) + "\n")
+
+
+def result_content(blocks: Iterable[bytes]) -> None:
+    """A stranger's content: byte for byte, but on a terminal as text, with all escaped that is not harmless there."""
+    is_terminal = sys.stdout.isatty()
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    for block in blocks:
+        _write(_plain(decoder.decode(block)).encode() if is_terminal else block)
+    _write(_plain(decoder.decode(b"", final=True)).encode())
 
 
 def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on a terminal, tab-separated lines without a head elsewhere."""
-    if not _OUT.is_terminal:
+    if not sys.stdout.isatty():
         for row in rows:
             sys.stdout.write("\t".join(safe(cell) for cell in row) + "\n")
         return
-    _OUT.print(_table(columns, rows))
+    _out().print(_table(columns, rows))
 
 
 def result_tree(tree: Tree) -> None:
-    _OUT.print(tree)
+    _out().print(tree)
 
 
 def error(failure: BundlerError) -> None:
     """How an error looks: what failed, what differs where that is known, what to do."""
-    _ERR.print(Text.assemble(("error: ", "bold red"), safe(failure.message)))
+    _err().print(_headed("error: ", "bold red", failure.message))
     if isinstance(failure, BaseMismatchError) and failure.mismatches:
         rows = [(item.what, item.recorded, item.found) for item in failure.mismatches]
-        _ERR.print(_table(("what", "recorded", "found here"), rows))
+        _err().print(_table(("what", "recorded", "found here"), rows))
     if isinstance(failure, ModelError):
         for line in (failure.log or "").splitlines():
-            _ERR.print(Text(f"  {safe(line)}", "dim"))
+            _err().print(_text(f"  {line}", "dim"))
     if failure.hint:
-        _ERR.print(Text(safe(failure.hint)))
+        _err().print(_text(failure.hint))
 
 
 def traceback(lines: Iterable[str]) -> None:
     """The traceback of an error, whose text may be a stranger's."""
     for line in lines:
-        _ERR.print(Text(safe(line)))
+        _err().print(_text(line))
 
 
 def bug(failure: Exception) -> None:
     """How an error looks that should not be."""
-    _ERR.print(Text.assemble(("bug: ", "bold red"), safe(f"{type(failure).__name__}: {failure}")))
-    _ERR.print(Text("Please report this, with the output of the same command with --debug."))
+    _err().print(_headed("bug: ", "bold red", f"{type(failure).__name__}: {failure}"))
+    _err().print(_text("Please report this, with the output of the same command with --debug."))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(safe(cell)) for cell in row))
+        table.add_row(*(_text(cell) for cell in row))
     return table
+
+
+def _json(content: Any, indent: int | None = None) -> str:
+    return json.dumps(content, indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
+
+
+def _plain(text: str) -> str:
+    return "".join(character if character in "\n\t" else safe(character) for character in text)
+
+
+def _write(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # whoever read it has seen enough
+    except OSError:
+        with disk_errors("standard output"):
+            raise
 
 
 def _harmless(character: str) -> bool:

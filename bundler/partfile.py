@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -46,16 +47,29 @@ class PartFile:
         with disk_errors(self._path.parent):
             self._file.write(data)
 
-    def read_back(self, written: Digest) -> None:
-        """Raises `IntegrityError` when the medium does not give back what was written to it: sticks lie."""
+    @property
+    def size(self) -> int:
+        """Bytes that were written."""
+        return self._file.tell()
+
+    def cut(self, size: int) -> None:
+        """Go back to where so many bytes were written."""
+        with disk_errors(self._path.parent):
+            self._file.seek(size)
+            self._file.truncate()
+
+    def read_back(self, written: Digest, advance: Callable[[int], object] = lambda _: None) -> None:
+        """Raises `IntegrityError` when the medium does not give back what was written to it: sticks lie.
+
+        ``advance`` is told how many more bytes it gave.
+        """
         descriptor = self._file.fileno()
         with disk_errors(self._path.parent):
             self._file.flush()
             os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # so that not the kernel's memory answers
         try:
-            self._file.seek(0)
-            found = hashlib.file_digest(self._file, "sha256").hexdigest()
+            found = self._digest(advance)
         except OSError as error:
             found = f"nothing: {error.strerror}"
         if found != written.hex:
@@ -63,6 +77,14 @@ class PartFile:
                 f"{self._path.parent}: the medium does not give back what was written to it",
                 hint="Try another stick or disk; this one is broken, or smaller than it says.",
             )
+
+    def _digest(self, advance: Callable[[int], object]) -> str:
+        digest = hashlib.sha256()
+        self._file.seek(0)
+        while block := self._file.read(BLOCK):
+            digest.update(block)
+            advance(len(block))
+        return digest.hexdigest()
 
     def publish(self, target: Path, mode: int = 0o644, owner: tuple[int, int] = (-1, -1)) -> None:
         """Give the file its name, after all of it has reached the disk; what had the name before is replaced.

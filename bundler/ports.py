@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from bundler.format.artifact import Manifest
-from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream
-from bundler.format.imagearchive import NewImage
-from bundler.format.layer import Blob
-from bundler.format.metadata import Platform
-from bundler.format.reference import LocalReference
-from bundler.format.removals import Listed
-from bundler.format.signature import NewReferrer
-from bundler.format.tar import Entry
+if TYPE_CHECKING:
+    from bundler.format.artifact import Manifest
+    from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream
+    from bundler.format.imagearchive import NewImage
+    from bundler.format.layer import Blob
+    from bundler.format.metadata import Platform
+    from bundler.format.reference import LocalReference
+    from bundler.format.removals import Listed
+    from bundler.format.signature import NewReferrer
+    from bundler.format.tar import Entry
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,13 @@ class Store(Protocol):
         """The content of a blob, or what follows its beginning that is had already; all of it is verified together."""
         ...
 
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        """So many bytes of a blob from a place in it on, and no more than these are fetched, as far as that can be.
+
+        What they hold is verified by whoever reads them, who knows another digest of it.
+        """
+        ...
+
     def has(self, blob: Descriptor) -> bool:
         """Whether a blob is here, and would not have to be brought."""
         ...
@@ -390,6 +398,13 @@ class Progress(Protocol):
         """So many more bytes are done."""
         ...
 
+    def aside(self, text: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
+        """Work within a stage that is shown beside it, for the length of the block; several may be under way at once.
+
+        Gives what is to be told that so many more bytes of ``total`` are done.
+        """
+        ...
+
     def note(self, text: str) -> None:
         """What just happens to this piece of work, such as a wait before another attempt."""
         ...
@@ -397,3 +412,22 @@ class Progress(Protocol):
     def warn(self, text: str) -> None:
         """Something that the user should know, though the work goes on."""
         ...
+
+
+class Nobody:
+    """Watches nothing."""
+
+    def stage(self, text: str, total: int | None = None) -> None: ...
+
+    def advance(self, count: int) -> None: ...
+
+    def aside(self, text: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
+        del text, total
+        return nullcontext(self.advance)
+
+    def note(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+NOBODY = Nobody()

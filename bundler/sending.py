@@ -11,7 +11,7 @@ from functools import partial
 from bundler.errors import BundlerError
 from bundler.format.content import Descriptor
 from bundler.format.reference import LocalReference
-from bundler.ports import Progress, Spool, Store
+from bundler.ports import NOBODY, Progress, Spool, Store
 from bundler.watched import WatchedOpener
 
 _FAREWELL = 2.0
@@ -23,7 +23,7 @@ _PATIENCE = 60.0
 class Sender:
     """Brings blobs of the local store to another one, one after the other; no name there moves.
 
-    Whatever fails is left to the copy of the whole bundle, which comes later and tells of it.
+    Nobody watches, and whatever fails is left: the copy of the whole bundle, which comes later, tells of all of it.
     """
 
     def __init__(self, source: Store, target: Store) -> None:
@@ -50,20 +50,8 @@ class Sender:
         with suppress(BundlerError), self._target.upload("", self._source) as upload:
             while (blob := self._todo.get()) and not self._stop.is_set():
                 if not upload.has(blob):
-                    upload.put(blob, WatchedOpener(partial(self._source.open, blob), _Nobody(), self._stop))
+                    upload.put(blob, WatchedOpener(partial(self._source.open, blob), NOBODY, self._stop))
                     self.sent += blob.size
-
-
-class _Nobody:
-    """Nobody watches: what travels is told of when the whole bundle does."""
-
-    def stage(self, text: str, total: int | None = None) -> None: ...
-
-    def advance(self, count: int) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def warn(self, text: str) -> None: ...
 
 
 @contextmanager

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from bundler import parallel
 from bundler.errors import IntegrityError
-from bundler.format import artifact, claims, document
+from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import BLOCK, Descriptor, Digest
 from bundler.format.have import Had
-from bundler.format.metadata import Metadata
 from bundler.format.reference import image_tag
 from bundler.ports import Progress, Store, Upload
 from bundler.watched import WatchedOpener, watched
+
+if TYPE_CHECKING:
+    from bundler.format.metadata import Metadata
 
 Guard = Callable[[Upload], AbstractContextManager[Upload]]
 """Stands before an upload for as long as it lasts, and may refuse what comes."""
@@ -63,6 +66,9 @@ def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
 
     A tag is resolved once; everything after goes by digest.
     """
+    from bundler.format import claims  # metadata is slow to load, and whoever lists bundles reads none
+    from bundler.format.metadata import Metadata
+
     descriptor = manifest or store.resolve()
     _check_is_manifest(descriptor, store.where)
     document.check_size(descriptor.size, f"{store.where}: the manifest")

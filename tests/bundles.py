@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -97,16 +98,36 @@ def exports(packer: Packer) -> tuple[meta.Export, ...]:
     )
 
 
-def bundle(store: MemoryStore, files: Tree | None = None, name: str = "1", **changes: Any) -> Descriptor:
-    """Put a bundle of ``/s`` into a store; gives its manifest's descriptor."""
-    packer, descriptors, layers = pack(store, files or tree(file("/s/f")), ["/s"], changes.get("removed", ()))
-    described = metadata(layers, **{"exports": exports(packer), **changes})
+def parents(packer: Packer) -> tuple[meta.Parent, ...]:
+    """The directories above the exports."""
+    return tuple(
+        meta.Parent(path=path, mode=entry.mode, uid=entry.uid, gid=entry.gid) for path, entry in sorted(packer.parents.items())
+    )
+
+
+def bundle(
+    store: MemoryStore, files: Tree | None = None, name: str = "1", tops: Sequence[str] = ("/s",), **changes: Any
+) -> Descriptor:
+    """Put a bundle of what lies at ``tops`` into a store; gives its manifest's descriptor."""
+    packer, descriptors, layers = pack(store, files or tree(file("/s/f")), list(tops), changes.get("removed", ()))
+    described = metadata(layers, **{"exports": exports(packer), "parents": parents(packer), **changes})
     data = described.to_bytes()
     config = Descriptor.of(artifact.CONFIG, data)
     manifest = artifact.build(described, config, descriptors)
     store.blobs |= {config.digest: data, manifest.descriptor.digest: manifest.data}
     store.tags[name] = manifest.descriptor
     return manifest.descriptor
+
+
+def with_layers(store: MemoryStore, layers: Sequence[Descriptor]) -> transfer.Bundle:
+    """The bundle of a store with other layers in its manifest."""
+    found = transfer.read_bundle(store)
+    return transfer.Bundle(artifact.build(found.metadata, found.manifest.config, layers), found.metadata)
+
+
+def without_tables(store: MemoryStore) -> transfer.Bundle:
+    """The bundle of a store as an older program would have written it."""
+    return with_layers(store, [replace(layer, annotations={}) for layer in transfer.read_bundle(store).manifest.layers])
 
 
 def noise(size: int, seed: int = 1) -> MemoryStore:

@@ -96,9 +96,9 @@ class Connection:
     async def write(self, data: bytes) -> None:
         is_cut = self._cut is not None and self._cut.down
         passed = data[: max(self._left, 0)] if is_cut else data
+        self._traffic.down += len(passed)  # before the client can have it, and count it
         self._writer.write(passed)
         await self._writer.drain()
-        self._traffic.down += len(passed)
         if is_cut:
             self._left -= len(passed)
             if self._left <= 0:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bundler.errors import EngineError, IntegrityError, ModelError, NotFoundError, StoreError
 from bundler.format import artifact, paths, tar
-from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream, VerifyingReader
+from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Readable, Stream, VerifyingReader
 from bundler.format.imagearchive import NewImage
 from bundler.format.metadata import Platform
 from bundler.format.removals import Listed
@@ -95,6 +95,7 @@ class RecordingProgress:
         self.stages: list[str] = []
         self.warnings: list[str] = []
         self.notes: list[str] = []
+        self.asides: list[tuple[str, int]] = []
         self.done = 0
 
     def stage(self, text: str, total: int | None = None) -> None:
@@ -103,6 +104,13 @@ class RecordingProgress:
 
     def advance(self, count: int) -> None:
         self.done += count
+
+    @contextmanager
+    def aside(self, text: str, total: int) -> Iterator[Callable[[int], object]]:
+        self.asides.append((text, total))
+        counts: list[int] = []
+        yield counts.append
+        assert sum(counts) == total
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -354,6 +362,11 @@ class MemoryStore:
         content = self.blobs[blob.digest][begun.size if begun else 0 :]
         return VerifyingReader(io.BytesIO(content), blob, self.where, begun)
 
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        if blob.digest not in self.blobs:
+            raise IntegrityError(f"{self.where}: {blob.digest} is missing")
+        return RangeReader(io.BytesIO(self.blobs[blob.digest][offset:]), blob, size, self.where)
+
     def has(self, blob: Descriptor) -> bool:
         return blob.digest in self.blobs
 
@@ -373,6 +386,23 @@ class MemoryStore:
         if self.broken:
             raise StoreError(f"{self.where}: the link is down")
         yield _MemoryUpload(self, self._name or name)
+
+
+class WatchedStore(MemoryStore):
+    """Remembers what of its blobs was opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[Digest] = []
+        self.ranges: list[tuple[Digest, int, int]] = []
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        self.opened.append(blob.digest)
+        return super().open(blob, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        self.ranges.append((blob.digest, offset, size))
+        return super().open_range(blob, offset, size)
 
 
 class _MemoryUpload:

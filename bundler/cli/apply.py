@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
 
 
 class BaseMatch(Enum):
@@ -60,6 +60,7 @@ def apply(
     from bundler import apply as verb
     from bundler import base as bases
     from bundler import console
+    from bundler.cli import gate, parts
     from bundler.format import reference
     from bundler.stores.local import LocalSpool
     from bundler.transfer import read_bundle

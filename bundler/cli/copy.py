@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
 
 if TYPE_CHECKING:
     from bundler.console import Terminal
@@ -58,7 +58,7 @@ def copy(
     stores they stay sealed. Prints the digest.
     """
     from bundler import console, transfer, verify
-    from bundler.cli import planned, targets
+    from bundler.cli import gate, parts, planned, targets
     from bundler.format import reference
     from bundler.stores.local import LocalSpool
 
@@ -82,7 +82,8 @@ def copy(
                 result = transfer.copy(origin, goal, terminal, bundle)
     with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
         if dry_run:
-            planned.show(transfer.plan(origin, goal, bundle), goal.where, link.rate, terminal, json=json)
+            plan = transfer.plan(origin, goal, bundle)
+            planned.show(plan, goal.where, link.rate, terminal, json=json, in_parts=target.part_size is not None)
         else:
             _tell(result, goal, terminal, json=json)
 

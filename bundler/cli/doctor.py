@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
 
 
 def doctor(host: options.Host = None, json: options.Json = False, debug: options.Debug = False) -> None:
@@ -13,6 +13,7 @@ def doctor(host: options.Host = None, json: options.Json = False, debug: options
     Ends with the exit code of the first thing that is wrong.
     """
     from bundler import console, statefiles
+    from bundler.cli import gate, parts
     from bundler.doctor import examine
     from bundler.engines import pause
     from bundler.stores import credentials, local

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import options
 
 
 def history(
@@ -21,6 +21,7 @@ def history(
     The line is written in the bundle itself, so the earlier ones need not be at hand.
     """
     from bundler import console
+    from bundler.cli import parts
     from bundler.format import reference
     from bundler.transfer import read_bundle
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
 
 if TYPE_CHECKING:
+    from bundler.cli.gate import Gate
+    from bundler.cli.parts import Link
     from bundler.console import Terminal
     from bundler.ingest import Connect, IngestResult, Old
     from bundler.ports import Engine
@@ -63,6 +65,7 @@ def ingest(
     """
     from bundler import console, naming, statefiles
     from bundler import ingest as verb
+    from bundler.cli import gate, parts
     from bundler.ports import RunOptions
     from bundler.stores.local import LocalSpool
 
@@ -102,9 +105,9 @@ def _old(
     named: str,
     engine: Engine,
     connect: Connect | None,
-    link: parts.Link,
+    link: Link,
     parts_from: Sequence[Path] | None,
-    trust: gate.Gate,
+    trust: Gate,
     terminal: Terminal,
     *,
     allow_privileged: bool,
@@ -112,6 +115,7 @@ def _old(
     """What files are taken from; a container of that is ours alone for the length of the block."""
     from bundler import ingest as verb
     from bundler import statefiles
+    from bundler.cli import parts
     from bundler.format import reference
     from bundler.stores.local import LocalSpool
     from bundler.transfer import read_bundle

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json as jsonlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
+
+if TYPE_CHECKING:
+    from bundler.ports import Store
+    from bundler.transfer import Bundle
 
 
 def inspect(
     source: Annotated[str, typer.Argument(help="The bundle.")],
+    files: Annotated[
+        bool, typer.Option("--files", help="List its files in place of all else: mode, owner, size, time, sha256, path.")
+    ] = False,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
     parts_from: options.PartsFrom = None,
@@ -19,14 +26,22 @@ def inspect(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show what a bundle is: whose state, from where, on which base, in which layers, and who signed it."""
+    """Show what a bundle is: whose state, from where, on which base, in which layers, and who signed it.
+
+    With --files: all that it holds, as one tree in the order of a walk, and as `deleted` what it takes away from the base.
+    Little more than the tables of contents of its layers is fetched; a layer without one, as older bundles have it, is read itself.
+    """
     from bundler import console, signing
+    from bundler.cli import gate, parts
     from bundler.cli.bundletree import bundle_tree
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
     with parts.opened(reference.parse(source), parts.Link(plain_http), parts_from) as store:
         bundle = read_bundle(store)
+        if files:
+            _list(bundle, store, json=json)
+            return
         signatures = signing.find(bundle, store, gate.verifier(gate.Gate(allowed_signers, revoked).policy()))
     if json:
         console.result_json(
@@ -41,3 +56,16 @@ def inspect(
         )
         return
     console.result_tree(bundle_tree(store.where, bundle, [gate.described(signature) for signature in signatures]))
+
+
+def _list(bundle: Bundle, store: Store, *, json: bool) -> None:
+    from bundler import console
+    from bundler import files as verb
+    from bundler.cli import nodes
+
+    found = verb.tree(bundle, store, console.Terminal())
+    if json:
+        before = {"reference": store.where, "digest": str(bundle.digest)}
+        console.result_json_list(before, "files", map(nodes.as_json, found))
+    else:
+        console.result_rows(nodes.WIDTHS, map(nodes.row, found))

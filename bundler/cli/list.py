@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import options
 
 
-def list_bundles(
+def list(
     where: Annotated[
         str | None, typer.Argument(help="A registry's repository, oci:DIR or FILE.tar. Default: the local store.")
     ] = None,
@@ -22,6 +22,7 @@ def list_bundles(
 ) -> None:
     """List the bundles of a store."""
     from bundler import console, transfer
+    from bundler.cli import parts
     from bundler.format import have as haves
     from bundler.format import reference
 

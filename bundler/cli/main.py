@@ -5,34 +5,67 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from bundler.cli.apply import apply
-from bundler.cli.copy import copy
-from bundler.cli.doctor import doctor
-from bundler.cli.history import history
-from bundler.cli.ingest import ingest
-from bundler.cli.inspect import inspect
-from bundler.cli.list import list_bundles
-from bundler.cli.login import login
-from bundler.cli.logout import logout
 from bundler.cli.options import DEBUG
-from bundler.cli.prune import prune
-from bundler.cli.push import push
-from bundler.cli.sign import sign
-from bundler.cli.split import split
-from bundler.cli.undo import undo
-from bundler.cli.verify import verify
 from bundler.errors import INTERRUPTED, BundlerError
+
+COMMANDS = (
+    "push",
+    "apply",
+    "ingest",
+    "undo",
+    "copy",
+    "split",
+    "sign",
+    "verify",
+    "inspect",
+    "cat",
+    "diff",
+    "history",
+    "list",
+    "login",
+    "logout",
+    "prune",
+    "doctor",
+)
+"""Every command, in the order of the help; each is the function of its name in the module of its name."""
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name, each loaded when it is asked for: a run needs one of them."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        return _command(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+@cache
+def _command(name: str) -> Any:
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(getattr(import_module(f"bundler.cli.{name}"), name))
+    return typer.main.get_command(alone)
 
 
 class _Group(TyperGroup):
     """Turns every error into a message and an exit code."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "commands": _Commands()})
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -70,25 +103,12 @@ app = typer.Typer(
         "- for a pipe, or NAME:TAG for the local store. @sha256:… in place of :TAG names one exactly."
     ),
 )
-app.command()(push)
-app.command()(apply)
-app.command()(ingest)
-app.command()(undo)
-app.command()(copy)
-app.command()(split)
-app.command()(sign)
-app.command()(verify)
-app.command()(inspect)
-app.command()(history)
-app.command("list")(list_bundles)
-app.command()(login)
-app.command()(logout)
-app.command()(prune)
-app.command()(doctor)
 
 
 def _show_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version
+
         typer.echo(f"fps-bundle {version('fps-bundle')}")
         raise typer.Exit
 

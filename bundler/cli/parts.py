@@ -29,6 +29,12 @@ def push_target(text: str) -> Reference:
     return reference
 
 
+def check_one_pipe(references: Sequence[Reference]) -> None:
+    """Raises `UsageError` when more than one bundle shall come through the pipe."""
+    if sum(isinstance(it, ArchiveReference) and it.is_pipe for it in references) > 1:
+        raise UsageError("only one bundle can come through a pipe", hint="Copy the other one to a file or the local store first.")
+
+
 @dataclass(frozen=True)
 class Link:
     """How a registry may be spoken to, as the command line says it; ``terminal`` is told of attempts that fail."""
@@ -44,6 +50,12 @@ class Link:
     def rate(self) -> int | None:
         return units.size(self.limit_rate) or None if self.limit_rate else None
 
+    @property
+    def progress(self) -> Progress:
+        from bundler.ports import NOBODY
+
+        return self.terminal or NOBODY
+
     def open(self, reference: RegistryReference) -> Store:
         from bundler.stores.registry import RegistryStore
 
@@ -51,13 +63,14 @@ class Link:
             reference,
             plain_http=self.plain_http,
             limits=Limits(rate=self.rate, parallel=self.parallel, timeout=self.timeout),
-            tell=self.terminal.note if self.terminal else None,
+            tell=self.progress.note,
             verify_remote=self.verify_remote,
         )
 
 
 def open_store(reference: Reference, link: Link | None = None) -> Store:
     """The store that a reference speaks of, opened for the bundle that it names."""
+    link = link or Link()
     if isinstance(reference, LocalReference):
         from bundler.stores.local import LocalStore
 
@@ -65,15 +78,15 @@ def open_store(reference: Reference, link: Link | None = None) -> Store:
     if isinstance(reference, LayoutReference):
         from bundler.stores.layout import LayoutStore
 
-        return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=True)
+        return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=True, progress=link.progress)
     if isinstance(reference, ArchiveReference):
         from bundler.stores.archive import ArchiveStore
         from bundler.stores.pipe import PipeStore
 
         if reference.is_pipe:
             return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
-        return ArchiveStore(Path(reference.path), reference.tag, reference.digest)
-    return (link or Link()).open(reference)
+        return ArchiveStore(Path(reference.path), reference.tag, reference.digest, progress=link.progress)
+    return link.open(reference)
 
 
 def open_target(reference: Reference, link: Link) -> Store | LocalReference:
@@ -90,7 +103,9 @@ def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None =
     elif isinstance(reference, ArchiveReference):
         from bundler.stores.archive import ArchiveStore
 
-        archive = ArchiveStore(Path(reference.path), reference.tag, reference.digest, parts_from=tuple(parts_from or ()))
+        archive = ArchiveStore(
+            Path(reference.path), reference.tag, reference.digest, parts_from=tuple(parts_from or ()), progress=link.progress
+        )
         yield whole(archive, archive.holds)
     elif isinstance(reference, LayoutReference):
         layout = open_store(reference, link)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
 
 
 class Compression(Enum):
@@ -78,7 +78,7 @@ def push(
     """
     from bundler import console, statefiles
     from bundler import push as verb
-    from bundler.cli import planned
+    from bundler.cli import gate, parts, planned
     from bundler.errors import UsageError
     from bundler.format import paths
     from bundler.format.compression import Compression as How

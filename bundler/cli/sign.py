@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
 
 
 def sign(
@@ -33,6 +33,7 @@ def sign(
     before adds nothing. Without --key it is the signing-key of trust.toml. Prints the fingerprint of the key.
     """
     from bundler import console
+    from bundler.cli import gate, parts
     from bundler.errors import UsageError
     from bundler.format import reference
     from bundler.transfer import read_bundle

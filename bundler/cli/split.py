@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import options
 
 
 def split(
@@ -27,7 +27,7 @@ def split(
     verified first. Running it again makes only the parts that are missing or damaged. Prints the bundle's digest.
     """
     from bundler import console, transfer
-    from bundler.cli import targets
+    from bundler.cli import parts, targets
     from bundler.stores import splitfiles
     from bundler.stores.archive import ArchiveStore
 

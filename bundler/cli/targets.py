@@ -54,7 +54,7 @@ class Target:
         if isinstance(reference, LayoutReference):
             from bundler.stores.layout import LayoutStore
 
-            return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=self.readback)
+            return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=self.readback, progress=progress)
         if isinstance(reference, ArchiveReference) and not reference.is_pipe:
             return self._archive(reference, progress)
         store = parts.open_store(reference, link)
@@ -69,7 +69,7 @@ class Target:
         if self.part_size is None:
             from bundler.stores.archive import ArchiveStore
 
-            return ArchiveStore(path, reference.tag, reference.digest, readback=self.readback)
+            return ArchiveStore(path, reference.tag, reference.digest, readback=self.readback, progress=progress)
         from bundler.stores.splitfiles import Split, SplitFileStore
 
         return SplitFileStore(path, reference.tag, reference.digest, Split(self.part_size, self.only, self.readback), progress)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, parts
+from bundler.cli import options
 
 
 def undo(
@@ -20,6 +20,7 @@ def undo(
     The two images change places, so that a second undo undoes the first.
     """
     from bundler import console, naming
+    from bundler.cli import parts
 
     image = naming.undo(tag, parts.connect(host))
     if json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import gate, options, parts
+from bundler.cli import options
 
 
 def verify(
@@ -29,6 +29,7 @@ def verify(
     """
     from bundler import console, signing, trust
     from bundler import verify as verb
+    from bundler.cli import gate, parts
     from bundler.format import reference
     from bundler.transfer import read_bundle
 

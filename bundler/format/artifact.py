@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundler.errors import IntegrityError
 from bundler.format import document
 from bundler.format.content import Descriptor, Digest
-from bundler.format.metadata import Metadata
+
+if TYPE_CHECKING:
+    from bundler.format.metadata import Metadata
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

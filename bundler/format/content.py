@@ -187,18 +187,52 @@ class VerifyingReader(io.RawIOBase):
             )
 
     def _from_source(self, size: int) -> bytes:
-        try:
-            return self._source.read(size)
-        except OSError as error:
-            raise StoreError(
-                f"{self._where}: blob {self._expected.digest} cannot be read: {error.strerror or error}",
-                hint="Check the medium; another copy may be whole.",
-            ) from error
+        return _read(self._source, size, self._expected, self._where)
 
     def close(self) -> None:
         if not self.closed:
             self._source.close()
         super().close()
+
+
+class RangeReader(Stream):
+    """The next ``size`` bytes of a stream, which are part of a blob; that they are all there is all that is verified.
+
+    Whoever reads them knows another digest of what they hold. Closing it closes the source.
+    """
+
+    def __init__(self, source: Stream, blob: Descriptor, size: int, where: str) -> None:
+        self._source = source
+        self._blob = blob
+        self._left = size
+        self._where = where
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes; raises `IntegrityError` when the blob ends too early."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
+        wanted = min(size, self._left)
+        data = _read(self._source, wanted, self._blob, self._where) if wanted else b""
+        if wanted and not data:
+            raise IntegrityError(
+                f"{self._where}: blob {self._blob.digest} ends {self._left} bytes too early",
+                hint="The copy is damaged or incomplete; fetch it again from where it came from.",
+            )
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _read(source: Readable, size: int, blob: Descriptor, where: str) -> bytes:
+    try:
+        return source.read(size)
+    except OSError as error:
+        raise StoreError(
+            f"{where}: blob {blob.digest} cannot be read: {error.strerror or error}",
+            hint="Check the medium; another copy may be whole.",
+        ) from error
 
 
 class _Nothing:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bundler.errors import UsageError
-from bundler.format import document, schema
+from bundler.format import document
 from bundler.format.content import Digest
 
 MEDIA_TYPE = "application/vnd.fps.bundle.have.v1+json"
@@ -39,6 +39,8 @@ def write(bundles: Sequence[Had]) -> bytes:
 
 def read(data: bytes, what: str) -> list[Had]:
     """What a list says; raises `IntegrityError` for one that is none."""
+    from bundler.format import schema  # slow to load, and whoever writes a list needs none
+
     content = schema.load(data, "have.v1", what)
     return [
         Had(item["name"], Digest.parse(item["digest"]), frozenset(map(Digest.parse, item["blobs"]))) for item in content["bundles"]

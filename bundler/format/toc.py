@@ -53,7 +53,7 @@ _MAX_LINE = 2 << 20
 _MAX_WINDOW = 8 << 20
 _BLOCK = 1 << 16
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # some readers do not undo escapes
 
 
 @dataclass(frozen=True, slots=True)

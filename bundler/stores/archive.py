@@ -9,16 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
+from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import document
-from bundler.format.content import Begun, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
+from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader
 from bundler.format.reference import ArchiveReference
 from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, sweep
-from bundler.ports import Named, Store
+from bundler.ports import NOBODY, Named, Progress, Store
 from bundler.stores import index, members, parts, volumes
-from bundler.stores.archiving import ArchiveUpload, File, blocks, small
+from bundler.stores.archiving import ArchiveUpload, File, small
 from bundler.stores.members import Member
+from bundler.stores.readback import read_back
 from bundler.stores.volumes import Volumes
 
 
@@ -49,6 +50,10 @@ class ArchiveReader:
         content = self._member(index.blob_path(blob.digest), begun.size if begun else 0)
         return _Explained(VerifyingReader(content, blob, self.where, begun), archive)
 
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        archive, _ = self._archive()
+        return _Explained(RangeReader(self._member(index.blob_path(blob.digest), offset), blob, size, self.where), archive)
+
     def holds(self, blob: Descriptor) -> bool:
         """Whether a blob of that size is in the archive."""
         found = self._archive()[1].get(index.blob_path(blob.digest))
@@ -70,7 +75,7 @@ class ArchiveReader:
 
     def _index(self) -> bytes:
         archive, _ = self._archive()
-        with explained(archive), self._member(index.INDEX_FILE) as stream:
+        with explained(archive), disk_errors(self.where), self._member(index.INDEX_FILE) as stream:
             return volumes.limited(stream, document.MAX_SIZE + 1).read()
 
     def volumes(self) -> Volumes:
@@ -132,18 +137,20 @@ class ArchiveStore(ArchiveReader):
         *,
         parts_from: Sequence[Path] = (),
         readback: bool = True,
+        progress: Progress = NOBODY,
     ) -> None:
         super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where), name, digest)
         self._path = path
         self._readback = readback
+        self._progress = progress
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
-        del source  # all of it is written anew
         self._refuse_strangers()
         check_directory(self._path.parent, self.where)
         sweep(self._path.parent)
-        yield ArchiveUpload(self._write, partial(check_space, self._path.parent), self._name or name, self._digest, self.where)
+        write = partial(self._write, again=source is not None and not source.rereadable)
+        yield ArchiveUpload(write, partial(check_space, self._path.parent), self._name or name, self._digest, self.where)
 
     def attach(self, new: NewReferrer) -> None:
         """Write the file anew with all that is in it, whatever bundles those are."""
@@ -174,14 +181,22 @@ class ArchiveStore(ArchiveReader):
         blobs = (index.blob(name, place.size) for name, place in sorted(found.items(), key=lambda item: item[1].offset))
         return [blob for blob in blobs if blob]
 
-    def _write(self, manifest: Descriptor, files: Sequence[File]) -> None:
+    def _write(self, manifest: Descriptor, files: Sequence[File], *, again: bool = False) -> None:
+        """Write all files; with ``again`` one that comes damaged is fetched once more."""
         del manifest
         with PartFile(self._path.parent) as part:
-            writer = HashingWriter(part)
-            for block in blocks(files):
-                writer.write(block)
+            written = Begun()
+            for file in files:
+                try:
+                    written = _append(part, file, written)
+                except IntegrityError as error:
+                    if not again:
+                        raise
+                    self._progress.note(f"fetching it once more: {error.message}")
+                    part.cut(written.size)
+                    written = _append(part, file, written)
             if self._readback:
-                part.read_back(writer.digest)
+                read_back(part, Digest(written.hash.hexdigest()), self.where, self._progress)
             part.publish(self._path)
 
     def _refuse_strangers(self) -> None:
@@ -228,9 +243,18 @@ def explained(archive: Volumes) -> Iterator[None]:
         raise told from error
 
 
+def _append(part: PartFile, file: File, before: Begun) -> Begun:
+    """Write one more file; gives what has been written then."""
+    written = before.copy()
+    for block in file.blocks():
+        part.write(block)
+        written.add(block)
+    return written
+
+
 def _find(path: Path, parts_from: Sequence[Path], where: str) -> Volumes:
     try:
-        return Volumes([volumes.of_file(path, path.stat().st_size)])
+        return Volumes([volumes.of_file(path, volumes.plain_size(path))])
     except FileNotFoundError:
         return parts.find(path, parts_from, where)
 

@@ -12,6 +12,7 @@ from bundler.errors import AuthorizationError, StoreError
 from bundler.format import document
 from bundler.stores import credentials
 from bundler.stores.credentials import Credentials
+from bundler.stores.receiving import body
 from bundler.stores.retry import RETRIED, TransientError
 
 CLIENT_ID = "fps-bundle"
@@ -25,10 +26,11 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
     remembered for the next requests, and found anew when that is refused, as tokens expire.
     """
 
-    def __init__(self, origin: str, known: Credentials | None) -> None:
+    def __init__(self, origin: str, known: Credentials | None, timeout: float) -> None:
         super().__init__()
         self._origin = origin
         self._known = known
+        self._timeout = timeout
 
     def get_auth_header(self) -> dict[str, str]:
         return {"Authorization": self.token} if self.token else {}
@@ -37,7 +39,7 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
         self, original: requests.Response, headers: dict[str, str] | None, refresh: bool = False
     ) -> tuple[dict[str, str], bool]:
         del refresh  # what was refused once is never sent again
-        original.raw.read(_LONGEST_REASON)  # so that the connection can be used again
+        body(original, _LONGEST_REASON, self._timeout)  # so that the connection can be used again
         original.close()
         if origin_of(original.url) != self._origin:
             raise StoreError(f"{self._origin} sends us on to {origin_of(original.url)}, which wants to know who we are")
@@ -72,7 +74,7 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
             account = (known.user, known.secret) if known else None
             response = self.session.get(realm, params=asked, auth=account, allow_redirects=False, stream=True)
         with response:
-            return _token_in(response, realm)
+            return self._token_in(response, realm)
 
     def _known_to(self, realm: str) -> Credentials | None:
         """The credentials that a token service may see: ours for the registry when it belongs to it, else its own.
@@ -84,6 +86,20 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
         if belongs_to(urlsplit(realm).hostname or "", urlsplit(self._origin).hostname or ""):
             return self._known
         return credentials.find(urlsplit(realm).netloc)
+
+    def _token_in(self, response: requests.Response, realm: str) -> str:
+        service = f"the token service {realm[:200]}"
+        if response.status_code in (400, 401, 403):
+            raise AuthorizationError(f"{service} refused us with {response.status_code}")
+        if response.status_code in RETRIED:
+            raise TransientError(f"{service} answered {response.status_code}")
+        if response.status_code != 200:
+            raise StoreError(f"{service} answered {response.status_code}")
+        content = document.load(body(response, document.MAX_SIZE + 1, self._timeout, decode=True), service)
+        token = content.get("token") or content.get("access_token")
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise AuthorizationError(f"{service} gave no token")
+        return token
 
 
 def origin_of(url: str) -> str:
@@ -107,18 +123,3 @@ def _is_web_address(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
         return False
-
-
-def _token_in(response: requests.Response, realm: str) -> str:
-    service = f"the token service {realm[:200]}"
-    if response.status_code in (400, 401, 403):
-        raise AuthorizationError(f"{service} refused us with {response.status_code}")
-    if response.status_code in RETRIED:
-        raise TransientError(f"{service} answered {response.status_code}")
-    if response.status_code != 200:
-        raise StoreError(f"{service} answered {response.status_code}")
-    content = document.load(response.raw.read(document.MAX_SIZE + 1, decode_content=True), service)
-    token = content.get("token") or content.get("access_token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-        raise AuthorizationError(f"{service} gave no token")
-    return token

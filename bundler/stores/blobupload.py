@@ -19,7 +19,7 @@ from bundler.stores.sessions import Memory
 from bundler.stores.volumes import skip
 
 SMALLEST_CHUNK = 1 << 20
-LARGEST_CHUNK = 16 << 20
+LARGEST_CHUNK = 8 << 20
 """Bytes of one PATCH; each upload holds one chunk in memory, for the case that it has to be sent again."""
 QUICK, SLOW = 2.0, 20.0
 """Seconds for a chunk: after a quicker one the next is twice as large, after a slower one half as large."""
@@ -35,7 +35,7 @@ class _SessionLostError(Exception):
 
 
 class _NoChunksError(Exception):
-    """The registry takes a blob in one request only."""
+    """The registry takes a blob in one request only, or in chunks that are too large to be held."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,14 @@ class BlobUpload:
     def _resumed(self) -> _Session | None:
         """The upload of an earlier run, if the registry still has it."""
         known = self._memory.session(self._repository)
+        if not known:
+            return None
         try:
-            found = self.ask(_Session(self._client.follow(known, known))) if known else None
+            session = _Session(self._client.follow(known, known), least=self._memory.least())
+            found: _Session = self._client.retried(self.ask, session)
         except (StoreError, _SessionLostError):
             return None
-        return found if found and found.offset < self._blob.size else None
+        return found if found.offset < self._blob.size else None
 
     def ask(self, session: _Session) -> _Session:
         """How far an upload has come; raises `_SessionLostError`."""
@@ -114,6 +117,8 @@ class BlobUpload:
         return replace(session, location=self._location(response, session.location), offset=_offset(response) or 0)
 
     def _send_in_chunks(self, session: _Session, opened: Opener) -> None:
+        if session.least > LARGEST_CHUNK:
+            raise _NoChunksError
         with opened() as content:
             skip(content, session.offset)
             while True:
@@ -124,7 +129,7 @@ class BlobUpload:
                     self._client.retried(_Chunk(self, session, data).finish)
                     return
                 session = self._client.retried(_Chunk(self, session, data).send)
-                self._memory.remember(self._repository, session.location)
+                self._memory.remember(self._repository, session.location, session.least)
                 self._adapt(time.monotonic() - started)
 
     def _adapt(self, seconds: float) -> None:

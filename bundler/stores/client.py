@@ -19,18 +19,19 @@ import requests
 import requests.adapters
 import urllib3
 
-from bundler.errors import AuthorizationError, IntegrityError, NoSpaceError, NotFoundError, StoreError
+from bundler.errors import AuthorizationError, BundlerError, NoSpaceError, NotFoundError, StoreError
 from bundler.format import document
 from bundler.stores import credentials, tls
 from bundler.stores.auth import RegistryAuth, origin_of
 from bundler.stores.credentials import Credentials
 from bundler.stores.limits import Limits
+from bundler.stores.receiving import body
 from bundler.stores.retry import RETRIED, TransientError, attempts
 
 CONNECT_TIMEOUT = 15.0
 """Seconds until a connection stands, and for each `SEND_BLOCK` that is sent on it."""
 COMMIT_PATIENCE = 5
-"""How many times `Limits.timeout` the answer to a PUT may take; a registry may hash a large blob before it answers."""
+"""How many times `Limits.timeout` the answer to the end of an upload may take: a registry may hash a large blob before."""
 SEND_BLOCK = 16 << 10
 """Bytes that are sent at a time; with `CONNECT_TIMEOUT` that makes the slowest link that is borne, some 1 kB/s."""
 
@@ -56,7 +57,7 @@ class RegistryClient:
         self._oras = oras.provider.Registry()
         self._session = self._oras.session = _Session(registry, limits)
         self.origin = self.retried(self._find_origin, plain_http)
-        self._oras.auth = RegistryAuth(self.origin, known or credentials.find(registry))
+        self._oras.auth = RegistryAuth(self.origin, known or credentials.find(registry), limits.timeout)
         self._oras.auth.session = self._session
 
     def retried(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -82,10 +83,10 @@ class RegistryClient:
         headers, streams = dict(options.get("headers", {})), options.get("stream", False)
         with self.network_errors():
             response: requests.Response = _send(self._oras, url, method, options.get("data"), headers, stream=True)
-        _check(response, where, expected)
+        self._check(response, where, expected)
         if not streams:
             with self.network_errors():
-                drain(response)
+                self._drain(response)
         return response
 
     def read_document(self, url: str, where: str, headers: Mapping[str, str]) -> tuple[requests.Response, bytes]:
@@ -94,7 +95,7 @@ class RegistryClient:
         def read() -> tuple[requests.Response, bytes]:
             options = {"headers": {**headers, "Accept-Encoding": "identity"}, "stream": True}
             with self.request_once("GET", url, where, (200,), options) as response, self.network_errors():
-                return response, response.raw.read(document.MAX_SIZE + 1)
+                return response, body(response, document.MAX_SIZE + 1, self.limits.timeout)
 
         found: tuple[requests.Response, bytes] = self.retried(read)
         return found
@@ -149,10 +150,41 @@ class RegistryClient:
             with self.network_errors(), self._session.get(f"{origin}/v2/", stream=True) as response:
                 if response.status_code == 400 and origin.startswith("http:"):
                     raise _TlsWantedError
-                drain(response)
+                self._drain(response)
         except StoreError as error:
             raise _lasting(error) from error.__cause__
         return origin
+
+    def _check(self, response: requests.Response, where: str, expected: Sequence[int]) -> None:
+        status = response.status_code
+        if status in expected:
+            return
+        reason = self._reason(response)
+        if "no space left" in reason or status == 507:
+            raise NoSpaceError(f"{where}: the registry has no space left: {reason}")
+        if status in RETRIED:
+            error = TransientError(f"{where}: the registry answered {status}: {reason}", hint="Run the same command again later.")
+            error.retry_after = number_in(response, "Retry-After")
+            raise error
+        if status in (401, 403):
+            raise denied(where, reason)
+        if status == 404:
+            raise NotFoundError(f"{where} is not there: {reason}", hint=f"See what is: fps-bundle list {where.split('@')[0]}")
+        raise StoreError(f"{where}: the registry answered {status} to {response.request.method}: {reason}")
+
+    def _reason(self, response: requests.Response) -> str:
+        """The registry's own words (distribution spec, "Error Codes")."""
+        try:
+            first = document.load(self._drain(response), "the answer")["errors"][0]
+            return f"{first.get('message') or first['code']} {first.get('detail') or ''}".strip()[:300]
+        except (BundlerError, ValueError, LookupError, TypeError, AttributeError, OSError, urllib3.exceptions.HTTPError):
+            return response.reason or "no reason given"
+
+    def _drain(self, response: requests.Response) -> bytes:
+        """Read a short body, so that the connection can be used again."""
+        data = body(response, document.MAX_SIZE, self.limits.timeout, decode=True)
+        response.close()
+        return data
 
 
 class _TlsWantedError(Exception):
@@ -172,9 +204,15 @@ class _Session(requests.Session):
         self.mount("https://", tls.Adapter(tls.context(registry), pool_maxsize=connections))
         self.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=connections))
 
-    def request(self, method: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
-        options["timeout"] = (self._connect_timeout, self._timeout * (COMMIT_PATIENCE if method == "PUT" else 1))
-        return super().request(method, *arguments, **options)
+    def request(self, method: str | bytes, url: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
+        commits = method == "PUT" and "/manifests/" not in str(url)
+        options["timeout"] = (self._connect_timeout, self._timeout * (COMMIT_PATIENCE if commits else 1))
+        return super().request(method, url, *arguments, **options)
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Takes ours away where a redirect leads to another host, and none for that one out of ``~/.netrc``."""
+        if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Authorization", None)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
@@ -196,44 +234,10 @@ def _lasting(error: StoreError) -> StoreError:
     return error
 
 
-def _check(response: requests.Response, where: str, expected: Sequence[int]) -> requests.Response:
-    status = response.status_code
-    if status in expected:
-        return response
-    reason = _reason(response)
-    if "no space left" in reason or status == 507:
-        raise NoSpaceError(f"{where}: the registry has no space left: {reason}")
-    if status in RETRIED:
-        error = TransientError(f"{where}: the registry answered {status}: {reason}", hint="Run the same command again later.")
-        error.retry_after = number_in(response, "Retry-After")
-        raise error
-    if status in (401, 403):
-        raise denied(where, reason)
-    if status == 404:
-        raise NotFoundError(f"{where} is not there: {reason}", hint=f"See what is: fps-bundle list {where.split('@')[0]}")
-    raise StoreError(f"{where}: the registry answered {status} to {response.request.method}: {reason}")
-
-
-def drain(response: requests.Response) -> bytes:
-    """Read a short body, so that the connection can be used again."""
-    data: bytes = response.raw.read(document.MAX_SIZE, decode_content=True)
-    response.close()
-    return data
-
-
 def number_in(response: requests.Response, header: str) -> int | None:
     """The number that a header of an answer holds, such as the seconds of ``Retry-After`` (RFC 9110, section 10.2.3)."""
     said = response.headers.get(header, "")
     return int(said) if re.fullmatch("[0-9]{1,18}", said) else None
-
-
-def _reason(response: requests.Response) -> str:
-    """The registry's own words (distribution spec, "Error Codes")."""
-    try:
-        first = document.load(drain(response), "the answer")["errors"][0]
-        return f"{first.get('message') or first['code']} {first.get('detail') or ''}".strip()[:300]
-    except (IntegrityError, ValueError, LookupError, TypeError, AttributeError, OSError, urllib3.exceptions.HTTPError):
-        return response.reason or "no reason given"
 
 
 def denied(where: str, reason: str) -> AuthorizationError:

@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 import re
-import time
 
 import requests
 
 from bundler.format.content import Descriptor, Stream
 from bundler.stores.client import RegistryClient
 from bundler.stores.limits import throttle
+from bundler.stores.receiving import RECEIVE_BLOCK, Watch, blocks
 from bundler.stores.retry import TransientError
-from bundler.stores.volumes import skip
 
-RECEIVE_BLOCK = 64 << 10
 LEAST_PROGRESS = 4 << 10
 """Bytes that a connection must have brought before it breaks for the next one to be no repetition of it."""
-SLOWEST = 256
-"""Bytes per second, measured over `Limits.timeout`, below which a connection is given up."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 class Download(Stream):
-    """The bytes of a blob from ``start`` on; nothing in it is verified, and a server may have put anything there.
+    """The bytes of a blob from ``start`` to ``end``; nothing in it is verified, and a server may have put anything there.
 
     A connection that breaks is followed by another, which begins where it broke (RFC 9110, section 14, "Range
     Requests"). A server that gives no ranges, or another one than it was asked for, is read from the beginning.
     """
 
-    def __init__(self, client: RegistryClient, url: str, blob: Descriptor, where: str, start: int = 0) -> None:
+    def __init__(
+        self, client: RegistryClient, url: str, blob: Descriptor, where: str, start: int = 0, end: int | None = None
+    ) -> None:
         self._client = client
         self._url = url
         self._blob = blob
         self._where = where
         self._position = start
+        self._end = blob.size if end is None else end
         self._whole = False
         self._response: requests.Response | None = None
         self._pending = bytearray()
         self._retried(self._connect)
 
     def read(self, size: int = -1, /) -> bytes:
-        wanted = self._blob.size - self._position if size < 0 else size
-        if self._position >= self._blob.size:
+        wanted = self._end - self._position if size < 0 else size
+        if self._position >= self._end:
             return self._surplus(wanted)
-        data = bytes(self._retried(self._some, max(1, min(wanted, self._blob.size - self._position))))
+        data = bytes(self._retried(self._some, max(1, min(wanted, self._end - self._position))))
         self._position += len(data)
         return data
 
@@ -55,7 +54,7 @@ class Download(Stream):
 
     def _some(self, size: int) -> bytes:
         """Some of the next bytes; what a broken connection gave is kept for the next attempt, or given if it is enough."""
-        watch = _Watch(self._client.limits.timeout)
+        watch = Watch(self._client.limits.timeout, self._where)
         try:
             while len(self._pending) < size:
                 data = self._receive(size - len(self._pending))
@@ -74,13 +73,16 @@ class Download(Stream):
         response = self._response or self._connect()
         with self._client.network_errors():
             data: bytes = response.raw.read1(min(size, RECEIVE_BLOCK))
-        if rate := self._client.limits.rate:
-            throttle(rate).take(len(data))
+        self._throttle(len(data))
         return data
+
+    def _throttle(self, count: int) -> None:
+        if rate := self._client.limits.rate:
+            throttle(rate).take(count)
 
     def _connect(self) -> requests.Response:
         begin = 0 if self._whole else self._position + len(self._pending)
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
+        headers = {"Accept-Encoding": "identity"} | self._range(begin)
         options = {"headers": headers, "stream": True}
         response = self._client.request_once("GET", self._url, self._where, (200, 206, 416), options)
         if self._gives(response, begin):
@@ -90,14 +92,20 @@ class Download(Stream):
         self._whole = True
         raise TransientError(f"{self._where}: the registry gave another part of the blob {self._blob.digest} than it was asked for")
 
+    def _range(self, begin: int) -> dict[str, str]:
+        if self._end < self._blob.size and not self._whole:
+            return {"Range": f"bytes={begin}-{self._end - 1}"}
+        return {"Range": f"bytes={begin}-"} if begin else {}
+
     def _gives(self, response: requests.Response, begin: int) -> bool:
         """Whether a response is, or has been brought to, where the next byte stands."""
         if response.status_code == 206:
             found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            return found is not None and int(found[1]) == begin and int(found[2]) == self._blob.size - 1
+            return found is not None and int(found[1]) == begin and int(found[2]) == self._end - 1
         if response.status_code == 200:
             with self._client.network_errors():
-                skip(response.raw, self._position + len(self._pending))
+                for block in blocks(response, self._position + len(self._pending), self._client.limits.timeout):
+                    self._throttle(len(block))
             return True
         return False
 
@@ -115,24 +123,3 @@ class Download(Stream):
 
     def _retried(self, work: object, *arguments: object) -> bytes:
         return self._client.retried(work, *arguments)  # type: ignore[arg-type, no-any-return]
-
-
-class _Watch:
-    """Sees to it that bytes do not come too slowly to ever arrive."""
-
-    def __init__(self, window: float) -> None:
-        self._window = window
-        self._since = time.monotonic()
-        self._count = 0
-        self.is_slow = False
-
-    def saw(self, count: int) -> None:
-        """Raises `TransientError` when a whole window has brought too little."""
-        self._count += count
-        elapsed = time.monotonic() - self._since
-        if elapsed < self._window:
-            return
-        if self._count < SLOWEST * elapsed:
-            self.is_slow = True
-            raise TransientError(f"the link gives {self._count / elapsed:.0f} bytes per second, which is too few")
-        self._since, self._count = time.monotonic(), 0

@@ -9,15 +9,19 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import document
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, Stream, VerifyingReader
+from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, RangeReader, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
-from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
-from bundler.ports import Named, Opener, Store
+from bundler.ports import NOBODY, Named, Opener, Progress, Store
 from bundler.stores import index
+from bundler.stores.readback import read_back
+
+if TYPE_CHECKING:
+    from bundler.format.signature import NewReferrer
 
 _NO_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
 """How opening a link, something else than a file, or a socket fails here."""
@@ -40,13 +44,21 @@ class LayoutStore:
     """Where files are written aside."""
 
     def __init__(
-        self, path: Path, name: str = "", digest: Digest | None = None, where: str = "", *, readback: bool = False
+        self,
+        path: Path,
+        name: str = "",
+        digest: Digest | None = None,
+        where: str = "",
+        *,
+        readback: bool = False,
+        progress: Progress = NOBODY,
     ) -> None:
         self.where = where or str(LayoutReference(str(path), name, digest))
         self._path = path
         self._name = name
         self._digest = digest
         self._readback = readback
+        self._progress = progress
 
     def resolve(self) -> Descriptor:
         return index.find(self.names(), self._name, self._digest, self.where)
@@ -57,13 +69,18 @@ class LayoutStore:
             return stream.read()
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
-        path = self._blob(blob.digest)
+        return VerifyingReader(self._file(blob, begun.size if begun else 0), blob, self.where, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        return RangeReader(self._file(blob, offset), blob, size, self.where)
+
+    def _file(self, blob: Descriptor, offset: int) -> BinaryIO:
         try:
-            file = open(path, "rb", opener=_careful)  # noqa: SIM115, closed by the reader
-            file.seek(begun.size if begun else 0)
+            file = open(self._blob(blob.digest), "rb", opener=_careful)  # noqa: SIM115, closed by the reader
+            file.seek(offset)
         except OSError as error:
             raise IntegrityError(f"{self.where}: the blob {blob.digest} cannot be read: {error.strerror}") from error
-        return VerifyingReader(file, blob, self.where, begun)
+        return file
 
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return index.referrers(self.names(), manifest, self.manifest, self.where)
@@ -126,7 +143,7 @@ class LayoutStore:
     def adopt(self, part: PartFile, digest: Digest) -> None:
         """Take a finished and verified blob in."""
         if self._readback:
-            part.read_back(digest)
+            read_back(part, digest, f"{digest.short} from {self.where}", self._progress)
         part.publish(self._blob(digest), self.file_mode)
 
     def take(self, digest: Digest, data: bytes) -> None:

@@ -37,6 +37,7 @@ def list_path(path: Path) -> Path:
 
 def read_list(path: Path) -> PartList:
     """The list of the parts of an archive; raises ``FileNotFoundError`` where there is none."""
+    volumes.plain_size(list_path(path))
     with list_path(path).open("rb") as file:
         return PartList.from_bytes(file.read(document.MAX_SIZE + 1), str(list_path(path)))
 

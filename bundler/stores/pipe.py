@@ -21,6 +21,10 @@ from bundler.stores.volumes import Volumes, limited
 from bundler.stores.wrapped import WrappedStore
 
 _INPUT, _OUTPUT = "standard input", "standard output"
+_CUT_OFF = (
+    "What went into the pipe is no whole archive: send it again. "
+    "Copy into the local store first; there what comes damaged is fetched once more."
+)
 
 
 class PipeStore(ArchiveReader):
@@ -32,10 +36,14 @@ class PipeStore(ArchiveReader):
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
-        del source
         if os.isatty(self._descriptor):
             raise UsageError("an archive is nothing to be seen on a terminal", hint="Send it on: fps-bundle copy BUNDLE - | …")
-        yield ArchiveUpload(self._write, lambda _: None, self._name or name, self._digest, self.where)
+        try:
+            yield ArchiveUpload(self._write, lambda _: None, self._name or name, self._digest, self.where)
+        except IntegrityError as error:
+            if source is not None and not source.rereadable:
+                error.hint = _CUT_OFF
+            raise
 
     def _write(self, manifest: Descriptor, files: Sequence[File]) -> None:
         del manifest
@@ -93,9 +101,16 @@ class _Received(WrappedStore):
             return stream.read()
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        self._check_has(blob)
+        return self.inner.open(blob, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        self._check_has(blob)
+        return self.inner.open_range(blob, offset, size)
+
+    def _check_has(self, blob: Descriptor) -> None:
         if not self.has(blob):
             raise IntegrityError(f"{self.where}: the blob {blob.digest} is missing from the archive")
-        return self.inner.open(blob, begun)
 
 
 def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> Sequence[Named]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
+from typing import TypeVar
 
 import requests
 import urllib3
 
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, document
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.content import BLOCK, Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader
 from bundler.format.reference import RegistryReference, is_tag
 from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Opener, Store, from_memory
@@ -25,8 +27,12 @@ from bundler.stores.sessions import Memory
 
 _AGAIN = "Run the same command again."
 _TRIES = 5
-MAX_TAGS = 100_000
-"""Most tags of a repository that are listed; a list that goes on for ever ends there."""
+MAX_LISTED = 100_000
+"""Most tags of a repository, or referrers of a manifest, that are listed."""
+MAX_PAGES = 1_000
+"""Most pages of one list; some registries put no more than a hundred tags on one."""
+
+_Item = TypeVar("_Item")
 
 
 class RegistryStore:
@@ -74,6 +80,10 @@ class RegistryStore:
         start = begun.size if begun else 0
         return VerifyingReader(self.read_from(blob, start), blob, self.where, begun)
 
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        content = Download(self._client, self._url(f"blobs/{blob.digest}"), blob, self.where, offset, offset + size)
+        return RangeReader(content, blob, size, self.where)
+
     def read_from(self, blob: Descriptor, start: int) -> Stream:
         """The bytes of a blob from ``start`` on, as the registry gives them: nothing in them is verified."""
         return Download(self._client, self._url(f"blobs/{blob.digest}"), blob, self.where, start)
@@ -84,13 +94,15 @@ class RegistryStore:
         Source: distribution spec 1.1, "Listing Referrers" and "Referrers Tag Schema".
         """
         for path in (f"referrers/{manifest.digest}", f"manifests/{fallback_tag(manifest.digest)}"):
+            pages = self._pages(path, {"Accept": artifact.INDEX})
             try:
-                _, data = self._document(path, {"Accept": artifact.INDEX})
+                first = next(pages)
             except (NotFoundError, StoreError) as error:
                 if isinstance(error, TransientError):
                     raise
                 continue
-            return [item for item in _manifests(data, self.where) if item.media_type == artifact.MANIFEST]
+            found = self._bounded((item for data in chain([first], pages) for item in _manifests(data, self.where)), "referrers")
+            return [item for item in found if item.media_type == artifact.MANIFEST]
         return []
 
     def attach(self, new: NewReferrer) -> None:
@@ -227,16 +239,26 @@ class RegistryStore:
         raise StoreError(f"{self.where}: others write to {tag} all the time", hint=_AGAIN)
 
     def _tags(self) -> list[str]:
-        tags: list[str] = []
-        url: str | None = self._url("tags/list?n=1000")
-        while url:
-            response, data = self._client.read_document(url, self.where, {})
-            tags += _tags_in(data, self.where)
-            if len(tags) > MAX_TAGS:
-                raise IntegrityError(f"{self.where}: the registry lists more than {MAX_TAGS} tags")
+        pages = self._pages("tags/list?n=1000", {})
+        return self._bounded((tag for data in pages for tag in _tags_in(data, self.where)), "tags")
+
+    def _pages(self, path: str, headers: dict[str, str]) -> Iterator[bytes]:
+        """The pages of a list, each of which names the next one (RFC 8288); raises `IntegrityError` for too many of them."""
+        url = self._url(path)
+        for _ in range(MAX_PAGES):
+            response, data = self._client.read_document(url, self.where, headers)
+            yield data
             following = response.links.get("next", {}).get("url")
-            url = self._client.follow(following, url) if following else None
-        return tags
+            if not following:
+                return
+            url = self._client.follow(following, url)
+        raise IntegrityError(f"{self.where}: the registry gives more than {MAX_PAGES} pages of {path}")
+
+    def _bounded(self, items: Iterable[_Item], what: str) -> list[_Item]:
+        found = list(islice(items, MAX_LISTED + 1))
+        if len(found) > MAX_LISTED:
+            raise IntegrityError(f"{self.where}: the registry lists more than {MAX_LISTED} {what}")
+        return found
 
     def _document(self, path: str, headers: dict[str, str]) -> tuple[requests.Response, bytes]:
         return self._client.read_document(self._url(path), self.where, headers)

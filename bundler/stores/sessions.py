@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from bundler.errors import BundlerError, disk_errors
+from bundler.errors import BundlerError, NoSpaceError, StoreError
 from bundler.format import document
 from bundler.format.content import Digest
 from bundler.partfile import write_file
@@ -25,7 +25,8 @@ _MOST_PLACES = 3
 class Memory:
     """What is remembered of one blob in one registry; nothing where the blob is small.
 
-    The record is a convenience: one that is damaged counts as none, and only the process that holds its lock changes it.
+    The record is a convenience: one that is damaged counts as none, where there is no room for one there is none, and
+    only the process that holds its lock changes it.
     """
 
     def __init__(self, registry: str, digest: Digest, size: int) -> None:
@@ -39,14 +40,11 @@ class Memory:
         if self._path is None:
             yield
             return
-        with disk_errors(self._path):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(self._path.with_suffix(".lock"), timeout=0, mode=0o600)
-        try:
+        with suppress(OSError):  # as when another process has the lock; then nobody remembers this upload
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock.acquire()
             self._is_ours = True
-        except Timeout:
-            pass  # then this upload has a session of its own, that nobody remembers
         try:
             yield
         finally:
@@ -58,10 +56,16 @@ class Memory:
         found = self._read().get("sessions", {}) if self._is_ours else {}
         return str(found.get(repository, "")) if isinstance(found, dict) else ""
 
-    def remember(self, repository: str, session: str) -> None:
+    def least(self) -> int:
+        """The fewest bytes that the registry takes at a time, as it said when an upload was begun."""
+        found = self._read().get("least", 0)
+        return found if isinstance(found, int) else 0
+
+    def remember(self, repository: str, session: str, least: int = 0) -> None:
         """An upload has come as far as this address says; an empty one says that there is none to go on with."""
         content = self._read()
-        self._write({**content, "sessions": {**_table(content), repository: session} if session else _without(content, repository)})
+        sessions = {**_table(content), repository: session} if session else _without(content, repository)
+        self._write({**content, "sessions": sessions, "least": least})
 
     def places(self) -> list[str]:
         """The repositories that had the blob, the last one first."""
@@ -72,7 +76,7 @@ class Memory:
         """The blob is in a repository now."""
         content = self._read()
         places = [repository, *(place for place in self.places() if place != repository)][:_MOST_PLACES]
-        self._write({"sessions": _without(content, repository), "places": places})
+        self._write({**content, "sessions": _without(content, repository), "places": places})
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -82,7 +86,8 @@ class Memory:
 
     def _write(self, content: dict[str, Any]) -> None:
         if self._path and self._is_ours:
-            write_file(self._path, json.dumps(content, sort_keys=True).encode(), 0o600)
+            with suppress(StoreError, NoSpaceError):
+                write_file(self._path, json.dumps(content, sort_keys=True).encode(), 0o600)
 
 
 def directory() -> Path:

@@ -61,6 +61,9 @@ class SplitStore(WrappedStore):
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         return self.home().open(blob, begun)
 
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        return self.home().open_range(blob, offset, size)
+
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
         return self.home().referrers(manifest)
 
@@ -103,9 +106,7 @@ class _Archive(ArchiveReader):
         return self._store.upload(name, source)
 
     def _open(self, part: Descriptor, offset: int) -> Stream:
-        content = self._store.open(part)
-        volumes.skip(content, offset)
-        return content
+        return self._store.open_range(part, offset, part.size - offset) if offset else self._store.open(part)
 
 
 class SplitTarget(SplitStore):

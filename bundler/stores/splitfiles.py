@@ -23,6 +23,7 @@ from bundler.ports import Progress, Store
 from bundler.stores import parts, volumes
 from bundler.stores.archive import ArchiveReader, check_directory, where
 from bundler.stores.archiving import ArchiveUpload, File, as_volumes
+from bundler.stores.readback import read_back
 from bundler.stores.volumes import Volumes
 
 
@@ -158,7 +159,7 @@ def _make_part(path: Path, part: Part, content: Readable, progress: Progress, *,
                 hint=f"The bundle has another archive now, with other signatures perhaps. Remove {path.name}.* and split it again.",
             )
         if readback:
-            file.read_back(part.digest)
+            read_back(file, part.digest, part.name, progress)
         file.publish(path.parent / part.name)
 
 

@@ -72,12 +72,19 @@ class WholeStore(WrappedStore):
         self._local = local
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        return self._home(blob).open(blob, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        return self._home(blob).open_range(blob, offset, size)
+
+    def _home(self, blob: Descriptor) -> Store:
+        """The store that has a blob."""
         needed = [] if self._holds(blob) else self._needed()
         if not needed:
-            return self.inner.open(blob, begun)
+            return self.inner
         local = self._local()
         if local.has(blob):
-            return local.open(blob, begun)
+            return local
         raise NotFoundError(
             f"{self.where} leaves out what {' or '.join(map(str, needed))} has, and that is not in the local store",
             hint="Copy that bundle into the local store first, or have this one made without --have.",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from bundler.errors import BundlerError
+from bundler.errors import BundlerError, StoreError
 from bundler.format.content import BLOCK, Readable, Stream
 
 
@@ -42,6 +43,16 @@ class Volumes:
     def explain(self, error: BundlerError) -> BundlerError:
         """What to say when something that was read here is not as it should be."""
         return error
+
+
+def plain_size(path: Path) -> int:
+    """The size of a plain file in bytes; raises ``FileNotFoundError``, and `StoreError` for what one could wait at."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError(
+            f"{path} is no plain file", hint="A layout is named oci:DIR, and an archive that comes through a pipe is named -."
+        )
+    return found.st_size
 
 
 def of_file(path: Path, size: int) -> Volume:

@@ -29,6 +29,9 @@ class WrappedStore:
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         return self.inner.open(blob, begun)
 
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        return self.inner.open_range(blob, offset, size)
+
     def has(self, blob: Descriptor) -> bool:
         return self.inner.has(blob)
 

@@ -16,6 +16,7 @@ from bundler import transfer
 from bundler.format import artifact
 from bundler.format.content import Digest
 from bundler.format.reference import RegistryReference
+from bundler.format.toc import Table
 from bundler.ports import Store
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.layout import LayoutStore
@@ -73,6 +74,7 @@ def test_skopeo_copies_a_bundle_and_keeps_its_digest(skopeo: str, registry: str,
     subprocess.run([skopeo, *options[3:], "copy", *options[:3], origin_name, goal_name], capture_output=True, check=True)
     found = transfer.read_bundle(theirs)
     assert found.digest == digest
+    assert all(map(Table.of, found.manifest.layers))
     for blob in found.manifest.blobs:
         with theirs.open(blob) as stream:
             while stream.read(1000):

@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bundles import bundle
+from bundles import bundle, noise
 from fakes import MemoryStore, RecordingProgress, file, tree
 
 from bundler import transfer
 from bundler.errors import IntegrityError
 from bundler.format.content import Begun, Descriptor, Digest, Stream
 from bundler.partfile import PartFile
-from bundler.ports import Store
+from bundler.ports import NOBODY, Progress, Store
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.layout import LayoutStore
+from bundler.stores.readback import WORTH_TELLING
+from bundler.stores.splitfiles import Split, SplitFileStore
 
 
 def damage(directory: Path) -> None:
@@ -51,10 +53,12 @@ class _Lying(Stream):
         self._content.close()
 
 
-def target(kind: str, directory: Path, *, readback: bool) -> Store:
+def target(kind: str, directory: Path, *, readback: bool, progress: Progress = NOBODY) -> Store:
     if kind == "archive":
-        return ArchiveStore(directory / "x.tar", readback=readback)
-    return LayoutStore(directory / "layout", "1", readback=readback)
+        return ArchiveStore(directory / "x.tar", readback=readback, progress=progress)
+    if kind == "parts":
+        return SplitFileStore(directory / "x.tar", "", None, Split(WORTH_TELLING, readback=readback), progress)
+    return LayoutStore(directory / "layout", "1", readback=readback, progress=progress)
 
 
 @pytest.mark.parametrize("kind", ["archive", "layout"])
@@ -68,6 +72,20 @@ def test_a_medium_that_lies_is_noticed_before_the_name_is_there(tmp_path: Path, 
     assert "stick" in caught.value.hint
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000]
     transfer.copy(source, target(kind, tmp_path, readback=False), RecordingProgress())
+
+
+@pytest.mark.parametrize("kind", ["archive", "layout", "parts"])
+def test_reading_back_what_takes_long_is_seen(tmp_path: Path, kind: str) -> None:
+    source, progress = noise(WORTH_TELLING), RecordingProgress()
+    transfer.copy(source, target(kind, tmp_path, readback=True, progress=progress), RecordingProgress())
+    ((text, size),) = progress.asides
+    assert text.startswith("reading back ")
+    assert str(tmp_path) in text or text == "reading back x.tar.001"
+    assert size in [path.stat().st_size for path in tmp_path.rglob("*")]
+    (tmp_path / "other").mkdir()
+    other = RecordingProgress()
+    transfer.copy(source, target(kind, tmp_path / "other", readback=False, progress=other), RecordingProgress())
+    assert other.asides == []
 
 
 def test_what_the_medium_gives_back_gets_its_name(tmp_path: Path) -> None:

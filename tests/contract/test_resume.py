@@ -9,6 +9,7 @@ from pathlib import Path
 import faults
 import pytest
 from bundles import noise, verified
+from disks import small_disk
 from fakes import MemoryStore, RecordingProgress
 from faultproxy import FaultProxy, fault_proxy
 from links import standing, store
@@ -57,6 +58,18 @@ def test_a_pull_goes_on_in_the_next_run(proxy: FaultProxy, registry: str, source
     assert kept(tmp_path / "layout") == []
 
 
+def test_a_pull_goes_on_where_the_registry_gives_other_ranges_than_it_is_asked_for(
+    proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path
+) -> None:
+    copy(source, store(registry, "resume/ranges"))
+    break_a_pull(proxy, "resume/ranges", tmp_path / "layout")
+    proxy.forget()
+    proxy.fail(faults.other_range(), part="/blobs/", times=1_000)
+    progress = copy(store(proxy.address, "resume/ranges"), LayoutStore(tmp_path / "layout", "1"))
+    assert verified(LayoutStore(tmp_path / "layout", "1")) == source.tags["1"].digest
+    assert progress.notes == []  # it was read from the beginning, and taken from where it broke off
+
+
 @pytest.mark.parametrize("damage", [b"?", b"?" * (SIZE + MIB)], ids=["flipped", "longer than the blob"])
 def test_a_begun_pull_that_was_damaged_is_fetched_from_zero(
     proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path, damage: bytes
@@ -91,6 +104,15 @@ def test_a_push_goes_on_in_the_next_run(proxy: FaultProxy, registry: str, source
     assert proxy.traffic.up < SIZE - 2 * MIB
 
 
+def test_a_push_goes_on_although_the_registry_is_busy_at_first(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
+    break_a_push(proxy, source, "resume/busy")
+    proxy.forget()
+    proxy.fail(faults.answer(503), method="GET", part="/blobs/uploads/")
+    copy(source, store(proxy.address, "resume/busy"))
+    assert standing(registry, "resume/busy") == str(source.tags["1"].digest)
+    assert proxy.traffic.up < SIZE - 2 * MIB
+
+
 def test_a_push_whose_session_the_registry_forgot_begins_anew(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
     break_a_push(proxy, source, "resume/forgotten")
     proxy.forget()
@@ -106,6 +128,16 @@ def break_a_push(proxy: FaultProxy, source: MemoryStore, repository: str) -> Non
         copy(source, store(proxy.address, repository))
     assert caught.value.exit_code == 5
     assert len(list(sessions.directory().glob("*.json"))) == 1
+
+
+def test_a_push_needs_no_room_on_the_disk_here(
+    registry: str, source: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk", MIB) as disk:
+        (disk / "filler").write_bytes(bytes(MIB))
+        monkeypatch.setenv("FPS_BUNDLE_STORE", str(disk / "store"))
+        copy(source, store(registry, "resume/full"))
+    assert standing(registry, "resume/full") == str(source.tags["1"].digest)
 
 
 def test_a_link_that_breaks_in_every_chunk_is_told_with_the_way_out(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:

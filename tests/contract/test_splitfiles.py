@@ -17,7 +17,7 @@ import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 
-from bundler import transfer
+from bundler import console, transfer
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError, UsageError
 from bundler.format.content import Digest
 from bundler.stores.archive import ArchiveStore
@@ -225,6 +225,22 @@ def test_what_was_damaged_before_it_was_split_is_not_put_on_the_parts(tmp_path: 
     assert set(content(tmp_path)) == {"x.tar"}
 
 
+def test_a_medium_that_is_pulled_out_is_told(parts: Path) -> None:
+    store = ArchiveStore(parts)
+    assert store.names()
+    parts.with_name("x.tar.007").unlink()
+    with pytest.raises(IntegrityError, match=r"x\.tar\.007 is damaged"):
+        store.names()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.parts"])
+def test_a_fifo_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(StoreError, match="no plain file"):
+        ArchiveStore(tmp_path / "x.tar").names()
+
+
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "bundler", *command], capture_output=True, check=False, text=True)
 
@@ -253,6 +269,22 @@ def test_the_command_line_splits_and_reads(
     assert run("copy", str(again), "oci:x", "--split", "64KiB").returncode == 2
     assert run("copy", str(again), "x.tar", "--split", "1k").returncode == 2
     assert run("copy", str(again), "x.tar", "--part", "1").returncode == 2
+
+
+def test_a_dry_run_does_not_guess_which_parts_are_there(tmp_path: Path, source: MemoryStore, parts: Path) -> None:
+    transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
+    command = ("copy", str(tmp_path / "x.tar"), f"oci-archive:{parts}:1", "--split", "64KiB", "--dry-run", "--limit-rate", "1k")
+    told = run(*command)
+    blobs = transfer.read_bundle(source).manifest.blobs
+    assert told.stdout == "".join(f"{blob.digest}\t{console.size(blob.size)}\tin parts\n" for blob in blobs)
+    assert "would get" not in told.stderr
+    assert "known when all has been read" in told.stderr
+    assert "all of them take" in told.stderr
+    content = json.loads(run(*command, "--json").stdout)
+    assert [content[key] for key in ("send", "skip", "seconds", "missing")] == [None] * 4
+    assert content["undecided"] == [{"digest": str(blob.digest), "size": blob.size} for blob in blobs]
+    known = json.loads(run("copy", str(tmp_path / "x.tar"), str(tmp_path / "y.tar"), "--dry-run", "--json").stdout)
+    assert (known["undecided"], known["missing"]) == ([], content["undecided"])
 
 
 def test_killed_at_any_moment_it_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ from fakes import MemoryStore, RecordingProgress, file, tree
 from tokenregistry import TokenRegistry, serving, token_registry
 
 from bundler import transfer
-from bundler.errors import AuthorizationError, BundlerError, StoreError
+from bundler.errors import AuthorizationError, BundlerError, IntegrityError, StoreError
+from bundler.format import artifact
+from bundler.format.content import Begun, Descriptor, Stream
 from bundler.format.reference import RegistryReference
 from bundler.stores import credentials
 from bundler.stores.auth import belongs_to
+from bundler.stores.blobupload import LARGEST_CHUNK
 from bundler.stores.limits import Limits
-from bundler.stores.registry import RegistryStore
+from bundler.stores.registry import MAX_PAGES, RegistryStore
+from bundler.watched import watched
 
 SECRETS = ("Bearer", "Basic")
 
@@ -35,6 +39,7 @@ def source() -> MemoryStore:
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenRegistry]:
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
     with token_registry() as running:
         login(running.address, "user:secret", tmp_path, monkeypatch)
         yield running
@@ -48,6 +53,21 @@ def login(address: str, user: str, directory: Path, monkeypatch: pytest.MonkeyPa
 
 def opened(registry: TokenRegistry) -> RegistryStore:
     return RegistryStore(RegistryReference(registry.address, "team/model", "1"), limits=Limits(patience=0.01))
+
+
+def bundled(store: MemoryStore) -> Sequence[Descriptor]:
+    return transfer.read_bundle(store).manifest.blobs
+
+
+class Given(MemoryStore):
+    """Tells how much of it was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.progress = RecordingProgress()
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        return watched(super().open(blob, begun), self.progress)
 
 
 def read_all(store: RegistryStore) -> None:
@@ -129,6 +149,35 @@ def test_a_host_that_we_were_sent_on_to_cannot_ask_who_we_are(registry: TokenReg
     assert not set(strange.seen) - {""}
 
 
+def test_a_host_that_we_were_sent_on_to_gets_nothing_out_of_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob, seen = Descriptor.of("text/plain", b"content"), list[tuple[str, str]]()
+
+    class Proxy(BaseHTTPRequestHandler):
+        """Both hosts, as a proxy sees them."""
+
+        def do_GET(self) -> None:
+            seen.append((self.path, self.headers.get("Authorization", "")))
+            self.send_response(307 if "/blobs/" in self.path else 200)
+            self.send_header("Location", "http://storage.example/blob")
+            self.send_header("Content-Length", str(blob.size))
+            self.end_headers()
+            self.wfile.write(b"content")
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing is printed."""
+
+    (tmp_path / "netrc").write_text("machine storage.example login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("no_proxy", raising=False)
+    with serving(Proxy) as address:
+        monkeypatch.setenv("http_proxy", f"http://{address}")
+        store = RegistryStore(RegistryReference("registry.example", "team/model", "1"), plain_http=True)
+        with store.open(blob) as stream:
+            assert stream.read() == b"content"
+    assert seen[-1] == ("http://storage.example/blob", "")
+
+
 def test_a_token_service_of_somebody_else_does_not_get_the_password(registry: TokenRegistry, source: MemoryStore) -> None:
     with strange_host({}) as strange:
         # The same host under a name of its own: what belongs to 127.0.0.1 does not belong to localhost.
@@ -179,6 +228,29 @@ def test_a_registry_that_takes_no_chunks_gets_a_blob_in_one_request(registry: To
     assert back.blobs == large.blobs
 
 
+def test_a_registry_that_wants_huge_chunks_gets_a_blob_as_it_is_read(registry: TokenRegistry) -> None:
+    large, given, asked = noise(LARGEST_CHUNK + (8 << 20)), Given(), list[int]()
+    given.blobs, given.tags = large.blobs, large.tags
+    registry.least_chunk = LARGEST_CHUNK + 1
+    registry.before_blob = lambda: asked.append(given.progress.done)
+    transfer.copy(given, opened(registry), RecordingProgress())
+    assert registry.blobs.items() >= {str(blob.digest): large.blobs[blob.digest] for blob in bundled(large)}.items()
+    assert max(asked) < LARGEST_CHUNK
+
+
+def test_an_upload_goes_on_later_in_chunks_that_are_large_enough(registry: TokenRegistry) -> None:
+    large = noise(10 << 20)
+    registry.least_chunk = 2 << 20
+    registry.refuse_blob_puts = 1_000
+    with pytest.raises(StoreError, match="503"):
+        transfer.copy(large, opened(registry), RecordingProgress())
+    registry.refuse_blob_puts = 0
+    registry.requests.clear()
+    transfer.copy(large, opened(registry), RecordingProgress())
+    assert registry.blobs.keys() == {str(blob.digest) for blob in bundled(large)}
+    assert any(method == "GET" and "/uploads/" in path for method, path, _ in registry.requests)
+
+
 def test_a_next_page_on_another_host_gets_no_credentials(registry: TokenRegistry) -> None:
     with strange_host({}) as strange:
         registry.next_tags = f"http://{strange.address}/v2/team/model/tags/list"
@@ -187,10 +259,29 @@ def test_a_next_page_on_another_host_gets_no_credentials(registry: TokenRegistry
     assert not set(strange.seen) - {""}
 
 
+def test_all_pages_of_what_refers_to_a_bundle_are_read(registry: TokenRegistry) -> None:
+    found = [Descriptor.of(artifact.MANIFEST, data) for data in (b"1", b"2", b"3")]
+    registry.referrer_pages = [_page(found[0]), _page(), _page(*found[1:])]
+    assert opened(registry).referrers(Descriptor.of(artifact.MANIFEST, b"")) == found
+
+
+@pytest.mark.parametrize("what", ["tags", "referrers"])
+def test_a_list_that_never_ends_is_given_up(registry: TokenRegistry, what: str) -> None:
+    registry.next_tags = "?"
+    registry.referrer_pages = [_page()] * (MAX_PAGES + 1)
+    with pytest.raises(IntegrityError, match="pages"):
+        opened(registry).names() if what == "tags" else opened(registry).referrers(Descriptor.of(artifact.MANIFEST, b""))
+
+
+def _page(*found: Descriptor) -> bytes:
+    content = {"schemaVersion": 2, "mediaType": artifact.INDEX, "manifests": [descriptor.to_json() for descriptor in found]}
+    return json.dumps(content).encode()
+
+
 def test_a_blob_that_a_busy_registry_refused_is_sent_again(registry: TokenRegistry, source: MemoryStore) -> None:
     registry.refuse_blob_puts = 1
     transfer.copy(source, opened(registry), RecordingProgress())
-    assert registry.blobs.keys() == {str(blob.digest) for blob in transfer.read_bundle(source).manifest.blobs}
+    assert registry.blobs.keys() == {str(blob.digest) for blob in bundled(source)}
 
 
 class _Strange:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,14 +39,22 @@ class TokenRegistry:
         """How many requests a token is good for."""
         self.refuse_blob_puts = 0
         """How many uploads of a blob are answered with 503, after their content was read."""
+        self.least_chunk = 0
+        """The fewest bytes that it takes in one chunk; 0 where it takes no chunks."""
+        self.uploads: dict[str, bytes] = {}
+        """What has come of every blob that is being sent, by the path of its upload."""
+        self.before_blob: Callable[[], object] = lambda: None
+        """Called when what comes of a blob is about to be read."""
         self.redirect_blobs = ""
         """Where downloads of blobs are sent to, if anywhere."""
+        self.referrer_pages: list[bytes] = []
+        """What refers to any manifest, page by page; where there is none, the registry has no such API."""
         self.next_tags = ""
         """What the list of tags names as its next page."""
-        self._numbers = itertools.count()
+        self.numbers = itertools.count()
 
     def new_token(self, actions: set[str]) -> str:
-        token = f"token{next(self._numbers)}"
+        token = f"token{next(self.numbers)}"
         self.tokens[token] = actions
         self.uses[token] = self.token_lives
         return token
@@ -97,6 +105,7 @@ def _handler(registry: TokenRegistry) -> type[BaseHTTPRequestHandler]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
+    wbufsize = 1 << 16  # an answer goes out as one packet, for which nobody waits
     state: TokenRegistry
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -121,12 +130,12 @@ class _Handler(BaseHTTPRequestHandler):
         if url.path == "/v2/":
             self.answer(200)
         elif "/blobs/uploads/" in url.path:
-            self.answer(204, Location=self.path, Range="0-0")
+            self.answer(204, Location=self.path, Range=self.come(url.path))
         elif url.path.endswith("/tags/list"):
             links = {"Link": f'<{self.state.next_tags}>; rel="next"'} if self.state.next_tags else {}
             self.answer(200, b'{"name":"x","tags":[]}', **links)
         elif "/referrers/" in url.path:
-            self.answer(404)
+            self.give_referrers(int(parse_qs(url.query).get("page", ["0"])[0]))
         elif "/blobs/" in url.path:
             self.give_blob(url.path.rpartition("/")[2])
         else:
@@ -138,24 +147,55 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/token":
             self.give_token_for_identity(parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()))
         elif self.admitted("push"):
-            self.answer(202, Location="/v2/team/model/blobs/uploads/1?_state=x")
+            path = f"/v2/team/model/blobs/uploads/{next(self.state.numbers)}"
+            self.state.uploads[path] = b""
+            least = {"OCI_Chunk_Min_Length": str(self.state.least_chunk)} if self.state.least_chunk else {}
+            self.answer(202, Location=f"{path}?_state=x", **least)
+
+    def do_PATCH(self) -> None:
+        content = self.content()
+        path = urlsplit(self.path).path
+        if not self.admitted("push"):
+            return
+        if not self.state.least_chunk:
+            self.answer(405)
+        elif len(content) < self.state.least_chunk:
+            self.answer(400)
+        else:
+            self.state.uploads[path] += content
+            self.answer(202, Location=self.path, Range=self.come(path))
 
     def do_PUT(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
+        content = self.content()
+        path = urlsplit(self.path).path
         if not self.admitted("push"):
             return
         if "/blobs/uploads/" not in self.path:
-            self.state.manifests[urlsplit(self.path).path.rpartition("/")[2]] = content
+            self.state.manifests[path.rpartition("/")[2]] = content
             self.state.manifests[digest_of(content)] = content
             self.answer(201)
         elif self.state.refuse_blob_puts:
             self.state.refuse_blob_puts -= 1
             self.answer(503)
-        elif parse_qs(urlsplit(self.path).query)["digest"] == [digest_of(content)]:
+        else:
+            self.take_blob(self.state.uploads.pop(path, b"") + content)
+
+    def take_blob(self, content: bytes) -> None:
+        if parse_qs(urlsplit(self.path).query)["digest"] == [digest_of(content)]:
             self.state.blobs[digest_of(content)] = content
             self.answer(201)
         else:
             self.answer(400)
+
+    def content(self) -> bytes:
+        if "/blobs/" in self.path:
+            self.state.before_blob()
+        return self.rfile.read(int(self.headers["Content-Length"]))
+
+    def come(self, path: str) -> str:
+        """How far an upload has come, as distribution says it."""
+        come = len(self.state.uploads.get(path, b""))
+        return f"0-{max(0, come - 1)}"
 
     def give_token(self, query: dict[str, list[str]]) -> None:
         authorization = self.headers.get("Authorization", "")
@@ -181,6 +221,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, self.state.blobs[digest])
         else:
             self.answer(404)
+
+    def give_referrers(self, page: int) -> None:
+        pages = self.state.referrer_pages
+        links = {"Link": f'<?page={page + 1}>; rel="next"'} if page + 1 < len(pages) else {}
+        self.answer(200 if pages else 404, pages[page] if pages else b"", **links)
 
     def give_manifest(self, name: str) -> None:
         if name in self.state.manifests:

@@ -21,7 +21,7 @@ from bundler.format import metadata as meta
 from bundler.format.content import Digest
 from bundler.format.pipeline import Pipeline
 from bundler.format.tar import Entry, Kind
-from bundler.ports import Progress
+from bundler.ports import NOBODY
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.layout import LayoutStore
 from bundler.transfer import Bundle, copy
@@ -70,16 +70,6 @@ MEMBERS = [
     (Entry("/opt/model/weights.link", Kind.HARD_LINK, 0o644, 1000, 1000, EPOCH, target="/opt/model/weights.bin"), b""),
 ]
 REMOVED = "/opt/model/gone"
-
-
-class Silent(Progress):
-    """Nobody watches."""
-
-    def stage(self, text: str, total: int | None = None) -> None: ...
-
-    def advance(self, count: int) -> None: ...
-
-    def warn(self, text: str) -> None: ...
 
 
 def make(store: LayoutStore) -> Bundle:
@@ -134,7 +124,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         store = LayoutStore(Path(directory), "1.0")
         bundle = make(store)
-        copy(store, ArchiveStore(GOLDEN, "1.0"), Silent(), bundle)
+        copy(store, ArchiveStore(GOLDEN, "1.0"), NOBODY, bundle)
     sys.stdout.write(f"{bundle.digest}\n")
 
 

@@ -142,6 +142,7 @@ def with_engine(named: str, run: Callable[..., None]) -> tuple[int, str]:
 
 COMMANDS: dict[str, Callable[[str, Path], tuple[int, str]]] = {
     "inspect": lambda named, _: cli("inspect", named),
+    "files": lambda named, _: cli("inspect", "--files", named),
     "verify": lambda named, _: cli("verify", named),
     "copy": lambda named, target: cli("copy", "--quiet", named, str(target / "copy.tar")),
     "store": lambda named, _: cli("copy", "--quiet", named, "copied:1"),

@@ -72,6 +72,11 @@ def test_what_is_shown_of_a_bundle_is_plain_text(hostile: tuple[Path, str], monk
     assert console.safe(name) in shown("inspect", archive)
     for arguments in (["history", archive], ["list", archive], ["list", archive, "--json"], ["copy", archive, "x:1"], ["list"]):
         shown(*arguments)
+    bundle(other := MemoryStore())
+    transfer.copy(other, ArchiveStore(directory / "other.tar", "1"), RecordingProgress())
+    for arguments in (["inspect", archive, "--files"], ["diff", archive, str(directory / "other.tar")]):
+        shown(*arguments)
+        shown(*arguments, "--json")
     told = json.loads(shown("inspect", archive, "--json"))
     assert told["metadata"]["model"]["title"] == name
 

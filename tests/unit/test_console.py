@@ -8,7 +8,7 @@ from fakes import FakeEngine
 from typer.testing import CliRunner
 
 from bundler import console
-from bundler.cli.main import app
+from bundler.cli.main import COMMANDS, app
 from bundler.doctor import examine
 from bundler.errors import AuthorizationError, BaseMismatchError, BundlerError, EngineError, Mismatch, TrustError
 from bundler.stores import credentials
@@ -46,10 +46,19 @@ def test_an_error_shows_what_differs_and_what_to_do(capsys: pytest.CaptureFixtur
     assert shown.endswith("Do this.\n")
 
 
+@pytest.mark.parametrize(("quiet", "shown"), [(False, "reading back \\x1b x.tar (5.0 MB)\n"), (True, "")])
+def test_work_beside_a_stage_is_a_line_where_there_is_no_terminal(
+    quiet: bool, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with console.Terminal(quiet=quiet) as terminal, terminal.aside("reading back \x1b x.tar", 5_000_000) as advance:
+        advance(5_000_000)
+    assert capsys.readouterr().err == shown
+
+
 def test_every_command_explains_itself() -> None:
-    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    assert {"push", "apply", "copy", "inspect", "list", "doctor"} <= set(names)
-    for name in names:
+    listed = CliRunner().invoke(app, ["--help"]).output
+    for name in COMMANDS:
+        assert f" {name} " in listed
         shown = CliRunner().invoke(app, [name, "--help"])
         assert shown.exit_code == 0
         assert "Usage" in shown.output

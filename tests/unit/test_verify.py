@@ -136,6 +136,7 @@ def test_a_layer_is_refused_while_the_next_one_is_on_its_way(store: Path) -> Non
 
 def test_a_copy_that_fails_ends_the_verification_and_what_came_is_used_by_the_next_one(store: Path) -> None:
     source = Far(SOUND)
+    source.parallel = 1  # so that the first one has come when the second one fails
     first, second = source.bundle.manifest.layers
     source.instead = {second: failing(StoreError("the link is down"))}
     threads = threading.active_count()

@@ -1,0 +1,36 @@
+"""``fps-bundle cat``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bundler.cli import options
+
+
+def cat(
+    source: Annotated[str, typer.Argument(help="The bundle.")],
+    path: Annotated[str, typer.Argument(help="Absolute path of a file in it, as it is or as `inspect --files` prints it.")],
+    parts_from: options.PartsFrom = None,
+    limit_rate: options.LimitRate = None,
+    timeout: options.Timeout = 60,
+    plain_http: options.PlainHttp = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write the content of one file of a bundle to standard output, and fetch little more than that.
+
+    Every part of it is checked before it is written. Of an older bundle, which does not tell where its files are, a whole
+    layer is read, and what was written is right only if this ends with exit code 0. Nobody is asked who signed the bundle.
+    """
+    from bundler import console, files
+    from bundler.cli import parts
+    from bundler.format import reference
+    from bundler.transfer import read_bundle
+
+    terminal = console.Terminal(quiet=quiet)
+    wanted = files.parse(path)
+    link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
+    with parts.opened(reference.parse(source), link, parts_from) as store:
+        console.result_content(files.content(read_bundle(store), store, wanted, terminal))

@@ -1,0 +1,63 @@
+"""``fps-bundle diff``"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bundler.cli import options
+
+if TYPE_CHECKING:
+    from bundler.differences import Change, Difference, Total
+
+
+def diff(
+    old: Annotated[str, typer.Argument(help="A bundle.")],
+    new: Annotated[str, typer.Argument(help="Another one, from any store.")],
+    parts_from: options.PartsFrom = None,
+    limit_rate: options.LimitRate = None,
+    timeout: options.Timeout = 60,
+    plain_http: options.PlainHttp = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show which files differ between two bundles: added, removed, with other content, or with other metadata alone.
+
+    `deleted` and `restored` are files of the base that only the new bundle deletes, or only the old one. Layers are told
+    by their tables of contents, and those that both have are not read at all. Ends with exit code 0 whether or not
+    anything differs.
+    """
+    from bundler import console, differences
+    from bundler.cli import nodes, parts
+    from bundler.format import reference
+    from bundler.transfer import read_bundle
+
+    references = reference.parse(old), reference.parse(new)
+    parts.check_one_pipe(references)
+    terminal = console.Terminal(quiet=quiet)
+    link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
+    totals = {change: differences.Total() for change in differences.Change}
+    with ExitStack() as opened:
+        one, other = (opened.enter_context(parts.opened(it, link, parts_from)) for it in references)
+        first, second = read_bundle(one), read_bundle(other)
+        found = _counted(differences.find(first, one, second, other, terminal), totals)
+        if json:
+            told = {
+                "old": {"reference": one.where, "digest": str(first.digest)},
+                "new": {"reference": other.where, "digest": str(second.digest)},
+            }
+            items = map(nodes.difference_as_json, found)
+            console.result_json_list(told, "differences", items, lambda: {"totals": nodes.totals_as_json(totals)})
+            return
+        console.result_rows((8,), map(nodes.difference_row, found))
+    terminal.say(nodes.totals_text(totals) or "no file differs")
+
+
+def _counted(found: Iterable[Difference], totals: dict[Change, Total]) -> Iterator[Difference]:
+    for difference in found:
+        totals[difference.change].add(difference)
+        yield difference

@@ -1,0 +1,79 @@
+"""A registry whose answers come byte by byte is given up, whatever was asked of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenregistry import serving
+
+from bundler.errors import BundlerError
+from bundler.format import artifact
+from bundler.format.content import Begun, Descriptor
+from bundler.format.reference import RegistryReference
+from bundler.stores.limits import Limits
+from bundler.stores.registry import RegistryStore
+
+CONTENT = b" " * 2_000
+BLOB = Descriptor.of("text/plain", CONTENT)
+MANIFEST = Descriptor.of(artifact.MANIFEST, CONTENT)
+
+
+class Trickling(BaseHTTPRequestHandler):
+    """Needs more than a minute for an answer, but for the very first one; says nothing of ranges."""
+
+    challenge = ""
+
+    def do_GET(self) -> None:
+        is_first = self.path == "/v2/"
+        self.send_response(200 if is_first or not self.challenge else 401)
+        self.send_header("WWW-Authenticate", self.challenge)
+        self.send_header("Content-Length", "0" if is_first else str(len(CONTENT)))
+        self.end_headers()
+        with suppress(OSError):  # it was given up
+            for byte in b"" if is_first else CONTENT:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.04)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing is printed."""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RegistryStore]:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with serving(Trickling) as address:
+        yield RegistryStore(RegistryReference(address, "team/model", "1"), limits=Limits(timeout=0.1, patience=0.01))
+
+
+def begun() -> Begun:
+    found = Begun()
+    found.add(CONTENT[:-1])
+    return found
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda store: store.manifest(MANIFEST), id="manifest"),
+        pytest.param(lambda store: store.open(BLOB, begun()).read(), id="blob from zero where its end was asked for"),
+    ],
+)
+def test_an_answer_that_comes_too_slowly_is_given_up(store: RegistryStore, ask: Callable[[RegistryStore], object]) -> None:
+    with pytest.raises(BundlerError, match="too few") as caught:
+        ask(store)
+    assert caught.value.exit_code == 5
+    assert "link" in caught.value.hint
+
+
+@pytest.mark.timeout(30)
+def test_so_is_a_refusal(store: RegistryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trickling, "challenge", "Basic")
+    with pytest.raises(BundlerError, match="too few"):
+        store.manifest(MANIFEST)
