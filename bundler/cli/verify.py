@@ -24,6 +24,7 @@ def verify(
 ) -> None:
     """Check every byte of a bundle, and every signature.
 
+    What the local store has is remembered as verified, so that `apply` need not do it again.
     Ends with exit code 8 for a damaged bundle and 9 for one that this host does not trust, or that has a signature of
     something else. Where no allowed signers are known, signatures are shown and nobody's word is asked for.
     """
@@ -31,15 +32,19 @@ def verify(
     from bundler import verify as verb
     from bundler.cli import gate, parts
     from bundler.format import reference
+    from bundler.stores.local import LocalSpool
     from bundler.transfer import read_bundle
 
+    named = reference.parse(source)
     policy = gate.Gate(allowed_signers, revoked).policy()
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
-        store = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
+        store = opened.enter_context(parts.opened(named, link, parts_from))
         bundle = read_bundle(store)
         signatures = signing.find(bundle, store, gate.verifier(policy))
         verb.verify(bundle, store, terminal)
+        if isinstance(named, reference.LocalReference):
+            LocalSpool().note_verified(bundle.digest, verb.CHECKS)
         signing.read_referrers(bundle, store)
     refusals = trust.check(policy, bundle.metadata.model.title, signatures)
     refusals = refusals or [signature.fault for signature in signatures if signature.wrong]
