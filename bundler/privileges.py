@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import takewhile
 
 from bundler.errors import ModelError, PrivilegeError
 from bundler.format import paths
@@ -41,10 +42,8 @@ def _in_base(wanted: Sequence[str], base: Image, engine: Engine) -> Mapping[str,
 
 
 def _nearest_telling(path: str) -> str:
-    """The nearest place at or above a path whose name is UTF-8: of another one Docker's archive tells the name wrong."""
-    while not _is_utf8(path.rpartition("/")[2]):
-        path = path.rpartition("/")[0]
-    return path
+    """The lowest place at or above a path that has only names in UTF-8 on the way: others Docker's archive tells wrong."""
+    return "/".join(takewhile(_is_utf8, path.split("/")))
 
 
 def _is_utf8(name: str) -> bool:

@@ -122,6 +122,11 @@ def test_a_number_of_more_digits_than_python_reads_is_refused(key: str) -> None:
         list(tar.read(io.BytesIO(pax(f"{len(record) + 5} {record}".encode()))))
 
 
+def test_a_whiteout_of_the_longest_name_is_taken_and_of_a_longer_one_refused() -> None:
+    assert entries.fault(tar.whiteout("/s/" + "n" * 255)) == ""
+    assert "longer than a file system takes" in entries.fault(tar.whiteout("/s/" + "n" * 256))
+
+
 def test_a_directory_has_no_capability() -> None:
     with pytest.raises(IntegrityError, match="capability"):
         verify(directory("/s", capability=b"1"))
