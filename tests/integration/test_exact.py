@@ -33,6 +33,20 @@ def test_what_the_model_deleted_is_gone_in_the_copy(here: Host, there: Host, tmp
     assert "app/state.py" not in there.tree(second, "/app")
 
 
+def test_a_file_of_the_longest_name_is_deleted_too(here: Host, there: Host, tmp_path: Path) -> None:
+    """The whiteout's own name is longer than a file system takes."""
+    longest = "/app/" + "n" * 255
+    making = here.run_script("making", ["/app"], f"open({longest!r}, 'w').write('x')")
+    here.api.commit(making, "long", "1")
+    there.take_image(here, "long:1")
+    first = here.run_script("first", ["/app"], f"import os\nos.remove({longest!r})", image="long:1")
+    here.must("push", "first", str(tmp_path / "x.tar"))
+    there.must("apply", str(tmp_path / "x.tar"), "--tag", "deleted:1")
+    second = there.api.create_container("deleted:1")["Id"]
+    assert longest[1:] not in there.tree(second, "/app")
+    assert there.tree(second, "/app") == here.tree(first, "/app")
+
+
 def test_all_readers_give_the_same_layers(here: Host) -> None:
     here.run_script("first", ["/srv/state", "/app"], STATE_SETUP)
     layers = []
