@@ -49,8 +49,8 @@ APPLY_ROWS = (
     (applies.LOAD,),
     (applies.VERIFIED,),
     (applies.UNVERIFIED,),
-    ("apply from a registry",),
-    ("verify",),
+    (applies.REMOTE,),
+    (applies.VERIFY,),
     ("zstd -d",),
     ("zstd -d | tar -x",),
     ("zstd -d | docker load",),
@@ -163,7 +163,7 @@ def _scaling_bars(measured: Measured) -> Iterator[Bar]:
 def page(measured: Measured) -> str:
     """The whole page."""
     found, written = measured.found, measured.found["written"]
-    command = f"make bench SIZE={written} RUNS={found['runs']}"
+    command = f"make bench SIZE={written} RUNS={found['runs']}" + (" BARS=yes" if found["bars_alone"] else "")
     sections = [
         "# Performance",
         f"Made by `{command}`, which took {found['minutes']:.0f} minutes. {_machine(found)}",

@@ -40,16 +40,18 @@ def main() -> int:
     parser.add_argument("--size", default="2.44GB", help="bytes of the state, such as 250MB")
     parser.add_argument("--runs", type=int, default=3, help="rounds of which the medians are taken")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part alone; repeatable")
+    parser.add_argument("--bars", action="store_true", help="leave out what no bar needs: most peers, and the run over sizes")
     parser.add_argument("--output", type=Path, required=True, help="the JSON file")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    size, parts, started = units.size(arguments.size), arguments.only or PARTS, time.monotonic()
+    size, started = units.size(arguments.size), time.monotonic()
+    parts = arguments.only or (PARTS[:2] if arguments.bars else PARTS)
     tell = Teller(started)
-    found: dict[str, Any] = {"size": size, "runs": arguments.runs, "written": arguments.size}
+    found: dict[str, Any] = {"size": size, "runs": arguments.runs, "written": arguments.size, "bars_alone": arguments.bars}
     if "startup" in parts:
         found["startup"] = startup.measure(startup.RUNS)
     if "transfer" in parts:
-        found |= _transfer(size, arguments.runs, tell)
+        found |= _transfer(size, arguments.runs, tell, bars_alone=arguments.bars)
     if "scaling" in parts:
         found["scaling"] = scaling.measure(size / WHOLE, tell)
     found["minutes"] = (time.monotonic() - started) / 60
@@ -69,7 +71,7 @@ class Teller:
         print(f"{time.monotonic() - self._started:6.0f} s  {text}", file=sys.stderr, flush=True)
 
 
-def _transfer(size: int, runs: int, tell: Callable[[str], object]) -> dict[str, Any]:
+def _transfer(size: int, runs: int, tell: Callable[[str], object], *, bars_alone: bool) -> dict[str, Any]:
     """The push side and the apply side, in rounds in which everything takes its turn."""
     with tempfile.TemporaryDirectory(prefix="fps-bench-") as directory:
         free = shutil.disk_usage(directory).free
@@ -81,11 +83,11 @@ def _transfer(size: int, runs: int, tell: Callable[[str], object]) -> dict[str, 
             results = Results(tell)
             for number in range(runs):
                 tell(f"push, round {number + 1} of {runs}")
-                pushes.measure(here, results)
+                pushes.measure(here, results, bars_alone=bars_alone)
             applies = Applies(here)
             for number in range(runs):
                 tell(f"apply, round {number + 1} of {runs}")
-                applies.measure(results)
+                applies.measure(results, bars_alone=bars_alone)
             applies.close()
             return {"results": results.found, "engine": _engine(here)}
 
