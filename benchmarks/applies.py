@@ -60,6 +60,7 @@ class Applies:
         remote = f"$REGISTRY/bench/{BUNDLE}"
         apply = f"fps-bundle apply %s --tag {APPLIED} --json --quiet"
         fresh = place.out / "fresh"
+        stranger = "FPS_BUNDLE_STORE=$OUT/fresh XDG_STATE_HOME=$OUT/state"  # where what was verified is noted, too
 
         def case(name: str, command: str, before: Callable[[], object] = lambda: None) -> Case:
             def prepare() -> None:
@@ -89,8 +90,8 @@ class Applies:
             case("docker pull", f"docker pull --quiet $REGISTRY/{PULLED}"),
             case(VERIFY, f"fps-bundle verify {BUNDLE} --quiet"),
             case(VERIFIED, apply % BUNDLE),
-            case(UNVERIFIED, f"FPS_BUNDLE_STORE=$OUT/fresh {apply % BUNDLE}", partial(self._copy_store, fresh)),
-            case(REMOTE, f"FPS_BUNDLE_STORE=$OUT/fresh {apply % remote} --plain-http"),
+            case(UNVERIFIED, f"{stranger} {apply % BUNDLE}", partial(self._copy_store, fresh)),
+            case(REMOTE, f"{stranger} {apply % remote} --plain-http"),
         ]
 
     def _copy_store(self, target: Path) -> None:
