@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bundler.errors import IntegrityError, NotFoundError, UsageError
 from bundler.format import entries, filecontent, paths, tar, toc
-from bundler.format.content import BLOCK, Descriptor, Digest, Readable, VerifyingReader
+from bundler.format.content import BLOCK, Descriptor, Digest, Readable, VerifyingReader, drain
 from bundler.format.contents import MAX_OWN
 from bundler.format.layer import decompressed
 from bundler.format.metadata import Layer
@@ -125,9 +125,9 @@ def _told(layer: _Layer, table: Table) -> Iterator[Item]:
         try:
             yield from toc.read(stream, table, where)
         except IntegrityError:
-            _read_on(stream)  # a table that was damaged on its way is told as that, by its digest
+            drain(stream)  # a table that was damaged on its way is told as that, by its digest
             raise
-        _read_on(stream)
+        drain(stream)
 
 
 def _walked(layer: _Layer, progress: Progress) -> Iterator[Item]:
@@ -227,11 +227,6 @@ def _digest(data: Readable) -> Digest:
     while block := data.read(BLOCK):
         found.update(block)
     return Digest(found.hexdigest())
-
-
-def _read_on(stream: Readable) -> None:
-    while stream.read(BLOCK):
-        pass
 
 
 def _sort_key(node: Node) -> tuple[bytes, ...]:

@@ -43,15 +43,7 @@ def _in_base(wanted: Sequence[str], base: Image, engine: Engine) -> Mapping[str,
 
 def _nearest_telling(path: str) -> str:
     """The lowest place at or above a path that has only names in UTF-8 on the way: others Docker's archive tells wrong."""
-    return "/".join(takewhile(_is_utf8, path.split("/")))
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return "/".join(takewhile(paths.is_utf8, path.split("/")))
 
 
 def _is_file(path: str, reader: Reader) -> bool:

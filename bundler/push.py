@@ -15,7 +15,7 @@ from bundler.errors import BundlerError, ModelError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
 from bundler.format.compression import Compression
-from bundler.format.content import BLOCK, Descriptor, Digest
+from bundler.format.content import Descriptor, Digest, drain
 from bundler.format.layer import decompressed
 from bundler.format.reference import LocalReference, image_name, image_tag
 from bundler.ports import Container, Engine, Image, Model, Progress, Spool, Store
@@ -196,11 +196,10 @@ def _is_sound(store: Store, blob: Descriptor, layer: meta.Layer) -> bool:
     """Whether a blob really holds a layer that we have just made."""
     try:
         with store.open(blob) as stream, decompressed(stream, layer, store.where) as content:
-            while content.read(BLOCK):
-                pass
-            return not stream.read(1)
+            drain(content)
     except BundlerError:
         return False
+    return True
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from bundler import transfer
 from bundler.errors import IntegrityError, TrustError
 from bundler.format import document, signature
 from bundler.format.artifact import Referrer
-from bundler.format.content import BLOCK, Descriptor
+from bundler.format.content import Descriptor, drain
 from bundler.format.metadata import now
 from bundler.format.statement import Statement
 from bundler.ports import Signer, Store, Verifier
@@ -67,8 +67,7 @@ def read_referrers(bundle: Bundle, store: Store) -> None:
     for referrer in transfer.referrers(store, bundle):
         for blob in referrer.blobs:
             with store.open(blob) as stream:
-                while stream.read(BLOCK):
-                    pass
+                drain(stream)
 
 
 def judge(bundle: Bundle, store: Store, policy: Policy, verifier: Verifier) -> list[Voucher]:

@@ -13,7 +13,7 @@ from bundler import parallel
 from bundler.errors import IntegrityError
 from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
-from bundler.format.content import BLOCK, Descriptor, Digest
+from bundler.format.content import Descriptor, Digest, drain
 from bundler.format.have import Had
 from bundler.format.reference import image_tag
 from bundler.ports import Progress, Store, Upload
@@ -117,8 +117,7 @@ def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:
     progress.stage(f"verifying {store.where}", sum(blob.size for blob in blobs))
     for blob in blobs:
         with watched(store.open(blob), progress) as content:
-            while content.read(BLOCK):
-                pass
+            drain(content)
 
 
 class _Carrier:

@@ -24,8 +24,9 @@ class Compression(Enum):
     NONE = "none"
 
 
-_SMALL = {Compression.AUTO: _USUAL, Compression.FAST: _FAST, Compression.BEST: _BEST, Compression.NONE: _NONE}
-"""Level for contents that are no longer than a probe would be."""
+_LEVELS = {Compression.AUTO: _USUAL, Compression.FAST: _FAST, Compression.BEST: _BEST, Compression.NONE: _NONE}
+_WORTH = {Compression.AUTO: _LITTLE, Compression.BEST: _HARDLY}
+"""What must be left of a probe, at most, for a content to get the level; others get the fast one."""
 
 
 def compress(contents: Sequence[bytes], compression: Compression) -> list[bytes]:
@@ -33,10 +34,11 @@ def compress(contents: Sequence[bytes], compression: Compression) -> list[bytes]
 
     A frame depends on its content, on ``compression`` and on the version of libzstd alone.
     """
-    frames = {number: _large(content, compression) for number, content in enumerate(contents) if len(content) >= _PROBE}
-    small = [number for number in range(len(contents)) if number not in frames]
+    large = {number: content for number, content in enumerate(contents) if len(content) >= _PROBE}
+    frames = {number: _compressor(_level(content, compression)).compress(content) for number, content in large.items()}
+    small = [number for number in range(len(contents)) if number not in large]
     if small:
-        made = _compressor(_SMALL[compression]).multi_compress_to_buffer([contents[number] for number in small], threads=1)
+        made = _compressor(_LEVELS[compression]).multi_compress_to_buffer([contents[number] for number in small], threads=1)
         frames.update((number, made[place].tobytes()) for place, number in enumerate(small))
     return [frames[number] for number in range(len(contents))]
 
@@ -49,15 +51,12 @@ def decompress(frames: list[bytes]) -> list[bytes]:
     return [contents[number].tobytes() for number in range(len(frames))]
 
 
-def _large(content: bytes, compression: Compression) -> bytes:
-    """A frame whose first bytes tell what its content is worth."""
-    if compression in (Compression.FAST, Compression.NONE):
-        return _compressor(_SMALL[compression]).compress(content)
-    probe = content[:_PROBE]
-    left = len(_compressor(_FAST).compress(probe)) / len(probe)
-    if compression is Compression.BEST:
-        return _compressor(_BEST if left < _HARDLY else _FAST).compress(content)
-    return _compressor(_USUAL if left < _LITTLE else _FAST).compress(content)
+def _level(content: bytes, compression: Compression) -> int:
+    """What a content that is longer than a probe is worth, by its first bytes."""
+    if compression not in _WORTH:
+        return _LEVELS[compression]
+    left = len(_compressor(_FAST).compress(content[:_PROBE])) / _PROBE
+    return _LEVELS[compression] if left < _WORTH[compression] else _FAST
 
 
 class _Kept(threading.local):

@@ -235,6 +235,12 @@ def _read(source: Readable, size: int, blob: Descriptor, where: str) -> bytes:
         ) from error
 
 
+def drain(stream: Readable) -> None:
+    """Read a stream to its end, as whoever verifies it wants."""
+    while stream.read(BLOCK):
+        pass
+
+
 class _Nothing:
     """A `Readable` at its end."""
 

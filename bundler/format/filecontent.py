@@ -9,6 +9,7 @@ import zstandard
 
 from bundler.errors import IntegrityError
 from bundler.format import paths, tar
+from bundler.format.compression import decompress
 from bundler.format.content import Digest, Readable
 from bundler.format.frames import Frame, Frames
 from bundler.format.toc import Chunk, Item
@@ -38,7 +39,7 @@ def _content(frame: Frame | None, chunk: Chunk, begin: int, what: str) -> bytes:
     if frame is None or (begin + frame.offset, frame.size) != (chunk.offset, chunk.size):
         raise _damaged(what)
     try:
-        data = zstandard.ZstdDecompressor().decompress(frame.data)
+        (data,) = decompress([frame.data])
     except zstandard.ZstdError as error:
         raise _damaged(what) from error
     if Digest.of(data) != chunk.digest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from bundler.format import paths, tar
-from bundler.format.content import BLOCK, Readable
+from bundler.format.content import Readable, drain
 from bundler.format.tar import Entry
 
 _DIGITS = 64
@@ -26,8 +26,7 @@ class Fingerprint:
 
     def note(self) -> str:
         """One line for a file of notes; what nobody read of the content is read now."""
-        while self.read(BLOCK):
-            pass
+        drain(self)
         return f"{self._hash.hexdigest()} {paths.encode(self._path)}\n"
 
 

@@ -20,7 +20,7 @@ import zstandard
 from bundler.errors import IntegrityError
 from bundler.format import artifact, metadata, paths, tar
 from bundler.format.compression import Compression, compress, decompress
-from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream
+from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream, drain
 from bundler.format.frames import MAX_WINDOW, Frame, Frames
 from bundler.format.pipeline import Pipeline, mapped
 from bundler.format.toc import CHUNK, Chunk, Item, Table, TableWriter
@@ -198,7 +198,7 @@ def _exactly(content: Readable | None, size: int, entry: tar.Entry) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Some content of a layer's tar; of a whole frame it has the digest, and where that begins and ends in the blob."""
+    """Some content of a layer's tar; of a whole frame that was hashed it has the digest, and where it begins and ends."""
 
     data: bytes
     digest: Digest | None = None
@@ -285,22 +285,23 @@ def decompressed(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[La
     `IntegrityError` for a stream that is no zstd, wants more than `MAX_WINDOW` of memory, or holds another tar than
     ``layer`` promises.
     """
-    with _read(blob, layer, where) as (stream, _):
+    with _read(blob, layer, where, hashed=False) as (stream, _):
         yield stream
-    while blob.read(BLOCK):
-        pass
+    drain(blob)
 
 
 @contextmanager
-def _read(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[tuple[LayerReader, Frames]]:
+def _read(blob: Stream, layer: metadata.Layer, where: str, *, hashed: bool) -> Iterator[tuple[LayerReader, Frames]]:
     # One block for each record, and a frame and a last block wherever a writer could have ended one.
     frames = Frames(blob, layer.size // tar.RECORD + 2 * layer.entries + 2, f"{where}: the layer {layer.diff_id}")
     try:
-        with mapped(_decompress, _batches(frames, layer, where)) as batches, ThreadPoolExecutor(1) as hashing:
+        with (
+            mapped(partial(_decompress, hashed=hashed), _batches(frames, layer, where)) as batches,
+            ThreadPoolExecutor(1) as hashing,
+        ):
             yield LayerReader(_plain(batches), hashing, layer, where), frames
     except (IntegrityError, zstandard.ZstdError) as error:
-        while blob.read(BLOCK):  # a blob that was damaged on its way is told as that, by its digest
-            pass
+        drain(blob)  # one that was damaged on its way is told as that, by its digest
         if isinstance(error, IntegrityError):
             raise
         raise IntegrityError(f"{where}: the layer {layer.diff_id} is no valid zstd stream: {error}") from error
@@ -323,12 +324,13 @@ def _batches(frames: Frames, layer: metadata.Layer, where: str) -> Iterator[Sequ
         yield batch
 
 
-def _decompress(batch: Sequence[Frame]) -> Sequence[Frame | _Piece]:
-    """The contents of whole frames; a part of one can only be decompressed after what comes before it."""
+def _decompress(batch: Sequence[Frame], *, hashed: bool) -> Sequence[Frame | _Piece]:
+    """The contents of whole frames, each ``hashed`` where a table tells chunks; a part of one must wait for what comes before."""
     if batch[0].size is None:
         return batch
     contents = decompress([frame.data for frame in batch])
-    return [_Piece(data, Digest.of(data), frame.offset, frame.end) for frame, data in zip(batch, contents, strict=True)]
+    digests = [Digest.of(data) if hashed else None for data in contents]
+    return [_Piece(data, digest, it.offset, it.end) for it, data, digest in zip(batch, contents, digests, strict=True)]
 
 
 def _plain(batches: Iterator[Sequence[Frame | _Piece]]) -> Iterator[Sequence[_Piece]]:
@@ -355,7 +357,7 @@ def verify(blob: Stream, descriptor: Descriptor, layer: metadata.Layer, where: s
     table = Table.of(descriptor)
     told = TableWriter()
     count = 0
-    with _read(blob, layer, where) as (stream, frames):
+    with _read(blob, layer, where, hashed=table is not None) as (stream, frames):
         for entry, content in tar.read(stream, canonical=True):
             if fault := judge(entry):
                 raise IntegrityError(f"{where}: the layer {layer.diff_id} holds {paths.encode(entry.path)[:1000]!r}, {fault}")

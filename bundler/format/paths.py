@@ -35,6 +35,14 @@ def from_bytes(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+def is_utf8(path: str) -> bool:
+    """Whether no byte stands in a path as a surrogate."""
+    try:
+        return path.isascii() or bool(path.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def encode(path: str) -> str:
     """Percent-encode ``%`` and every byte outside printable ASCII, so that any path fits into JSON."""
     return "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != 0x25 else f"%{byte:02X}" for byte in to_bytes(path))

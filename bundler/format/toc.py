@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 import zstandard
 
 from bundler.errors import IntegrityError
-from bundler.format import entries
+from bundler.format import entries, paths
 from bundler.format.content import Descriptor, Digest, Readable
 from bundler.format.tar import Entry, Kind
 
@@ -190,7 +190,7 @@ def _line(item: Item) -> bytes | None:
     """The lines of an item in the table, or None where JSON cannot tell it: names are UTF-8 there, and years have four digits."""
     entry = item.entry
     time = _time(entry)
-    if time is None or not (_is_utf8(entry.path) and _is_utf8(entry.target)):
+    if time is None or not (paths.is_utf8(entry.path) and paths.is_utf8(entry.target)):
         return None
     fields: dict[str, Any] = {"type": _TYPES[entry.kind], "name": _name(entry)}
     if entry.target:
@@ -297,14 +297,6 @@ def _time(entry: Entry) -> str | None:
 def _seconds(text: str) -> tuple[int, int]:
     whole, _, fraction = text.removesuffix("Z").partition(".")
     return int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()), int(fraction.ljust(9, "0"))
-
-
-def _is_utf8(text: str) -> bool:
-    """Whether a name is: bytes that are not stand in it as surrogates."""
-    try:
-        return text.isascii() or bool(text.encode())
-    except UnicodeEncodeError:
-        return False
 
 
 def _refused(where: str) -> IntegrityError:

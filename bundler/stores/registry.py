@@ -13,7 +13,7 @@ import urllib3
 
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, document
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader
+from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader, drain
 from bundler.format.reference import RegistryReference, is_tag
 from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Opener, Store, from_memory
@@ -216,8 +216,7 @@ class RegistryStore:
                 raise StoreError(f"{self.where}: the registry does not have the blob {blob.digest} that it was sent", hint=_AGAIN)
             if self._verify_remote:
                 with self.open(blob) as content:
-                    while content.read(BLOCK):
-                        pass
+                    drain(content)
 
     def _put(self, name: str, media_type: str, data: bytes) -> requests.Response:
         headers = {"Content-Type": media_type}

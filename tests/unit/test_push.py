@@ -15,7 +15,7 @@ from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, con
 from bundler import push as pushing
 from bundler import transfer
 from bundler.errors import AuthorizationError, BundlerError, EngineError, IntegrityError, ModelError, NoSpaceError, StoreError
-from bundler.format import artifact, document, pack, reference
+from bundler.format import artifact, document, frames, pack, reference
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Readable
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference
@@ -381,6 +381,15 @@ def test_a_layer_that_is_here_in_another_compression_is_used_again(
     assert after.metadata.layers[0] == before.metadata.layers[0]
     assert (after.manifest.layers[0] == first) == (damage is None)
     assert len(leftovers(store)) - len(blobs) == (3 if damage is None else 4)
+
+
+def test_a_layer_that_is_here_is_used_again_though_a_table_is_left_to_read_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack, "BIG", 100_000)
+    monkeypatch.setattr(frames, "_READ", 100)
+    big = file("/s/big", b"0123456789" * 20_000)
+    before = push(FakeEngine(tree(directory("/s"), big)), "/s", compression=Compression.NONE).bundle
+    after = push(FakeEngine(tree(directory("/s"), big, file("/s/x"))), "/s", target=LocalReference("model", "2")).bundle
+    assert after.manifest.layers[0] == before.manifest.layers[0]
 
 
 @pytest.mark.parametrize("remote", [False, True])
