@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from urllib.parse import urlsplit
 
 import oras.auth
@@ -23,7 +24,9 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
     """Answers the challenges of one registry, ``SCHEME://HOST``, and of nobody else.
 
     oras asks it when a request got 401 or 403, and sends that request once more. What it answers is
-    remembered for the next requests, and found anew when that is refused, as tokens expire.
+    remembered for the next requests, and found anew when that is refused, as tokens expire. Several threads
+    may ask at once: what one was answered is the others' only after its own request was sent, as a token may be
+    good for one request alone.
     """
 
     def __init__(self, origin: str, known: Credentials | None, timeout: float) -> None:
@@ -31,8 +34,11 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
         self._origin = origin
         self._known = known
         self._timeout = timeout
+        self._fresh = threading.local()
+        self.token = ""  # none yet; with None, oras would never ask for the header  # nosec B105
 
     def get_auth_header(self) -> dict[str, str]:
+        self.token = self._fresh.__dict__.pop("answer", self.token)
         return {"Authorization": self.token} if self.token else {}
 
     def authenticate_request(
@@ -46,8 +52,8 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
         challenge = original.headers.get("WWW-Authenticate", "")
         if original.status_code == 403 and not challenge:
             return headers or {}, False
-        self.token = self._answer(challenge)
-        return {**(headers or {}), **self.get_auth_header()}, True
+        self._fresh.answer = self._answer(challenge)
+        return {**(headers or {}), "Authorization": self._fresh.answer}, True
 
     def _answer(self, challenge: str) -> str:
         scheme = challenge.partition(" ")[0].lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -15,7 +16,7 @@ from dockerlogin import install_keeper
 from fakes import MemoryStore, RecordingProgress, file, tree
 from tokenregistry import TokenRegistry, serving, token_registry
 
-from bundler import transfer
+from bundler import parallel, transfer
 from bundler.errors import AuthorizationError, BundlerError, IntegrityError, StoreError
 from bundler.format import artifact
 from bundler.format.content import Begun, Descriptor, Stream
@@ -104,6 +105,13 @@ def test_a_token_that_is_good_for_one_request_alone_is_enough(registry: TokenReg
     back = MemoryStore()
     transfer.copy(opened(registry), back, RecordingProgress())
     assert back.blobs == source.blobs
+
+
+def test_threads_do_not_take_each_others_fresh_tokens(registry: TokenRegistry, source: MemoryStore) -> None:
+    transfer.copy(source, opened(registry), RecordingProgress())
+    registry.token_lives = 1
+    store = opened(registry)
+    parallel.each(store.has, [blob for blob in bundled(source) for _ in range(100)], 8, threading.Event())
 
 
 def test_a_token_is_had_without_credentials_where_the_registry_gives_one(

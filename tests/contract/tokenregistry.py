@@ -52,6 +52,7 @@ class TokenRegistry:
         self.next_tags = ""
         """What the list of tags names as its next page."""
         self.numbers = itertools.count()
+        self._lock = threading.Lock()
 
     def new_token(self, actions: set[str]) -> str:
         token = f"token{next(self.numbers)}"
@@ -61,10 +62,11 @@ class TokenRegistry:
 
     def admits(self, authorization: str, action: str) -> bool:
         token = authorization.removeprefix("Bearer ")
-        if self.uses.get(token, 0) <= 0 or (action and action not in self.tokens[token]):
-            return False
-        self.uses[token] -= 1
-        return True
+        with self._lock:
+            if self.uses.get(token, 0) <= 0 or (action and action not in self.tokens[token]):
+                return False
+            self.uses[token] -= 1
+            return True
 
 
 @contextmanager
