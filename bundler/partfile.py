@@ -43,9 +43,14 @@ class PartFile:
         del size
         return None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         with disk_errors(self._path.parent):
             self._file.write(data)
+
+    def settle(self) -> None:
+        """Wait until the disk has what was written so far, so that `publish` need not wait for all of it."""
+        with disk_errors(self._path.parent):
+            os.fdatasync(self._file.fileno())
 
     @property
     def size(self) -> int:

@@ -43,6 +43,9 @@ class MemoryBlob:
         self._data += data
         return len(data)
 
+    def settle(self) -> None:
+        """Memory has nothing to wait for."""
+
     def finish(self, media_type: str) -> Descriptor:
         descriptor = Descriptor.of(media_type, bytes(self._data))
         self._store.blobs[descriptor.digest] = bytes(self._data)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import docker
 import requests
 import urllib3
 from docker import APIClient
 from docker.errors import APIError, DockerException, NotFound, NullResource, TLSParameterError
-from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnectionPool
+from docker.transport.unixconn import UnixHTTPAdapter
 from docker.utils import parse_bytes
 
+from bundler.engines import unixstream
 from bundler.engines.address import Address
 from bundler.errors import BundlerError, EngineError, NoSpaceError, UsageError
 from bundler.format.content import BLOCK, Readable
@@ -41,17 +44,13 @@ TIMEOUT = 120
 
 LONG_TIMEOUT = 3600
 _CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
-_UNCHUNKED = "http+unchunked://"
 _PLAIN = {"Accept-Encoding": "identity"}  # the engine would spend its time on gzip
 
 
 def connect(address: Address) -> APIClient:
     """A client for an engine on this host, or one that speaks TCP, with TLS where there are certificates."""
     with errors("connecting to the engine"):
-        api = APIClient(base_url=address.url, version="auto", timeout=TIMEOUT, tls=_tls(address) or False)
-        if address.url.startswith("unix://"):
-            api.mount(_UNCHUNKED, _UnchunkedAdapter(address.url.replace("unix://", "http+unix://")))
-        return api
+        return APIClient(base_url=address.url, version="auto", timeout=TIMEOUT, tls=_tls(address) or False)
 
 
 def _tls(address: Address) -> docker.tls.TLSConfig | None:
@@ -70,11 +69,18 @@ def url(api: APIClient, endpoint: str) -> str:
 @contextmanager
 def stream(api: APIClient, doing: str, endpoint: str, **parameters: bytes) -> Iterator[Readable]:
     """The body of a GET, as it comes."""
+    address = url(api, endpoint)
+    adapter = api.get_adapter(address)
+    if isinstance(adapter, UnixHTTPAdapter):
+        target = f"{urlsplit(address).path}?{urlencode(parameters)}"
+        with errors(doing), unixstream.get(adapter.socket_path, target, TIMEOUT, LONG_TIMEOUT) as (status, body):
+            if status != 200:
+                raise failure(doing, _told(body.read(), str(status)))
+            yield body
+        return
     with (
         errors(doing),
-        api.get(
-            _unchunked(api, endpoint), params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)
-        ) as response,
+        api.get(address, params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response,
     ):
         response.raise_for_status()
         yield io.BufferedReader(_RawBody(response.raw), BLOCK)
@@ -118,10 +124,19 @@ def refused(error: BaseException) -> bool:
 
 def message(response: requests.Response) -> str:
     """What the engine says of a request that it refused."""
+    reason = f"{response.status_code} {response.reason}"
     try:
-        return str(response.json()["message"])
-    except (ValueError, LookupError, TypeError, requests.exceptions.RequestException):
-        return f"{response.status_code} {response.reason}"
+        return _told(response.content, reason)
+    except requests.exceptions.RequestException:
+        return reason
+
+
+def _told(body: bytes, otherwise: str) -> str:
+    """The message in the body of a refusal (Docker Engine API, "Errors")."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, LookupError, TypeError):
+        return otherwise
 
 
 def gpus(wanted: str) -> list[docker.types.DeviceRequest]:
@@ -140,28 +155,6 @@ def memory(wanted: str) -> int:
         return int(parse_bytes(wanted))
     except DockerException:
         raise UsageError(f"{wanted!r} is no amount of memory", hint="Write a number of bytes, or one with k, m or g.") from None
-
-
-def _unchunked(api: APIClient, endpoint: str) -> str:
-    return url(api, endpoint).replace("http+docker://", _UNCHUNKED)
-
-
-class _UnchunkedPool(UnixHTTPConnectionPool):
-    """Asks as HTTP/1.0, whose bodies come as they are and not in chunks (RFC 9112, section 7.1): half the work.
-
-    Nothing but the content itself tells then whether a body is whole; a tar archive that has its end is.
-    """
-
-    def _new_conn(self) -> Any:
-        connection = super()._new_conn()
-        vars(connection).update(_http_vsn=10, _http_vsn_str="HTTP/1.0")
-        return connection
-
-
-class _UnchunkedAdapter(UnixHTTPAdapter):
-    def get_connection(self, url: str | bytes, proxies: object = None) -> _UnchunkedPool:
-        del proxies
-        return _UnchunkedPool(str(url), self.socket_path, self.timeout)
 
 
 def _root(error: BaseException) -> str:

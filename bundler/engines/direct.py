@@ -132,27 +132,36 @@ class _Walk:
         if modes.S_ISDIR(found.st_mode):
             with _opened(directory, name, path, found, _WALK) as descriptor:
                 yield self._entry(path, found, xattrs=self._xattrs(descriptor, path)), NOTHING
-                with _changes(path):
-                    names = sorted(os.fsencode(child) for child in os.listdir(descriptor))  # noqa: PTH208 - of a descriptor
-                for child in names:
-                    yield from self.entries(descriptor, child, paths.join(path, paths.from_bytes(child)))
+                yield from self._children(descriptor, path)
         elif first := self._first.get((found.st_dev, found.st_ino)):
             # With its capability, as in the engines' archives: who makes the link sets the owner again, which takes it away.
             yield replace(first, path=path, kind=Kind.HARD_LINK, size=0, target=first.path), NOTHING
         elif not modes.S_ISREG(found.st_mode):
             target = _target(directory, name, path) if modes.S_ISLNK(found.st_mode) else ""
             yield self._entry(path, found, target=target), NOTHING
-        elif found.st_size <= SMALL:
-            yield self._small(directory, name, path, found)
         else:
             with _opened(directory, name, path, found, _READ) as descriptor:
                 yield self._file(descriptor, path, found), _Content(descriptor, path)
 
-    def _small(self, directory: int, name: bytes, path: str, found: os.stat_result) -> tuple[Entry, Readable]:
-        """A file that is read at once: that is most of what there is, and every step counts."""
+    def _children(self, directory: int, path: str) -> Generator[tuple[Entry, Readable]]:
+        with _changes(path), os.scandir(directory) as found:
+            children = sorted((os.fsencode(child.name), child.is_file(follow_symlinks=False)) for child in found)
+        for name, is_file in children:
+            below = paths.join(path, paths.from_bytes(name))
+            small = self._small(directory, name, below) if is_file else None
+            if small:
+                yield small
+            else:
+                yield from self.entries(directory, name, below)
+
+    def _small(self, directory: int, name: bytes, path: str) -> tuple[Entry, Readable] | None:
+        """A file with one name that is read at once: that is most of what there is, and every step counts."""
         try:
             descriptor = os.open(name, _READ, dir_fd=directory)
             try:
+                found = os.fstat(descriptor)
+                if found.st_size > SMALL or found.st_nlink > 1 or not modes.S_ISREG(found.st_mode):
+                    return None
                 content = os.read(descriptor, found.st_size + 1)
                 entry = self._file(descriptor, path, found)
                 now = os.fstat(descriptor)
@@ -240,27 +249,18 @@ def _target(directory: int, name: bytes, path: str) -> str:
 
 
 def _capability(descriptor: int, path: str) -> bytes:
-    try:
+    if CAPABILITY not in _names(descriptor, path):
+        return b""
+    with _changes(path):
         value = os.getxattr(descriptor, CAPABILITY)
-    except OSError as error:
-        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
-            return b""
-        raise _failed(path, error) from error
     # Revision 3 names the root of a user namespace, which means nothing elsewhere (capabilities(7)): the engines'
     # archives make revision 2 of it, and so do we.
     return value[:3] + b"\2" + value[4:20] if value[3:4] == b"\3" else value
 
 
 def _user_xattrs(descriptor: int, path: str) -> tuple[tuple[str, bytes], ...]:
+    names = [name for name in _names(descriptor, path) if name.startswith("user.") and not name.startswith(tar.OVERLAY_XATTR)]
     with _changes(path):
-        try:
-            names = [
-                name for name in os.listxattr(descriptor) if name.startswith("user.") and not name.startswith(tar.OVERLAY_XATTR)
-            ]
-        except OSError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                return ()
-            raise
         found = tuple((name, os.getxattr(descriptor, name)) for name in sorted(names))
     if strange := [name for name, value in found if not tar.is_tellable(name, value)]:
         raise ModelError(
@@ -268,6 +268,16 @@ def _user_xattrs(descriptor: int, path: str) -> tuple[tuple[str, bytes], ...]:
             hint="Have the model change it, or push without --extended.",
         )
     return found
+
+
+def _names(descriptor: int, path: str) -> list[str]:
+    """The names of an open file's extended attributes; none where the file system has no such thing."""
+    try:
+        return os.listxattr(descriptor)
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return []
+        raise _failed(path, error) from error
 
 
 @contextmanager
@@ -280,7 +290,7 @@ def _changes(path: str) -> Iterator[None]:
 
 
 def _failed(path: str, error: OSError) -> ModelError:
-    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ESTALE):
+    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ESTALE, errno.ENODATA):
         return _changed(path)
     return ModelError(f"{paths.encode(path)} cannot be read: {error.strerror}")
 

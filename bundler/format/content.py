@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -15,6 +15,9 @@ from bundler.format import document
 
 BLOCK = 1 << 20
 """Bytes moved at a time, wherever content streams."""
+
+CACHED = 256 << 10
+"""Bytes that stay in a core's own cache while several things are done with them one after another."""
 
 MAX_BLOB = (1 << 63) - 1
 """Largest size in bytes that a descriptor may tell, as others hold it in a signed number of 64 bits."""
@@ -44,7 +47,7 @@ class Stream(Readable, Protocol):
 class Writable(Protocol):
     """Anything that takes bytes."""
 
-    def write(self, data: bytes, /) -> object: ...
+    def write(self, data: bytes | memoryview, /) -> object: ...
 
 
 @dataclass(frozen=True, order=True)
@@ -241,6 +244,16 @@ def drain(stream: Readable) -> None:
         pass
 
 
+def pieces(data: bytes) -> Iterator[bytes | memoryview]:
+    """Some bytes as pieces that a core's own cache holds, for those who do several things with each."""
+    if len(data) <= CACHED:
+        yield data
+        return
+    with memoryview(data) as view:
+        for start in range(0, len(data), CACHED):
+            yield view[start : start + CACHED]
+
+
 class _Nothing:
     """A `Readable` at its end."""
 
@@ -262,9 +275,10 @@ class HashingWriter:
         self.count = 0
 
     def write(self, data: bytes) -> int:
-        self._hash.update(data)
+        for piece in pieces(data):
+            self._hash.update(piece)
+            self._target.write(piece)
         self.count += len(data)
-        self._target.write(data)
         return len(data)
 
     def flush(self) -> None:

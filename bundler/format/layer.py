@@ -20,7 +20,7 @@ import zstandard
 from bundler.errors import IntegrityError
 from bundler.format import artifact, metadata, paths, tar
 from bundler.format.compression import Compression, compress, decompress
-from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream, drain
+from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream, drain, pieces
 from bundler.format.frames import MAX_WINDOW, Frame, Frames
 from bundler.format.pipeline import Pipeline, mapped
 from bundler.format.toc import CHUNK, Chunk, Item, Table, TableWriter
@@ -30,12 +30,17 @@ if TYPE_CHECKING:
 
 _BATCH_FRAMES = 1024
 """Most frames that are worked on at a time, where they are small."""
+_SHORT = 64 << 10
+"""Bytes of a content that is hashed sooner than it is handed to another thread."""
 
 
 class Blob(Protocol):
     """A blob that is being written to a store: it appears there when it is finished, else never."""
 
     def write(self, data: bytes, /) -> object: ...
+
+    def settle(self) -> None:
+        """Wait until what was written is where it stays."""
 
     def finish(self, media_type: str) -> Descriptor: ...
 
@@ -49,6 +54,8 @@ class _Part:
     entry: tar.Entry
     number: int = -1
     start: int = 0
+    digest: Digest | None = None
+    """Of a short content, which is hashed at once: many that are handed to other threads one by one hold all of them up."""
     whole: _Hash | None = None
     """Goes over all chunks of a file that has several."""
 
@@ -73,6 +80,7 @@ class LayerWriter:
         self._table = TableWriter()
         self._chunks: list[Chunk] = []
         self._written = 0
+        self._settled: Future[None] | None = None
         self.entries = 0
         self.exports: list[str] = []
 
@@ -92,24 +100,25 @@ class LayerWriter:
         self._end_between()
         whole = hashlib.sha256() if entry.size > CHUNK else None
         for start in range(0, entry.size, CHUNK):
-            self._parts.append(_Part(entry, len(self._frames), start, whole))
-            self._add_frame(_exactly(content, min(CHUNK, entry.size - start), entry))
+            chunk = _exactly(content, min(CHUNK, entry.size - start), entry)
+            self._parts.append(_Part(entry, len(self._frames), start, Digest.of(chunk) if len(chunk) < _SHORT else None, whole))
+            self._add_frame(chunk)
         self._between += tar.padding(entry.size)
 
-    def flush(self) -> None:
-        """Hand on all that is waiting here, as little comes for a while."""
-        if self._between:
-            self._end_between()
-        if self._frames:
-            self._compress()
+    def rest(self) -> None:
+        """Let all that was added so far go its way, as little comes for a while."""
+        self._flush()
+        self._settled = self._pipeline.later(self._blob.settle)
 
     def finish(self) -> Future[Finished]:
         """End the archive and the blob, as soon as all that was added is in it."""
         self._between += tar.TRAILER
-        self.flush()
+        self._flush()
         return self._pipeline.later(self._finish)
 
     def _finish(self) -> Finished:
+        if self._settled:
+            self._settled.result()  # a disk tells of a failure once
         tail, table = self._table.finish(self._written)
         self._blob.write(tail)
         exports = tuple(map(paths.encode, self.exports))
@@ -119,6 +128,12 @@ class LayerWriter:
 
     def discard(self) -> None:
         self._blob.discard()
+
+    def _flush(self) -> None:
+        if self._between:
+            self._end_between()
+        if self._frames:
+            self._compress()
 
     def _end_between(self) -> None:
         self._add_frame(bytes(self._between))
@@ -141,12 +156,13 @@ class LayerWriter:
 
     def _digest(self, contents: Sequence[bytes], parts: Sequence[_Part]) -> None:
         """Hash what must be hashed from its beginning on: the whole tar, and files of several chunks."""
-        for data in contents if len(contents) <= 2 else [b"".join(contents)]:
-            self._hash.update(data)
+        whole = {part.number: part.whole for part in parts if part.whole}
+        for number, data in enumerate(contents if whole else [b"".join(contents)]):
             self._size += len(data)
-        for part in parts:
-            if part.whole:
-                part.whole.update(contents[part.number])
+            for piece in pieces(data):
+                self._hash.update(piece)
+                if number in whole:
+                    whole[number].update(piece)
 
     def _write(self, contents: Sequence[bytes], parts: Sequence[_Part], made: _Made) -> None:
         """Put frames into the blob, and tell the table where their content is."""
@@ -176,7 +192,7 @@ class _Made:
 
 
 def _made(contents: Sequence[bytes], parts: Sequence[_Part], compression: Compression) -> _Made:
-    digests = [Digest.of(contents[part.number]) for part in parts if part.number >= 0]
+    digests = [part.digest or Digest.of(contents[part.number]) for part in parts if part.number >= 0]
     return _Made(compress(contents, compression), digests)
 
 

@@ -172,7 +172,7 @@ class Packer:
         if entry.alone:
             self._end(layer)
         else:
-            layer.flush()
+            layer.rest()
 
     def _end(self, layer: LayerWriter) -> None:
         if layer not in self._ends:

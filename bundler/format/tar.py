@@ -31,6 +31,9 @@ _XATTR = "SCHILY.xattr."
 _CAPABILITY = _XATTR + "security.capability"
 _MAGIC = b"ustar\x0000"
 _SECOND = 1_000_000_000  # in nanoseconds
+# What ends every header: no names of user and group, as they belong to whoever packs, and no devices.
+_REST = _MAGIC + bytes(64) + b"%07o\0%07o\0" % (0, 0) + bytes(167)
+_CHECKSUM_OF_THE_REST = sum(_REST) + 8 * 0x20
 _SHORT, _LONG = 8**7, 8**11  # first number that a field of 8 or 12 bytes cannot hold
 
 
@@ -77,28 +80,13 @@ class Entry:
 
 def encode(entry: Entry) -> bytes:
     """The canonical header blocks of an entry."""
-    name = paths.to_bytes(entry.path[1:] + ("/" if entry.kind is Kind.DIRECTORY else ""))
-    target = paths.to_bytes(entry.target[1:] if entry.kind is Kind.HARD_LINK else entry.target)
-    records: dict[str, bytes] = {}
-    if len(name) > 100 or not name.isascii():
-        records["path"] = name
-    if len(target) > 100 or not target.isascii():
-        records["linkpath"] = target
-    for key, number, limit in (
-        ("uid", entry.uid, _SHORT),
-        ("gid", entry.gid, _SHORT),
-        ("size", entry.size, _LONG),
-        ("mtime", entry.mtime, _LONG),
-    ):
-        if not 0 <= number < limit:
-            records[key] = b"%d" % number
-    if entry.nanoseconds:
-        records["mtime"] = _decimal(entry.mtime, entry.nanoseconds)
-    if entry.capability:
-        records[_CAPABILITY] = entry.capability
-    records.update((_XATTR + name, value) for name, value in sorted(entry.xattrs))
-    if any(not _is_utf8(records[key]) for key in ("path", "linkpath") if key in records):
-        records = {"hdrcharset": b"BINARY", **records}
+    kind = entry.kind
+    name = paths.to_bytes(entry.path[1:] + ("/" if kind is Kind.DIRECTORY else ""))
+    target = paths.to_bytes(entry.target[1:] if kind is Kind.HARD_LINK else entry.target)
+    records = _records(entry, name, target)
+    if not records:
+        return _ustar(name, entry.mode, entry.uid, entry.gid, entry.size, entry.mtime, kind.value, target)
+    body = b"".join(_pax_record(key.encode(), value) for key, value in records.items())
     header = _ustar(
         name if "path" not in records else _ascii(name),
         entry.mode,
@@ -106,13 +94,31 @@ def encode(entry: Entry) -> bytes:
         0 if "gid" in records else entry.gid,
         0 if "size" in records else entry.size,
         0 if "mtime" in records else entry.mtime,
-        entry.kind.value,
+        kind.value,
         target if "linkpath" not in records else _ascii(target),
     )
-    if not records:
-        return header
-    body = b"".join(_pax_record(key.encode(), value) for key, value in records.items())
     return _ustar(b"././@PaxHeader", 0, 0, 0, len(body), 0, b"x", b"") + body + padding(len(body)) + header
+
+
+def _records(entry: Entry, name: bytes, target: bytes) -> dict[str, bytes]:
+    """What a ustar header cannot tell of an entry, as PAX records in their order."""
+    records: dict[str, bytes] = {}
+    if len(name) > 100 or not name.isascii():
+        records["path"] = name
+    if len(target) > 100 or not target.isascii():
+        records["linkpath"] = target
+    for key, number, limit in (("uid", entry.uid, _SHORT), ("gid", entry.gid, _SHORT), ("size", entry.size, _LONG)):
+        if not 0 <= number < limit:
+            records[key] = b"%d" % number
+    if entry.nanoseconds or not 0 <= entry.mtime < _LONG:
+        records["mtime"] = _decimal(entry.mtime, entry.nanoseconds) if entry.nanoseconds else b"%d" % entry.mtime
+    if entry.capability:
+        records[_CAPABILITY] = entry.capability
+    if entry.xattrs:
+        records.update((_XATTR + name, value) for name, value in sorted(entry.xattrs))
+    if any(not _is_utf8(records[key]) for key in ("path", "linkpath") if key in records):
+        return {"hdrcharset": b"BINARY", **records}
+    return records
 
 
 def padding(size: int) -> bytes:
@@ -259,19 +265,10 @@ def reroot(entry: Entry, old: str, new: str) -> Entry:
 
 
 def _ustar(name: bytes, mode: int, uid: int, gid: int, size: int, mtime: int, flag: bytes, target: bytes) -> bytes:
-    block = bytearray(
-        name.ljust(100, b"\0")
-        + b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
-        + b" " * 8  # the checksum counts itself as spaces
-        + flag
-        + target.ljust(100, b"\0")
-        + _MAGIC
-        + bytes(64)  # no names of user and group: they belong to whoever packs
-        + b"%07o\0%07o\0" % (0, 0)
-        + bytes(167)
-    )
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
+    # The checksum counts itself as spaces, and zeros count nothing.
+    checksum = _CHECKSUM_OF_THE_REST + sum(name) + sum(numbers) + flag[0] + sum(target)
+    return b"%b%b%06o\0 %b%b%b" % (name.ljust(100, b"\0"), numbers, checksum, flag, target.ljust(100, b"\0"), _REST)
 
 
 def _pax_record(key: bytes, value: bytes) -> bytes:

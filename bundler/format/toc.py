@@ -47,7 +47,7 @@ _TYPES = {Kind.FILE: "reg", Kind.HARD_LINK: "hardlink", Kind.SYMLINK: "symlink",
 _KINDS = {name: kind for kind, name in _TYPES.items()}
 _CAPABILITY = "security.capability"
 _BEGIN, _END = b'{"version":1,"entries":[\n', b"\n]}\n"
-_CHUNK_LINE = b'{"type":"chunk",'
+_CHUNK_LINE = '{"type":"chunk",'
 _MAX_LINE = 2 << 20
 """Most bytes that an entry takes in a table, with its path, target and attributes in their longest forms."""
 _MAX_WINDOW = 8 << 20
@@ -157,7 +157,7 @@ def read(stream: Readable, table: Table, where: str) -> Iterator[Item]:
     """
     group: list[bytes] = []
     for line in _lines(stream, table, where):
-        if group and not line.startswith(_CHUNK_LINE):
+        if group and not line.startswith(_CHUNK_LINE.encode()):
             yield _item(group, where)
             group = []
         group.append(line)
@@ -192,33 +192,31 @@ def _line(item: Item) -> bytes | None:
     time = _time(entry)
     if time is None or not (paths.is_utf8(entry.path) and paths.is_utf8(entry.target)):
         return None
-    fields: dict[str, Any] = {"type": _TYPES[entry.kind], "name": _name(entry)}
+    name = _encode(_name(entry))
+    told = f'{{"type":"{_TYPES[entry.kind]}","name":{name}'
     if entry.target:
-        fields["linkName"] = entry.target[1:] if entry.kind is Kind.HARD_LINK else entry.target
+        told += f',"linkName":{_encode(entry.target[1:] if entry.kind is Kind.HARD_LINK else entry.target)}'
     for key, number in (("mode", entry.mode), ("size", entry.size), ("uid", entry.uid), ("gid", entry.gid)):
         if number:
-            fields[key] = number
-    fields["modtime"] = time
+            told += f',"{key}":{number}'
+    told += f',"modtime":"{time}"'
     if entry.capability or entry.xattrs:
-        fields["xattrs"] = {name: base64.b64encode(value).decode() for name, value in _xattrs(entry)}
-    if not item.chunks or not item.digest:
-        return _encode(fields).encode()
-    fields.update(digest=str(item.digest), offset=item.chunks[0].offset, endOffset=item.end)
-    if len(item.chunks) == 1:
-        return _encode(fields).encode()
+        told += f',"xattrs":{_encode({key: base64.b64encode(value).decode() for key, value in _xattrs(entry)})}'
+    if not item.chunks:
+        return f"{told}}}".encode()
     first, *others = item.chunks
-    fields.update(chunkSize=first.size, chunkDigest=str(first.digest))
-    told = [fields, *({"type": "chunk", "name": fields["name"], **_told(chunk)} for chunk in others)]
-    return b",\n".join(_encode(one).encode() for one in told)
+    told += f',"digest":"{item.digest}","offset":{first.offset},"endOffset":{item.end}'
+    if not others:
+        return f"{told}}}".encode()
+    told += f',"chunkSize":{first.size},"chunkDigest":"{first.digest}"}}'
+    return ",\n".join([told, *(_chunk_line(name, chunk) for chunk in others)]).encode()
 
 
-def _told(chunk: Chunk) -> dict[str, Any]:
-    return {
-        "offset": chunk.offset,
-        "chunkSize": chunk.size,
-        "chunkOffset": chunk.start,
-        "chunkDigest": str(chunk.digest),
-    }
+def _chunk_line(name: str, chunk: Chunk) -> str:
+    return (
+        f'{_CHUNK_LINE}"name":{name},"offset":{chunk.offset},"chunkSize":{chunk.size},'
+        f'"chunkOffset":{chunk.start},"chunkDigest":"{chunk.digest}"}}'
+    )
 
 
 def _item(group: Sequence[bytes], where: str) -> Item:

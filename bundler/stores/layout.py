@@ -286,6 +286,9 @@ class LayoutBlob:
     def write(self, data: bytes) -> int:
         return self._writer.write(data)
 
+    def settle(self) -> None:
+        self._part.settle()
+
     def finish(self, media_type: str) -> Descriptor:
         descriptor = Descriptor(media_type, self._writer.digest, self._writer.count)
         self._store.adopt(self._part, descriptor.digest)

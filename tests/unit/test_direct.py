@@ -26,6 +26,7 @@ def root(tmp_path: Path) -> Path:
     (root / "s" / "deep").mkdir(parents=True)
     for name in ("file", "deep/inner", "zz"):
         (root / "s" / name).write_text("state")
+        os.utime(root / "s" / name, (1, 1))  # so that a later change shows, however coarse the clock
     return root
 
 
@@ -68,9 +69,23 @@ def test_what_becomes_a_link_between_two_looks_is_refused(
         read(root)
 
 
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file counts as one that is too large to be read at once."""
+    monkeypatch.setattr(direct, "SMALL", -1)
+
+
+def test_what_vanishes_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "open", b"inner", (root / "s" / "deep" / "inner").unlink)
+    with pytest.raises(ModelError, match="/s/deep/inner changed while it was read"):
+        read(root)
+
+
+@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("call", ["stat", "open"])
-def test_what_vanishes_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    on(monkeypatch, call, b"inner", (root / "s" / "deep" / "inner").unlink)
+def test_what_is_large_and_vanishes_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    act = (root / "s" / "deep" / "inner").unlink
+    on(monkeypatch, "open", b"inner", lambda: on(monkeypatch, call, b"inner", act))
     with pytest.raises(ModelError, match="/s/deep/inner changed while it was read"):
         read(root)
 
@@ -78,12 +93,29 @@ def test_what_vanishes_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch, c
 def test_another_file_of_the_same_name_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "other").write_text("other")
     on(monkeypatch, "open", b"zz", lambda: (root / "other").rename(root / "s" / "zz"))
+    with pytest.raises(ModelError, match="/s changed while it was read"):
+        read(root)
+
+
+@pytest.mark.parametrize("more", ["and more", "etats", ""])
+def test_a_file_that_changes_while_it_is_read_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
+    changed = list[str]()
+
+    def changing(descriptor: int) -> list[str]:
+        if not changed and Path(f"/proc/self/fd/{descriptor}").readlink().name == "zz":
+            changed.append(more)
+            (root / "s" / "zz").write_text(more)
+        return []
+
+    monkeypatch.setattr(direct.os, "listxattr", changing)
     with pytest.raises(ModelError, match="/s/zz changed while it was read"):
         read(root)
 
 
-def test_a_file_that_grows_while_it_is_open_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on(monkeypatch, "open", b"zz", lambda: (root / "s" / "zz").write_text("state and more"), after=True)
+@pytest.mark.usefixtures("large")
+def test_a_large_file_that_grows_while_it_is_open_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    act = (root / "s" / "zz").write_text
+    on(monkeypatch, "open", b"zz", lambda: on(monkeypatch, "open", b"zz", lambda: act("state and more"), after=True))
     with pytest.raises(ModelError, match="/s/zz changed while it was read"):
         read(root)
 
