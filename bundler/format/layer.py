@@ -390,20 +390,20 @@ def verify(blob: Stream, descriptor: Descriptor, layer: metadata.Layer, where: s
 def _item(entry: tar.Entry, content: tar.Content, stream: LayerReader, where: str) -> Item:
     """An entry as the table tells it; its content is read."""
     chunks: list[Chunk] = []
-    whole = hashlib.sha256()
+    whole = hashlib.sha256() if entry.size > CHUNK else None
     end = 0
     for start in range(0, entry.size, CHUNK):
         piece = stream.chunk(min(CHUNK, entry.size - start))
         if not piece or not piece.digest:
             raise IntegrityError(f"{where}: the frames of a layer are not cut at {paths.encode(entry.path)[:1000]!r}")
-        if entry.size > CHUNK:
+        if whole:
             whole.update(piece.data)
         chunks.append(Chunk(piece.offset, start, len(piece.data), piece.digest))
         end = piece.end
         content.read(len(piece.data))
     if not chunks:
         return Item(entry)
-    return Item(entry, Digest(whole.hexdigest()) if len(chunks) > 1 else chunks[0].digest, tuple(chunks), end)
+    return Item(entry, Digest(whole.hexdigest()) if whole else chunks[0].digest, tuple(chunks), end)
 
 
 def _is(expected: bytes, found: Iterable[bytes]) -> bool:

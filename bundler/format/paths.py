@@ -24,6 +24,7 @@ MAX_NAME = 255
 MAX_LINKS = 40
 """Symlinks on the way to one path, as in Linux (path_resolution(7))."""
 
+_UNCLEAN = frozenset({"", ".", ".."})
 _HINT = "Correct the paths that the model's Export returns."
 
 
@@ -73,7 +74,7 @@ def overlap(one: str, other: str) -> bool:
 
 def is_clean(path: str) -> bool:
     """Whether a path is absolute, below the root, and has no part that is empty, ``.`` or ``..``."""
-    return path.startswith("/") and "\0" not in path and not any(part in ("", ".", "..") for part in path[1:].split("/"))
+    return path.startswith("/") and "\0" not in path and _UNCLEAN.isdisjoint(path[1:].split("/"))
 
 
 def is_short(raw: bytes) -> bool:

@@ -33,7 +33,7 @@ _MAGIC = b"ustar\x0000"
 _SECOND = 1_000_000_000  # in nanoseconds
 # What ends every header: no names of user and group, as they belong to whoever packs, and no devices.
 _REST = _MAGIC + bytes(64) + b"%07o\0%07o\0" % (0, 0) + bytes(167)
-_CHECKSUM_OF_THE_REST = sum(_REST) + 8 * 0x20
+_SUM_OF_THE_REST = sum(_REST) + 8 * 0x20
 _SHORT, _LONG = 8**7, 8**11  # first number that a field of 8 or 12 bytes cannot hold
 
 
@@ -234,7 +234,7 @@ def _entry(block: bytes, records: dict[str, bytes], *, extended: bool) -> Entry:
         target=("/" if kind is Kind.HARD_LINK else "") + paths.from_bytes(target) if kind in (Kind.HARD_LINK, Kind.SYMLINK) else "",
         capability=records.get(_CAPABILITY, b""),
         nanoseconds=nanoseconds if extended else 0,
-        xattrs=_user_xattrs(records) if extended else (),
+        xattrs=_user_xattrs(records) if extended and records else (),
     )
 
 
@@ -267,7 +267,7 @@ def reroot(entry: Entry, old: str, new: str) -> Entry:
 def _ustar(name: bytes, mode: int, uid: int, gid: int, size: int, mtime: int, flag: bytes, target: bytes) -> bytes:
     numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
     # The checksum counts itself as spaces, and zeros count nothing.
-    checksum = _CHECKSUM_OF_THE_REST + sum(name) + sum(numbers) + flag[0] + sum(target)
+    checksum = _SUM_OF_THE_REST + sum(name) + sum(numbers) + flag[0] + sum(target)
     return b"%b%b%06o\0 %b%b%b" % (name.ljust(100, b"\0"), numbers, checksum, flag, target.ljust(100, b"\0"), _REST)
 
 
@@ -297,15 +297,19 @@ def _pax_records(body: bytes) -> dict[str, bytes]:
 
 
 def _number(records: dict[str, bytes], key: str, default: int) -> int:
+    if key not in records:
+        return default
     try:
-        return int(records.get(key, default))
+        return int(records[key])
     except ValueError:
         raise IntegrityError(f"a PAX header has no number for {key}") from None
 
 
 def _time(records: dict[str, bytes], default: int) -> tuple[int, int]:
     """Whole seconds, rounded down, and the nanoseconds on top of them; ``-0.25`` is -1 and 750,000,000."""
-    found = re.fullmatch(rb"(-?\d{1,20})(?:\.(\d*))?", records.get("mtime", b"%d" % default))
+    if "mtime" not in records:
+        return default, 0
+    found = re.fullmatch(rb"(-?\d{1,20})(?:\.(\d*))?", records["mtime"])
     if not found:
         raise IntegrityError("a PAX header has no number for mtime")
     whole, fraction = found.groups(b"")
@@ -326,13 +330,18 @@ def _user_xattrs(records: dict[str, bytes]) -> tuple[tuple[str, bytes], ...]:
 
 
 def _check(block: bytes) -> None:
-    if block[257:265] != _MAGIC or _octal(block, 148, 8) != sum(block) - sum(block[148:156]) + 8 * 0x20:
+    if block[257:265] != _MAGIC or _octal(block, 148, 8) != _sum(block) - _sum(block[148:156]) + 8 * 0x20:
         raise IntegrityError("the archive is damaged: a header's checksum is wrong")
+
+
+def _sum(block: bytes) -> int:
+    """Of the bytes that count for anything: most of a header is zeros."""
+    return sum(block.translate(None, b"\0"))
 
 
 def _octal(block: bytes, start: int, length: int) -> int:
     text = block[start : start + length].strip(b"\0 ")
-    if text and (len(text) > length or text.strip(b"01234567")):
+    if text.strip(b"01234567"):
         raise IntegrityError("the archive is damaged: a header has no octal number where one belongs")
     return int(text or b"0", 8)
 
