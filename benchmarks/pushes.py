@@ -47,11 +47,11 @@ def measure(place: Place, results: Results, *, bars_alone: bool) -> None:
             results.measure(case, place.environment, note)
 
 
-def push(place: Place, name: str, reader: str, dest: str, produced: Callable[[], int]) -> Case:
-    """A push of ours from and with an empty store."""
+def push(place: Place, name: str, reader: str, dest: str, produced: Callable[[], int], container: str = CONTAINER) -> Case:
+    """A push of ours with an empty store."""
     return Case(
         name,
-        f"fps-bundle push {CONTAINER} {dest} --reader {reader} --json --quiet",
+        f"fps-bundle push {container} {dest} --reader {reader} --json --quiet",
         before=place.empty_store,
         produced=produced,
         watched=place.store.parent,

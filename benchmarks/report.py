@@ -18,6 +18,8 @@ import applies
 import matplotlib as mpl
 import pushes
 import scaling
+import shapes
+import where
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -105,7 +107,7 @@ class Measured:
 
 def bars(measured: Measured) -> list[Bar]:
     """Everything that we want to be true of a run, as far as it was measured."""
-    return [*_startup_bars(measured), *_transfer_bars(measured), *_scaling_bars(measured)]
+    return [*_startup_bars(measured), *_transfer_bars(measured), *_shape_bars(measured), *_scaling_bars(measured)]
 
 
 def _startup_bars(measured: Measured) -> Iterator[Bar]:
@@ -149,6 +151,16 @@ def _transfer_bars(measured: Measured) -> Iterator[Bar]:
     yield Bar("spool while packing ≤ 1.02 × the bundle", of(pushes.DIRECT, "disk") / of(pushes.DIRECT, "bundle"), 1.02, "×")
 
 
+def _shape_bars(measured: Measured) -> Iterator[Bar]:
+    if told := measured.found.get("shapes"):
+        seconds = _shape_seconds(told)
+        yield Bar(f"push of {shapes.MANY} ≤ 3 × {shapes.ONE}", seconds[shapes.MANY], 3 * seconds[shapes.ONE])
+
+
+def _shape_seconds(told: dict[str, Any]) -> dict[str, float]:
+    return {name: statistics.median(run["seconds"] for run in it["runs"]) for name, it in told["results"].items()}
+
+
 def _scaling_bars(measured: Measured) -> Iterator[Bar]:
     for size, it in measured.sizes.items():
         peaks = {name: max(run["peak"] for run in case["runs"]) for name, case in it["results"].items()}
@@ -182,11 +194,53 @@ def page(measured: Measured) -> str:
             "## From a bundle to the engine",
             "`load of the layers` is the engine's own work: an archive that has only our layers, uncompressed, of known length.\n\n"
             + _table(measured, APPLY_ROWS, applies.LOAD),
+            "## Many small files",
+            _shapes(measured.found["shapes"]),
+            "## Where the time goes",
+            _where(measured),
+            "## The commands",
             "Each is one command:\n\n" + _commands(measured),
         ]
     if found.get("scaling"):
         sections += ["## By size", _scaling_table(measured)]
     return "\n\n".join(sections) + "\n"
+
+
+def _shapes(told: dict[str, Any]) -> str:
+    seconds = _shape_seconds(told)
+    nothing, one, many = (seconds[name] for name in (shapes.NONE, shapes.ONE, shapes.MANY))
+    return (
+        f"A push by the direct reader of {shapes.NONE} takes {nothing:.2f} s, of {shapes.MANY} {many:.2f} s "
+        f"({told['bytes'] / 1e6:.0f} MB), and of {shapes.ONE} {one:.2f} s: {many / one:.1f} × as long, or "
+        f"{(many - nothing) / (one - nothing):.1f} × without what every push takes."
+    )
+
+
+def _where(measured: Measured) -> str:
+    speeds, told = measured.found["speeds"], measured.found["where"]
+    state, bundle = measured.of(pushes.DIRECT, "state"), measured.of(pushes.DIRECT, "bundle")
+    cores = measured.found["machine"]["cores"]
+    hashing = (3 * state + bundle) / speeds["sha256"]
+    packing = (hashing + state / speeds["compress"]) / cores
+    verifying = (hashing + state / speeds["decompress"]) / cores
+    hashes, compresses, decompresses = (f"{speeds[key] / 1e6:.0f} MB/s" for key in ("sha256", "compress", "decompress"))
+    text = (
+        f"One core of this machine hashes {hashes}, compresses weights with {compresses}, decompresses them with {decompresses}. "
+        "Three sha256 over the content (the layer's diff ID, each file, each chunk), one over the blobs, and zstd, on "
+        f"{cores} cores that never wait: {packing:.1f} s for a push, of which the direct reader takes "
+        f"{measured.of(pushes.DIRECT) / packing:.2f} ×, and {verifying:.1f} s for a verification, which takes "
+        f"{measured.of(applies.VERIFY) / verifying:.2f} × of that."
+    )
+    if "absent" in told:
+        return f"{text}\n\nWhat our commands spend their CPU seconds on was not measured: {told['absent']}."
+    lines = [_where_line(name, told["results"][name]["runs"][0], shares) for name, shares in told["shares"].items()]
+    head = ("what", "s", "CPU s", *(f"of it {kind}" for kind in where.KINDS))
+    return f"{text}\n\nWhat our own CPU seconds are, as `perf record` sees them:\n\n{_markdown(head, lines)}"
+
+
+def _where_line(name: str, run: dict[str, Any], shares: dict[str, float]) -> tuple[str, ...]:
+    spent = (f"{shares[kind] * run['cpu']:.1f}" for kind in where.KINDS)
+    return (f"**{name}**", f"{run['seconds']:.1f}", f"{run['cpu']:.1f}", *spent)
 
 
 def _machine(found: dict[str, Any]) -> str:

@@ -22,7 +22,9 @@ from typing import Any
 
 import pushes
 import scaling
+import shapes
 import startup
+import where
 from applies import Applies
 from measuring import Results
 from place import Place, place
@@ -44,6 +46,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="the JSON file")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled, too
     size, started = units.size(arguments.size), time.monotonic()
     parts = arguments.only or (PARTS[:2] if arguments.bars else PARTS)
     tell = Teller(started)
@@ -89,7 +92,14 @@ def _transfer(size: int, runs: int, tell: Callable[[str], object], *, bars_alone
                 tell(f"apply, round {number + 1} of {runs}")
                 applies.measure(results, bars_alone=bars_alone)
             applies.close()
-            return {"results": results.found, "engine": _engine(here)}
+            tell("shapes, and where the time goes")
+            return {
+                "shapes": shapes.measure(here, size / WHOLE, runs, tell),
+                "results": results.found,
+                "engine": _engine(here),
+                "speeds": where.speeds(),
+                "where": where.measure(here, tell),
+            }
 
 
 def _engine(here: Place) -> dict[str, str]:
@@ -124,6 +134,7 @@ _PROGRAMS = {
     "skopeo": ("skopeo", "--version"),
     "oras": ("oras", "version"),
     "curl": ("curl", "--version"),
+    "perf": ("perf", "--version"),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import signal
 import sys
 import traceback
@@ -37,6 +39,8 @@ COMMANDS = (
     "doctor",
 )
 """Every command, in the order of the help; each is the function of its name in the module of its name."""
+
+_ARENA_MAX = -8  # ``M_ARENA_MAX`` of malloc.h
 
 
 class _Commands(Mapping[str, Any]):
@@ -123,8 +127,15 @@ def _options(
 def main() -> NoReturn:
     """Run the program; SIGTERM ends it as cleanly as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
+    _share_memory()
     app()
     raise SystemExit(0)
+
+
+def _share_memory() -> None:
+    """Let all threads share one heap: in heaps of their own, each would keep what others could use (mallopt(3))."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no such thing
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
