@@ -23,6 +23,8 @@ LARGEST_CHUNK = 8 << 20
 """Bytes of one PATCH; each upload holds one chunk in memory, for the case that it has to be sent again."""
 QUICK, SLOW = 2.0, 20.0
 """Seconds for a chunk: after a quicker one the next is twice as large, after a slower one half as large."""
+_PIECES = 64
+"""In how many steps a chunk is handed to the network, each with the connection's timeout; only quick links get large chunks."""
 SESSIONS = 3
 """How many uploads of one blob may be lost before it is given up."""
 
@@ -121,16 +123,22 @@ class BlobUpload:
             raise _NoChunksError
         with opened() as content:
             skip(content, session.offset)
-            while True:
-                left = self._blob.size - session.offset
-                data = _read_exactly(content, min(left, max(self._chunk, session.least)))
-                started = time.monotonic()
-                if len(data) == left:
-                    self._client.retried(_Chunk(self, session, data).finish)
-                    return
-                session = self._client.retried(_Chunk(self, session, data).send)
-                self._memory.remember(self._repository, session.location, session.least)
-                self._adapt(time.monotonic() - started)
+            at: _Session | None = session
+            while at:
+                at = self._send_next(at, content)
+
+    def _send_next(self, session: _Session, content: Readable) -> _Session | None:
+        """Send one more chunk; gives the upload as it is then, and nothing when that was the last one."""
+        left = self._blob.size - session.offset
+        data = _read_exactly(content, min(left, max(self._chunk, session.least)))
+        started = time.monotonic()
+        if len(data) == left:
+            self._client.retried(_Chunk(self, session, data).finish)
+            return None
+        sent: _Session = self._client.retried(_Chunk(self, session, data).send)
+        self._memory.remember(self._repository, sent.location, sent.least)
+        self._adapt(time.monotonic() - started)
+        return sent
 
     def _adapt(self, seconds: float) -> None:
         if seconds < QUICK:
@@ -212,8 +220,9 @@ class _Body:
         return len(self._data)
 
     def __iter__(self) -> Iterator[memoryview]:
-        for start in range(0, len(self._data), SEND_BLOCK):
-            piece = self._data[start : start + SEND_BLOCK]
+        step = max(SEND_BLOCK, len(self._data) // _PIECES)
+        for start in range(0, len(self._data), step):
+            piece = self._data[start : start + step]
             if self._limits.rate:
                 throttle(self._limits.rate).take(len(piece))
             yield piece
