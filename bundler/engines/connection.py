@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -98,6 +99,7 @@ def errors(doing: str) -> Iterator[None]:
     except (
         requests.exceptions.RequestException,
         urllib3.exceptions.HTTPError,
+        HTTPException,
         DockerException,
         TLSParameterError,
         OSError,

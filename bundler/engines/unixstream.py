@@ -41,6 +41,8 @@ def get(path: str, target: str, timeout: int, patience: int) -> Iterator[tuple[i
         with answer:
             if answer.status != 200:
                 yield answer.status, io.BytesIO(answer.read(_LONGEST_REFUSAL))
+            elif answer.chunked or answer.length is not None:
+                yield answer.status, answer  # whoever stands between us and the engine knows no HTTP/1.0
             else:
                 yield answer.status, io.BufferedReader(_Body(connection, answer.fp.peek(), patience), BLOCK)
 

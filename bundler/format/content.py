@@ -244,14 +244,11 @@ def drain(stream: Readable) -> None:
         pass
 
 
-def pieces(data: bytes) -> Iterator[bytes | memoryview]:
+def pieces(data: bytes) -> Iterator[memoryview]:
     """Some bytes as pieces that a core's own cache holds, for those who do several things with each."""
-    if len(data) <= CACHED:
-        yield data
-        return
-    with memoryview(data) as view:
-        for start in range(0, len(data), CACHED):
-            yield view[start : start + CACHED]
+    view = memoryview(data)
+    for start in range(0, len(data), CACHED):
+        yield view[start : start + CACHED]
 
 
 class _Nothing:

@@ -111,10 +111,13 @@ class Table:
 
 
 class TableWriter:
-    """Takes the items of a layer in their order, and holds them compressed."""
+    """Takes the items of a layer in their order, and holds them compressed.
+
+    What compresses takes megabytes, and a bundle may have many layers: it is there only while it is needed.
+    """
 
     def __init__(self) -> None:
-        self._compressor = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
+        self._compressor: zstandard.ZstdCompressionObj | None = None
         self._held: list[bytes] = []
         self._waiting = bytearray(_BEGIN)
         self._size = len(_BEGIN)
@@ -137,7 +140,8 @@ class TableWriter:
         if not self._is_whole:
             return b"", None
         self._write(_END)
-        data = b"".join([*self._held, self._compressor.compress(self._waiting), self._compressor.flush()])
+        compressor, self._compressor = self._compressor or _compressor(), None
+        data = b"".join([*self._held, compressor.compress(self._waiting), compressor.flush()])
         table = Table(offset + _HEADER, len(data), self._size, Digest.of(data))
         footer = _FOOTER.pack(table.offset, table.length, table.size, _CRFS, 0, 0, 0, _FOOTER_MAGIC)
         return _skippable(data) + _skippable(footer), table
@@ -146,8 +150,13 @@ class TableWriter:
         self._size += len(data)
         self._waiting += data
         if len(self._waiting) >= _BLOCK:
+            self._compressor = self._compressor or _compressor()
             self._held.append(self._compressor.compress(self._waiting))
             self._waiting.clear()
+
+
+def _compressor() -> zstandard.ZstdCompressionObj:
+    return zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
 
 
 def read(stream: Readable, table: Table, where: str) -> Iterator[Item]:
