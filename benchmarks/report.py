@@ -181,9 +181,12 @@ def page(measured: Measured) -> str:
         f"Made by `{command}`, which took {found['minutes']:.0f} minutes. {_machine(found)}",
         "Medians; everything in a table took its turn in every round. Files are in the kernel's memory when they are read, and "
         "what was written before is on the disk. CPU seconds are those of the command and all it starts, and in the second column "
-        "those of the engine and the registry meanwhile. Memory is the peak of the command and all it starts, together.",
+        "those of the engine and the registry meanwhile; divided by the cores they are what cores that never wait would take. "
+        "Memory is the peak of the command and all it starts, together.",
         "## What we want",
         _bars_table(bars(measured)),
+        "Where one is missed: `all CPU s / cores` in its row below is the least that these cores could take for this work, and "
+        "[where the time goes](#where-the-time-goes) says what work that is.",
     ]
     if measured.results:
         sections += [
@@ -274,7 +277,7 @@ def _table(measured: Measured, rows: Sequence[tuple[str, ...]], floor: str) -> s
     for names in rows:
         seconds, text = measured.median(*names), _text(measured, names)
         if seconds is None:
-            lines.append((text, f"absent: {measured.absent(names)}", "", "", "", "", ""))
+            lines.append((text, f"absent: {measured.absent(names)}", "", "", "", "", "", ""))
             continue
         cpu, daemons = (measured.median(*names, key=key) or 0.0 for key in ("cpu", "daemons_cpu"))
         peak = max(run["peak"] for name in names for run in measured.results[name]["runs"])
@@ -286,11 +289,12 @@ def _table(measured: Measured, rows: Sequence[tuple[str, ...]], floor: str) -> s
                 f"{seconds / measured.of(floor):.2f}",
                 f"{cpu:.1f}",
                 f"{daemons:.1f}",
+                f"{(cpu + daemons) / measured.found['machine']['cores']:.1f}",
                 f"{peak / (1 << 20):.0f}",
                 f"{produced / 1e9:.2f}" if produced else "",
             )
         )
-    return _markdown(("what", "s", f"× {floor}", "CPU s", "daemons' CPU s", "peak MiB", "GB made"), lines)
+    return _markdown(("what", "s", f"× {floor}", "CPU s", "daemons' CPU s", "all CPU s / cores", "peak MiB", "GB made"), lines)
 
 
 def _text(measured: Measured, names: Sequence[str]) -> str:
