@@ -153,12 +153,8 @@ def _transfer_bars(measured: Measured) -> Iterator[Bar]:
 
 def _shape_bars(measured: Measured) -> Iterator[Bar]:
     if told := measured.found.get("shapes"):
-        seconds = _shape_seconds(told)
-        yield Bar(f"push of {shapes.MANY} ≤ 3 × {shapes.ONE}", seconds[shapes.MANY], 3 * seconds[shapes.ONE])
-
-
-def _shape_seconds(told: dict[str, Any]) -> dict[str, float]:
-    return {name: statistics.median(run["seconds"] for run in it["runs"]) for name, it in told["results"].items()}
+        of = Measured(told).of
+        yield Bar(f"push of {shapes.MANY} ≤ 3 × {shapes.ONE}", of(shapes.MANY), 3 * of(shapes.ONE))
 
 
 def _scaling_bars(measured: Measured) -> Iterator[Bar]:
@@ -210,8 +206,7 @@ def page(measured: Measured) -> str:
 
 
 def _shapes(told: dict[str, Any]) -> str:
-    seconds = _shape_seconds(told)
-    nothing, one, many = (seconds[name] for name in (shapes.NONE, shapes.ONE, shapes.MANY))
+    nothing, one, many = map(Measured(told).of, (shapes.NONE, shapes.ONE, shapes.MANY))
     return (
         f"A push by the direct reader of {shapes.NONE} takes {nothing:.2f} s, of {shapes.MANY} {many:.2f} s "
         f"({told['bytes'] / 1e6:.0f} MB), and of {shapes.ONE} {one:.2f} s: {many / one:.1f} × as long, or "
@@ -236,14 +231,14 @@ def _where(measured: Measured) -> str:
     )
     if "absent" in told:
         return f"{text}\n\nWhat our commands spend their CPU seconds on was not measured: {told['absent']}."
-    lines = [_where_line(name, told["results"][name]["runs"][0], shares) for name, shares in told["shares"].items()]
+    lines = [_where_line(name, Measured(told), shares) for name, shares in told["shares"].items()]
     head = ("what", "s", "CPU s", *(f"of it {kind}" for kind in where.KINDS))
     return f"{text}\n\nWhat our own CPU seconds are, as `perf record` sees them:\n\n{_markdown(head, lines)}"
 
 
-def _where_line(name: str, run: dict[str, Any], shares: dict[str, float]) -> tuple[str, ...]:
-    spent = (f"{shares[kind] * run['cpu']:.1f}" for kind in where.KINDS)
-    return (f"**{name}**", f"{run['seconds']:.1f}", f"{run['cpu']:.1f}", *spent)
+def _where_line(name: str, told: Measured, shares: dict[str, float]) -> tuple[str, ...]:
+    cpu = told.of(name, "cpu")
+    return (f"**{name}**", f"{told.of(name):.1f}", f"{cpu:.1f}", *(f"{shares[kind] * cpu:.1f}" for kind in where.KINDS))
 
 
 def _machine(found: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from applies import VERIFY
 from measuring import Case, Results
 from place import Place
 from pushes import API, BUNDLE, DIRECT, push
@@ -19,7 +20,6 @@ from state import State
 from bundler.format.compression import Compression, compress, decompress
 from bundler.format.toc import CHUNK
 
-VERIFY = "verify"
 SHA, ZSTD, KERNEL, PYTHON, REST = "sha256", "zstd", "kernel", "Python", "rest"
 KINDS = (SHA, ZSTD, KERNEL, PYTHON, REST)
 LIBRARIES = {"libcrypto": SHA, "backend_c": ZSTD, "[kernel": KERNEL, "libpython": PYTHON, "python3": PYTHON}
@@ -57,9 +57,9 @@ def measure(here: Place, tell: Callable[[str], object]) -> dict[str, Any]:
     record = here.out.parent / "perf"
     results = Results(tell)
     shares = {}
-    cases = [*(push(here, name, reader, BUNDLE, lambda: 0) for name, reader in ((API, "api"), (DIRECT, "direct")))]
-    cases.append(Case(VERIFY, f"fps-bundle verify {BUNDLE} --quiet"))
-    for case in cases:
+    readers = {API: "api", DIRECT: "direct"}
+    reading = [push(here, name, reader, BUNDLE, lambda: 0) for name, reader in readers.items()]
+    for case in [*reading, Case(VERIFY, f"fps-bundle verify {BUNDLE} --quiet")]:
         command = f"perf record -q -e cpu-clock -F {SAMPLES} -o {record} {case.command}"
         results.measure(Case(case.name, command, case.before), here.environment)
         shares[case.name] = dict(_shares(record))

@@ -14,7 +14,8 @@ def fault(entry: Entry) -> str:
     """What makes an entry one that no capture would have written; empty when nothing does."""
     if entry.kind not in tar.STATE_KINDS:
         return f"a {entry.kind.name.lower()}"
-    return _path_fault(entry) or _value_fault(entry) or (_whiteout_fault(entry) if deleted(entry) is not None else "")
+    gone = deleted(entry)
+    return _path_fault(entry, gone) or _value_fault(entry) or ("" if gone is None else _whiteout_fault(entry, gone))
 
 
 def deleted(entry: Entry) -> str | None:
@@ -23,10 +24,10 @@ def deleted(entry: Entry) -> str | None:
     return f"{directory}/{name.removeprefix(tar.WHITEOUT)}" if name.startswith(tar.WHITEOUT) else None
 
 
-def _path_fault(entry: Entry) -> str:
+def _path_fault(entry: Entry, gone: str | None) -> str:
     if not paths.is_clean(entry.path):
         return "which is not a clean path"
-    gone = deleted(entry)  # a whiteout's own name is made up, and never stands in a file system
+    # A whiteout's own name is made up, and never stands in a file system.
     if not paths.is_short(paths.to_bytes(entry.path if gone is None else gone)):
         return "which is longer than a file system takes"
     if entry.kind is Kind.HARD_LINK and not (paths.is_clean(entry.target) and paths.is_short(paths.to_bytes(entry.target))):
@@ -48,7 +49,6 @@ def _value_fault(entry: Entry) -> str:
     return ""
 
 
-def _whiteout_fault(entry: Entry) -> str:
-    path = deleted(entry) or ""
-    sound = paths.is_clean(path) and not path.rpartition("/")[2].startswith(tar.WHITEOUT)
-    return "" if sound and entry == tar.whiteout(path) else "a whiteout of another form than ours"
+def _whiteout_fault(entry: Entry, gone: str) -> str:
+    sound = paths.is_clean(gone) and not gone.rpartition("/")[2].startswith(tar.WHITEOUT)
+    return "" if sound and entry == tar.whiteout(gone) else "a whiteout of another form than ours"

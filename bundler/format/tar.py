@@ -116,7 +116,7 @@ def _records(entry: Entry, name: bytes, target: bytes) -> dict[str, bytes]:
         records[_CAPABILITY] = entry.capability
     if entry.xattrs:
         records.update((_XATTR + name, value) for name, value in sorted(entry.xattrs))
-    if any(not _is_utf8(records[key]) for key in ("path", "linkpath") if key in records):
+    if not (paths.is_utf8(entry.path) and paths.is_utf8(entry.target)):
         return {"hdrcharset": b"BINARY", **records}
     return records
 
@@ -348,14 +348,6 @@ def _octal(block: bytes, start: int, length: int) -> int:
 
 def _text(block: bytes, start: int, length: int) -> bytes:
     return block[start : start + length].partition(b"\0")[0]
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _ascii(name: bytes) -> bytes:

@@ -48,6 +48,7 @@ _KINDS = {name: kind for kind, name in _TYPES.items()}
 _CAPABILITY = "security.capability"
 _BEGIN, _END = b'{"version":1,"entries":[\n', b"\n]}\n"
 _CHUNK_LINE = '{"type":"chunk",'
+_CHUNK_BEGIN = _CHUNK_LINE.encode()
 _MAX_LINE = 2 << 20
 """Most bytes that an entry takes in a table, with its path, target and attributes in their longest forms."""
 _MAX_WINDOW = 8 << 20
@@ -166,7 +167,7 @@ def read(stream: Readable, table: Table, where: str) -> Iterator[Item]:
     """
     group: list[bytes] = []
     for line in _lines(stream, table, where):
-        if group and not line.startswith(_CHUNK_LINE.encode()):
+        if group and not line.startswith(_CHUNK_BEGIN):
             yield _item(group, where)
             group = []
         group.append(line)

@@ -85,7 +85,7 @@ def test_what_is_no_engine_is_told(tmp_path: Path) -> None:
 
 def test_nobody_is_waited_for_without_end(tmp_path: Path) -> None:
     with (
-        answering(tmp_path / "socket", [HEAD, b"some"], silent=2),
+        answering(tmp_path / "socket", [HEAD, b"some"], silent=1.3),
         unixstream.get(str(tmp_path / "socket"), "/x", 1, 1) as (_, body),
     ):
         started = time.monotonic()
