@@ -263,10 +263,10 @@ def _content(entry: Entry, told: Mapping[str, Any], others: Sequence[Mapping[str
     end = _number(told, "endOffset")
     chunks = [_chunk({"chunkSize": entry.size, "chunkDigest": told["digest"], **told}), *map(_chunk, others)]
     ends = [*(chunk.offset for chunk in chunks[1:]), end]
-    starts = range(0, entry.size, CHUNK)
-    rightly_cut = [(chunk.start, chunk.size) for chunk in chunks] == [(start, min(CHUNK, entry.size - start)) for start in starts]
-    if not rightly_cut or any(chunk.offset >= end for chunk, end in zip(chunks, ends, strict=True)):
-        raise ValueError("the chunks do not make up the file")
+    starts = range(0, entry.size, CHUNK)  # never as a list: the size may be any number
+    for chunk, start, after in zip(chunks, starts, ends, strict=True):
+        if (chunk.start, chunk.size) != (start, min(CHUNK, entry.size - start)) or chunk.offset >= after:
+            raise ValueError("the chunks do not make up the file")
     return digest, tuple(chunks), end
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -189,6 +190,18 @@ def test_a_table_of_another_form_is_refused(old: bytes, new: bytes) -> None:
     assert old in WHOLE
     with pytest.raises(IntegrityError):
         read(*contents(WHOLE.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize("size", [1 << 40, 1 << 62, 1 << 80], ids=["terabyte", "exabytes", "more"])
+def test_a_table_of_a_huge_file_in_few_chunks_is_refused_in_little_memory(size: int) -> None:
+    told = contents(WHOLE.replace(b'"size":8388611', b'"size":%d' % size))
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntegrityError):
+            read(*told)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_every_truncation_and_every_flip_of_a_table_is_refused_or_tells_other_items() -> None:
