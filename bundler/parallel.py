@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from bundler.errors import StoreError
+
 _Item = TypeVar("_Item")
 
 _FAREWELL = 2.0
@@ -18,7 +20,7 @@ def each(work: Callable[[_Item], None], items: Iterable[_Item], workers: int, st
     """Do the work for every item, by so many threads; raises what the first of them raised.
 
     ``stop`` is set when one has failed or the user interrupts, and shall make the others give up. Those that
-    cannot, because the network holds them, are left behind as daemons.
+    cannot, because the network holds them, are left behind as daemons. Raises `StoreError` when somebody else has set it.
     """
     todo: queue.SimpleQueue[_Item] = queue.SimpleQueue()
     for item in items:
@@ -40,14 +42,17 @@ def each(work: Callable[[_Item], None], items: Iterable[_Item], workers: int, st
         _wait_for([threading.Thread(target=run, daemon=True) for _ in range(min(workers, todo.qsize()))], stop)
     if failures:
         raise failures[0]
+    if not todo.empty():
+        raise StoreError("the work was given up, because another part of it failed")
 
 
 def _wait_for(threads: Sequence[threading.Thread], stop: threading.Event) -> None:
     for thread in threads:
         thread.start()
     try:
-        while any(thread.is_alive() for thread in threads) and not stop.wait(0.05):
-            pass
+        for thread in threads:
+            while thread.is_alive() and not stop.is_set():
+                thread.join(0.05)
     except BaseException:
         stop.set()
         raise

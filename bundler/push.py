@@ -100,57 +100,54 @@ def push(
     reader = engine.reader(container, options.reader)
     forgotten = find_forgotten(container, plan(container, reader, exports), engine) if options.audit else ()
     known = _known_layers(spool)
-    with (
-        base.at_hand(clean, source, engine, progress) as base_image,
-        sender(spool, target, progress, enabled=not options.dry_run) as early,
-    ):
-        captured = capture(
-            container,
-            exports,
-            base_image,
-            engine,
-            reader,
-            spool,
-            progress,
-            pause=options.pause,
-            strict=options.strict,
-            compression=options.compression,
-            finished=lambda blob, layer: early.add(blob) if early and layer.diff_id not in known else None,
-        )
-    made = list(captured.descriptors)
-    with _dropped_on_failure(made, spool):
-        captured = _with_known_blobs(captured, known, spool)
-        metadata = _metadata(container, source, clean, captured, engine, options)
-        present = _already_there(metadata, target, spool)
-        if present:
-            spool.drop(captured.descriptors)
-            if seal and not options.dry_run:
-                seal(present, spool.open(target) if isinstance(target, LocalReference) else target)
-            return PushResult(present, _where(target), 0, captured.paused, True, forgotten)
-        bundle = _describe_bundle(metadata, captured.descriptors, spool)
-        if options.dry_run:
-            planned = _plan(bundle, target, spool)
-            return PushResult(bundle, _where(target), 0, captured.paused, False, forgotten, planned)
-        made += [bundle.manifest.config, bundle.manifest.descriptor]
-        kept = target if isinstance(target, LocalReference) else _kept_name(container, source, bundle)
-        local = spool.add(kept, bundle.manifest)
-    if isinstance(target, LocalReference):
-        if seal:
-            seal(bundle, local)
-        return PushResult(bundle, local.where, 0, captured.paused, False, forgotten)
-    go_on = f"The captured state is kept. To go on without the model: fps-bundle copy {kept} {target.where}"
-    try:
-        if seal:
-            seal(bundle, local)
-        result = transfer.copy(local, target, progress, bundle)
-    except BundlerError as error:
-        error.hint = f"{error.hint} {go_on}".strip()
-        raise
-    except KeyboardInterrupt:
-        progress.warn(go_on)
-        raise
+    with sender(spool, target, enabled=not options.dry_run) as early:
+        with base.at_hand(clean, source, engine, progress) as base_image:
+            captured = capture(
+                container,
+                exports,
+                base_image,
+                engine,
+                reader,
+                spool,
+                progress,
+                pause=options.pause,
+                strict=options.strict,
+                compression=options.compression,
+                finished=lambda blob, layer: early.add(blob) if early and layer.diff_id not in known else None,
+            )
+        made = list(captured.descriptors)
+        with _dropped_on_failure(made, spool):
+            captured = _with_known_blobs(captured, known, spool)
+            metadata = _metadata(container, source, clean, captured, engine, options)
+            present = _already_there(metadata, target, spool)
+            if present:
+                spool.drop(captured.descriptors)
+                if seal and not options.dry_run:
+                    seal(present, spool.open(target) if isinstance(target, LocalReference) else target)
+                return PushResult(present, _where(target), 0, captured.paused, True, forgotten)
+            bundle = _describe_bundle(metadata, captured.descriptors, spool)
+            if options.dry_run:
+                planned = _plan(bundle, target, spool)
+                return PushResult(bundle, _where(target), 0, captured.paused, False, forgotten, planned)
+            made += [bundle.manifest.config, bundle.manifest.descriptor]
+            kept = target if isinstance(target, LocalReference) else _kept_name(container, source, bundle)
+            local = spool.add(kept, bundle.manifest)
+        if isinstance(target, LocalReference):
+            if seal:
+                seal(bundle, local)
+            return PushResult(bundle, local.where, 0, captured.paused, False, forgotten)
+        go_on = f"The captured state is kept. To go on without the model: fps-bundle copy {kept} {target.where}"
+        try:
+            if seal:
+                seal(bundle, local)
+            sent = transfer.copy(local, target, progress, bundle, early=early).sent
+        except BundlerError as error:
+            error.hint = f"{error.hint} {go_on}".strip()
+            raise
+        except KeyboardInterrupt:
+            progress.warn(go_on)
+            raise
     spool.forget(kept)
-    sent = result.sent + (early.sent if early else 0)
     return PushResult(bundle, target.where, sent, captured.paused, False, forgotten)
 
 

@@ -5,67 +5,100 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 
-from bundler.errors import BundlerError
-from bundler.format.content import Descriptor
+from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
-from bundler.ports import NOBODY, Progress, Spool, Store
+from bundler.ports import NOBODY, Progress, Spool, Store, Upload
 from bundler.watched import WatchedOpener
 
 _FAREWELL = 2.0
-"""Seconds for which a transfer may end what it does."""
-_PATIENCE = 60.0
-"""Seconds that one chunk may take over a slow link; what takes longer is sent again by the copy, beside it."""
+"""Seconds for which a transfer that is not wanted any more may end what it does."""
 
 
 class Sender:
-    """Brings blobs of the local store to another one, one after the other; no name there moves.
+    """Brings blobs of a store into an upload, one after the other; the copy of their bundle goes on with both.
 
-    Nobody watches, and whatever fails is left: the copy of the whole bundle, which comes later, tells of all of it.
+    Nobody watches before that, and what fails is left: the copy tries it again, and tells of it.
     """
 
-    def __init__(self, source: Store, target: Store) -> None:
+    def __init__(self, source: Store, upload: Upload) -> None:
+        self.upload = upload
+        self.stop = threading.Event()
+        """Breaks off what is under way, when it is set."""
         self._source = source
-        self._target = target
         self._todo: queue.SimpleQueue[Descriptor | None] = queue.SimpleQueue()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._sent: dict[Digest, Future[None]] = {}
+        self._come = 0  # bytes of the blob under way
+        self._progress: Progress = NOBODY
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._send_all, daemon=True)
         self._thread.start()
-        self.sent = 0
-        """Bytes of the blobs that have arrived."""
 
     def add(self, blob: Descriptor) -> None:
+        self._sent[blob.digest] = Future()
         self._todo.put(blob)
 
-    def stop(self, seconds: float) -> bool:
-        """Break off, and say whether that was done in so many seconds; what has come of a blob is there for who goes on with it."""
-        self._stop.set()
+    def begin_no_more(self) -> Digest | None:
+        """Leave what has not been begun to others; gives the blob that is under way."""
         self._todo.put(None)
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        for future in self._sent.values():
+            future.cancel()
+        return next((digest for digest, future in self._sent.items() if future.running()), None)
 
-    def _send(self) -> None:
-        with suppress(BundlerError), self._target.upload("", self._source) as upload:
-            while (blob := self._todo.get()) and not self._stop.is_set():
-                if not upload.has(blob):
-                    upload.put(blob, WatchedOpener(partial(self._source.open, blob), NOBODY, self._stop))
-                    self.sent += blob.size
+    def has_begun(self, blob: Descriptor) -> bool:
+        return blob.digest in self._sent and not self._sent[blob.digest].cancelled()
+
+    def finish(self, digest: Digest, progress: Progress) -> bool:
+        """Wait for the blob that is under way, tell ``progress`` how far it comes, and say whether it has arrived."""
+        with self._lock:
+            self._progress = progress
+            progress.advance(self._come)
+        if not self._sent[digest].exception():
+            return True
+        progress.advance(-self._come)
+        return False
+
+    def advance(self, count: int) -> None:
+        with self._lock:
+            self._come += count
+            self._progress.advance(count)
+
+    def close(self) -> None:
+        self.stop.set()
+        self._todo.put(None)
+        self._thread.join(_FAREWELL)
+
+    def _send_all(self) -> None:
+        while blob := self._todo.get():
+            future = self._sent[blob.digest]
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                self._send(blob)
+            except BaseException as error:
+                future.set_exception(error)
+                return
+            future.set_result(None)
+
+    def _send(self, blob: Descriptor) -> None:
+        self._come = 0
+        if not self.upload.has(blob):
+            self.upload.put(blob, WatchedOpener(partial(self._source.open, blob), self, self.stop))
 
 
 @contextmanager
-def sender(spool: Spool, target: Store | LocalReference, progress: Progress, *, enabled: bool) -> Iterator[Sender | None]:
+def sender(spool: Spool, target: Store | LocalReference, *, enabled: bool) -> Iterator[Sender | None]:
     """A sender for the length of the block, where the target is one that blobs may come to in any order, over a network."""
     if not enabled or isinstance(target, LocalReference) or target.ordered or target.rereadable:
         yield None
         return
-    found = Sender(spool.open(LocalReference("")), target)
-    try:
-        yield found
-    except BaseException:
-        found.stop(_FAREWELL)
-        raise
-    if not found.stop(_FAREWELL):
-        progress.note("a part of a layer is still on its way")
-        found.stop(_PATIENCE)
+    source = spool.open(LocalReference(""))
+    with target.upload("", source) as upload:
+        found = Sender(source, upload)
+        try:
+            yield found
+        finally:
+            found.close()

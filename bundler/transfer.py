@@ -21,6 +21,7 @@ from bundler.watched import WatchedOpener, watched
 
 if TYPE_CHECKING:
     from bundler.format.metadata import Metadata
+    from bundler.sending import Sender
 
 Guard = Callable[[Upload], AbstractContextManager[Upload]]
 """Stands before an upload for as long as it lasts, and may refuse what comes."""
@@ -80,19 +81,28 @@ def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
     return Bundle(read, metadata)
 
 
-def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None = None, guard: Guard = nullcontext) -> CopyResult:
+def copy(
+    source: Store,
+    target: Store,
+    progress: Progress,
+    bundle: Bundle | None = None,
+    guard: Guard = nullcontext,
+    early: Sender | None = None,
+) -> CopyResult:
     """Copy a bundle and what refers to it, such as signatures.
 
     In the target it appears only when all of it is there, under the digest that it has in the source. Layers stay sealed,
-    unless a ``guard`` opens them.
+    unless a ``guard`` opens them. What ``early`` has begun is gone on with.
     """
     bundle = bundle or read_bundle(source)
     manifest = bundle.manifest
     others = referrers(source, bundle)
     blobs = _blobs(bundle, others)
     progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
-    with target.upload(image_tag(bundle.metadata.model.version), source) as opened, guard(opened) as upload:
-        carrier = _Carrier(source, upload, progress, workers=1 if target.ordered else max(source.parallel, target.parallel))
+    begun = nullcontext(early.upload) if early else target.upload(image_tag(bundle.metadata.model.version), source)
+    with begun as opened, guard(opened) as upload:
+        workers = 1 if target.ordered else max(source.parallel, target.parallel)
+        carrier = _Carrier(source, upload, progress, workers, early)
         carrier.find_missing(blobs)
         upload.reserve(carrier.missing_size)
         carrier.carry(manifest.blobs)
@@ -101,7 +111,7 @@ def copy(source: Store, target: Store, progress: Progress, bundle: Bundle | None
             carrier.carry(other.blobs)
             upload.add(other.descriptor, other.data)
         upload.commit(manifest.descriptor)
-    return CopyResult(bundle, carrier.missing_size, sum(blob.size for blob in blobs) - carrier.missing_size)
+    return CopyResult(bundle, carrier.sent, sum(blob.size for blob in blobs) - carrier.sent)
 
 
 def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
@@ -123,24 +133,32 @@ def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:
 class _Carrier:
     """Brings blobs from a store into an upload, several at once where both can."""
 
-    def __init__(self, source: Store, upload: Upload, progress: Progress, workers: int) -> None:
+    def __init__(self, source: Store, upload: Upload, progress: Progress, workers: int, early: Sender | None) -> None:
         self._source = source
         self._upload = upload
         self._progress = progress
         self._workers = workers
-        self._stop = threading.Event()
+        self._early = early
+        self._under_way = early.begin_no_more() if early else None
+        self._stop = early.stop if early else threading.Event()
         self._missing: dict[Digest, Descriptor] = {}
         self.missing_size = 0
         """Bytes that have to be brought."""
+        self.sent = 0
+        """Those, and the bytes that were sent early."""
 
     def find_missing(self, blobs: Sequence[Descriptor]) -> None:
         """Ask the target which blobs it lacks."""
         self._each(self._look, {blob.digest: blob for blob in blobs}.values())
         self.missing_size = sum(blob.size for blob in self._missing.values())
+        early = [blob for blob in blobs if self._early and self._early.has_begun(blob) and blob.digest not in self._missing]
+        self.sent = self.missing_size + sum(blob.size for blob in early)
 
     def carry(self, blobs: Sequence[Descriptor]) -> None:
-        """Bring those that are missing."""
+        """Bring those that are missing; where several travel at once the largest come first, so that none is left alone."""
         missing = [self._missing.pop(blob.digest) for blob in blobs if blob.digest in self._missing]
+        if self._workers > 1:
+            missing.sort(key=lambda blob: blob.size, reverse=True)
         self._each(self._bring, missing)
 
     def _look(self, blob: Descriptor) -> None:
@@ -150,6 +168,8 @@ class _Carrier:
             self._missing[blob.digest] = blob
 
     def _bring(self, blob: Descriptor) -> None:
+        if self._early and blob.digest == self._under_way and self._early.finish(blob.digest, self._progress):
+            return
         opener = WatchedOpener(partial(self._source.open, blob), self._progress, self._stop)
         try:
             self._upload.put(blob, opener)

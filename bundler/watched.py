@@ -7,7 +7,7 @@ from typing import Protocol
 
 from bundler.errors import StoreError
 from bundler.format.content import Begun, Stream
-from bundler.ports import Opener, Progress
+from bundler.ports import Opener
 
 
 class Advancing(Protocol):
@@ -24,7 +24,7 @@ def watched(content: Stream, progress: Advancing) -> Stream:
 class WatchedOpener:
     """Opens a blob as often as it is needed, tells how far the last opening was read, and gives up when ``stop`` is set."""
 
-    def __init__(self, opened: Opener, progress: Progress, stop: threading.Event) -> None:
+    def __init__(self, opened: Opener, progress: Advancing, stop: threading.Event) -> None:
         self._opened = opened
         self._progress = progress
         self._stop = stop

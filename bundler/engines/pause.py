@@ -53,10 +53,14 @@ def abandoned(state: Path) -> list[Abandoned]:
     return [Abandoned(left.path, left.content.get("host", ""), left.path.stem) for left in journal.abandoned(_directory(state))]
 
 
-def watch(is_paused: Callable[[], bool], resume: Callable[[], None]) -> None:
-    """The watchdog's work: wait for the end of the pipe on stdin, and resume the container unless all is well."""
+def say_ready() -> None:
+    """Let the process that is watched go on: whatever becomes of it, we shall see the end of the pipe."""
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+
+
+def watch(is_paused: Callable[[], bool], resume: Callable[[], None]) -> None:
+    """The watchdog's work: wait for the end of the pipe on stdin, and resume the container unless all is well."""
     if sys.stdin.buffer.read() == ALL_IS_WELL:
         return
     deadline = time.monotonic() + GRACE

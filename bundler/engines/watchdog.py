@@ -6,13 +6,15 @@ import signal
 import sys
 
 from bundler.engines import pause
-from bundler.engines.docker import DockerEngine
 
 
 def main() -> None:
     # What ends the command, a Ctrl-C or a hang-up of the terminal, must not end its watchdog.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    pause.say_ready()
+    from bundler.engines.docker import DockerEngine  # slow to load, and loaded in the process that waits for us
+
     host, container = sys.argv[1:]
     engine = DockerEngine(host or None)
     pause.watch(lambda: engine.is_paused(container), lambda: engine.resume(container))

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -86,47 +86,55 @@ def mapped(work: Callable[[_Given], _Result], source: Iterable[_Given], workers:
     What reading or working raises is raised where its result would have come. When the block ends, nothing reads on.
     """
     with ThreadPoolExecutor(workers, "work") as pool:
-        ahead = _Ahead(source, lambda item: pool.submit(work, item), workers + 1)
         try:
-            yield ahead.results()
+            with ahead((pool.submit(work, item) for item in source), workers + 2) as results:
+                yield (result.result() for result in results)
         finally:
-            ahead.stop()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-class _Ahead(Generic[_Given, _Result]):
-    """A thread that reads items and has them worked on, until so many results wait to be taken."""
+@contextmanager
+def ahead(source: Iterable[_Given], most: int = 1) -> Iterator[Iterator[_Given]]:
+    """The items of ``source``, of which a thread reads so many ahead of who takes them, and none after the block.
 
-    def __init__(self, source: Iterable[_Given], submit: Callable[[_Given], Future[_Result]], most: int) -> None:
+    What reading raises is raised where its item would have come.
+    """
+    reading = _Ahead(source, most)
+    try:
+        yield reading.items()
+    finally:
+        reading.stop()
+
+
+class _Ahead(Generic[_Given]):
+    """The thread that reads; a daemon, as what it reads from may never answer."""
+
+    def __init__(self, source: Iterable[_Given], most: int) -> None:
         self._source = source
-        self._submit = submit
-        self._waiting: queue.Queue[Future[_Result] | None] = queue.Queue(most)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._room = threading.Semaphore(most)
+        self._read: queue.SimpleQueue[tuple[_Given] | BaseException | None] = queue.SimpleQueue()
+        self._is_stopped = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def results(self) -> Iterator[_Result]:
-        while found := self._waiting.get():
-            yield found.result()
+    def items(self) -> Iterator[_Given]:
+        while found := self._read.get():
+            if isinstance(found, BaseException):
+                raise found
+            self._room.release()
+            yield found[0]
 
     def stop(self) -> None:
-        self._stopped.set()
+        self._is_stopped = True
+        self._room.release()
         self._thread.join(_FAREWELL)
 
-    def _read(self) -> None:
+    def _run(self) -> None:
         try:
-            for item in self._source:
-                self._put(self._submit(item))
-                if self._stopped.is_set():
-                    return
+            items = iter(self._source)
+            while self._room.acquire() and not self._is_stopped:
+                self._read.put((next(items),))
+        except StopIteration:
+            self._read.put(None)
         except BaseException as error:
-            failed: Future[_Result] = Future()
-            failed.set_exception(error)
-            self._put(failed)
-        self._put(None)
-
-    def _put(self, item: Future[_Result] | None) -> None:
-        while not self._stopped.is_set():
-            with suppress(queue.Full):
-                self._waiting.put(item, timeout=0.1)
-                break
+            self._read.put(error)

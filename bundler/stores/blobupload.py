@@ -11,6 +11,7 @@ import requests
 
 from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format.content import BLOCK, Descriptor, Readable
+from bundler.format.pipeline import ahead
 from bundler.ports import Opener
 from bundler.stores.client import SEND_BLOCK, RegistryClient, number_in
 from bundler.stores.limits import Limits, throttle
@@ -20,9 +21,11 @@ from bundler.stores.volumes import skip
 
 SMALLEST_CHUNK = 1 << 20
 LARGEST_CHUNK = 8 << 20
-"""Bytes of one PATCH; each upload holds one chunk in memory, for the case that it has to be sent again."""
+"""Bytes of one PATCH; each upload holds one chunk in memory, for the case that it has to be sent again, and the next one."""
 QUICK, SLOW = 2.0, 20.0
 """Seconds for a chunk: after a quicker one the next is twice as large, after a slower one half as large."""
+DEAR = 0.2
+"""Seconds for a chunk that nobody wants to send twice, so that its record is to outlive a power failure."""
 _PIECES = 64
 """In how many steps a chunk is handed to the network, each with the connection's timeout; only quick links get large chunks."""
 SESSIONS = 3
@@ -123,21 +126,27 @@ class BlobUpload:
             raise _NoChunksError
         with opened() as content:
             skip(content, session.offset)
-            at: _Session | None = session
-            while at:
-                at = self._send_next(at, content)
+            with ahead(self._chunks(content, session)) as chunks:
+                for chunk in chunks:
+                    session = self._send_next(session, chunk)
 
-    def _send_next(self, session: _Session, content: Readable) -> _Session | None:
-        """Send one more chunk; gives the upload as it is then, and nothing when that was the last one."""
+    def _chunks(self, content: Readable, session: _Session) -> Iterator[bytearray]:
         left = self._blob.size - session.offset
-        data = _read_exactly(content, min(left, max(self._chunk, session.least)))
+        while left:
+            chunk = _read_exactly(content, min(left, max(self._chunk, session.least)))
+            left -= len(chunk)
+            yield chunk
+
+    def _send_next(self, session: _Session, chunk: bytearray) -> _Session:
+        """Send one more chunk; gives the upload as it is then."""
         started = time.monotonic()
-        if len(data) == left:
-            self._client.retried(_Chunk(self, session, data).finish)
-            return None
-        sent: _Session = self._client.retried(_Chunk(self, session, data).send)
-        self._memory.remember(self._repository, sent.location, sent.least)
-        self._adapt(time.monotonic() - started)
+        if session.offset + len(chunk) == self._blob.size:
+            self._client.retried(_Chunk(self, session, chunk).finish)
+            return session
+        sent: _Session = self._client.retried(_Chunk(self, session, chunk).send)
+        seconds = time.monotonic() - started
+        self._memory.remember(self._repository, sent.location, sent.least, safely=seconds > DEAR)
+        self._adapt(seconds)
         return sent
 
     def _adapt(self, seconds: float) -> None:

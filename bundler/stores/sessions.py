@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,15 +12,15 @@ from typing import Any
 
 from filelock import FileLock
 
-from bundler.errors import BundlerError, NoSpaceError, StoreError
+from bundler.errors import BundlerError
 from bundler.format import document
 from bundler.format.content import Digest
-from bundler.partfile import write_file
 from bundler.stores import local
 
 LEAST_SIZE = 1 << 20
 """Bytes below which a blob is not worth remembering."""
 _MOST_PLACES = 3
+_REPLACE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Memory:
@@ -61,11 +62,14 @@ class Memory:
         found = self._read().get("least", 0)
         return found if isinstance(found, int) else 0
 
-    def remember(self, repository: str, session: str, least: int = 0) -> None:
-        """An upload has come as far as this address says; an empty one says that there is none to go on with."""
+    def remember(self, repository: str, session: str, least: int = 0, *, safely: bool = True) -> None:
+        """An upload has come as far as this address says; an empty one says that there is none to go on with.
+
+        Only what is remembered ``safely`` outlives a power failure; to wait for the disk would hold up a quick link.
+        """
         content = self._read()
         sessions = {**_table(content), repository: session} if session else _without(content, repository)
-        self._write({**content, "sessions": sessions, "least": least})
+        self._write({**content, "sessions": sessions, "least": least}, safely=safely)
 
     def places(self) -> list[str]:
         """The repositories that had the blob, the last one first."""
@@ -84,10 +88,13 @@ class Memory:
         except (BundlerError, OSError):
             return {}
 
-    def _write(self, content: dict[str, Any]) -> None:
+    def _write(self, content: dict[str, Any], *, safely: bool = True) -> None:
         if self._path and self._is_ours:
-            with suppress(StoreError, NoSpaceError):
-                write_file(self._path, json.dumps(content, sort_keys=True).encode(), 0o600)
+            with suppress(OSError), os.fdopen(os.open(self._path, _REPLACE, 0o600), "wb") as file:
+                file.write(json.dumps(content, sort_keys=True).encode())
+                if safely:
+                    file.flush()
+                    os.fsync(file.fileno())
 
 
 def directory() -> Path:

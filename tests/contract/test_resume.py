@@ -17,6 +17,7 @@ from links import standing, store
 from bundler import transfer
 from bundler.errors import BundlerError, StoreError
 from bundler.format.reference import RegistryReference
+from bundler.sending import Sender
 from bundler.stores import sessions
 from bundler.stores.layout import LayoutStore
 from bundler.stores.limits import Limits
@@ -101,7 +102,7 @@ def test_a_push_goes_on_in_the_next_run(proxy: FaultProxy, registry: str, source
     proxy.forget()
     copy(source, store(proxy.address, "resume/resumed"))
     assert standing(registry, "resume/resumed") == str(source.tags["1"].digest)
-    assert proxy.traffic.up < SIZE - 2 * MIB
+    assert proxy.traffic.up < SIZE - MIB
 
 
 def test_a_push_goes_on_although_the_registry_is_busy_at_first(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
@@ -110,7 +111,7 @@ def test_a_push_goes_on_although_the_registry_is_busy_at_first(proxy: FaultProxy
     proxy.fail(faults.answer(503), method="GET", part="/blobs/uploads/")
     copy(source, store(proxy.address, "resume/busy"))
     assert standing(registry, "resume/busy") == str(source.tags["1"].digest)
-    assert proxy.traffic.up < SIZE - 2 * MIB
+    assert proxy.traffic.up < SIZE - MIB
 
 
 def test_a_push_whose_session_the_registry_forgot_begins_anew(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
@@ -199,3 +200,22 @@ def test_what_a_registry_stores_is_read_back_when_that_is_asked_for(proxy: Fault
         copy(small, target)
     assert caught.value.exit_code == 8
     assert standing(registry, repository) == ""
+
+
+def test_what_was_sent_early_is_read_back_too(proxy: FaultProxy, registry: str) -> None:
+    source = noise(50_000, seed=4)
+    bundle = transfer.read_bundle(source)
+    reference = RegistryReference(proxy.address, "resume/early", "1")
+    target = RegistryStore(reference, plain_http=True, limits=Limits(patience=0.01), verify_remote=True)
+    with target.upload("", source) as upload:
+        early = Sender(source, upload)
+        for blob in bundle.manifest.blobs:
+            early.add(blob)
+        while not all(map(target.has, bundle.manifest.blobs)):
+            time.sleep(0.01)
+        proxy.fail(faults.flip(), method="GET", part="/blobs/", times=1_000)
+        with pytest.raises(BundlerError) as caught:
+            transfer.copy(source, target, RecordingProgress(), bundle, early=early)
+        early.close()
+    assert caught.value.exit_code == 8
+    assert standing(registry, "resume/early") == ""

@@ -1,0 +1,133 @@
+"""What travels while the rest is packed, and how the copy of the whole bundle goes on with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from bundles import bundle
+from fakes import MemoryStore, RecordingProgress, directory, file, tree
+
+from bundler import sending, transfer
+from bundler.errors import StoreError
+from bundler.format import pack
+from bundler.format.content import Descriptor, Digest
+from bundler.ports import Opener, Store, Upload
+from bundler.sending import Sender
+from bundler.stores.local import LocalSpool
+
+WAIT = 30
+
+
+class SlowUpload:
+    """An upload that stops in the middle of each blob until it may go on, and then fails as often as it was told."""
+
+    def __init__(self, upload: Upload, failures: int = 0) -> None:
+        self.has, self.add, self.reserve, self.commit = upload.has, upload.add, upload.reserve, upload.commit
+        self._upload = upload
+        self._failures = failures
+        self.in_the_middle = threading.Event()
+        self.may_go_on = threading.Event()
+        self.put_again: list[Digest] = []
+
+    def put(self, blob: Descriptor, opened: Opener) -> None:
+        self.put_again.append(blob.digest)
+        with opened() as content:
+            content.read(1)
+            self.in_the_middle.set()
+            assert self.may_go_on.wait(WAIT)
+            content.read(1)
+        if self._failures:
+            self._failures -= 1
+            raise StoreError("the link is down")
+        self._upload.put(blob, opened)
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    monkeypatch.setattr(pack, "BIG", 1000)
+    store = MemoryStore()
+    bundle(store, tree(directory("/s"), file("/s/big", bytes(5000)), file("/s/large", b"x" * 5000), file("/s/z", b"last")))
+    return store
+
+
+@contextmanager
+def slow(target: Store, source: Store, failures: int = 0) -> Iterator[tuple[SlowUpload, Sender]]:
+    with target.upload("") as inner:
+        upload = SlowUpload(inner, failures)
+        sender = Sender(source, upload)
+        try:
+            yield upload, sender
+        finally:
+            upload.may_go_on.set()
+            sender.close()
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+def test_a_copy_goes_on_with_the_blob_that_is_under_way(source: MemoryStore, failures: int) -> None:
+    found, target, progress = transfer.read_bundle(source), MemoryStore(), RecordingProgress()
+    first, second, *_ = found.manifest.layers
+    with slow(target, source, failures) as (upload, sender):
+        sender.add(first)
+        assert upload.in_the_middle.wait(WAIT)
+        sender.add(second)
+        threading.Timer(0.05, upload.may_go_on.set).start()
+        result = transfer.copy(source, target, progress, found, early=sender)
+    assert transfer.read_bundle(target).digest == found.digest
+    assert upload.put_again.count(first.digest) == 1 + failures
+    assert upload.put_again.count(second.digest) == 1
+    size = sum(blob.size for blob in found.manifest.blobs)
+    assert (result.sent, result.skipped, progress.done) == (size, 0, size)
+
+
+def test_what_arrived_early_counts_as_sent_and_is_sent_once(source: MemoryStore) -> None:
+    found, target = transfer.read_bundle(source), MemoryStore()
+    with slow(target, source) as (upload, sender):
+        upload.may_go_on.set()
+        for blob in found.manifest.layers:
+            sender.add(blob)
+        while not all(blob.digest in target.blobs for blob in found.manifest.layers):
+            assert not sender.stop.wait(0.01)
+        result = transfer.copy(source, target, RecordingProgress(), found, early=sender)
+    assert result.sent == sum(blob.size for blob in found.manifest.blobs)
+    assert len(upload.put_again) == len(found.manifest.blobs)
+
+
+def test_what_the_target_had_before_is_not_counted(source: MemoryStore) -> None:
+    found, target = transfer.read_bundle(source), MemoryStore()
+    transfer.copy(source, target, RecordingProgress(), found)
+    with slow(target, source) as (_, sender):
+        assert transfer.copy(source, target, RecordingProgress(), found, early=sender).sent == 0
+
+
+def test_what_arrived_and_was_lost_is_sent_again(source: MemoryStore) -> None:
+    found, target = transfer.read_bundle(source), MemoryStore()
+    first = found.manifest.layers[0]
+    with slow(target, source) as (upload, sender):
+        upload.may_go_on.set()
+        sender.add(first)
+        while first.digest not in target.blobs:
+            assert not sender.stop.wait(0.01)
+        del target.blobs[first.digest]
+        transfer.copy(source, target, RecordingProgress(), found, early=sender)
+    assert transfer.read_bundle(target).digest == found.digest
+    assert first.digest in target.blobs
+
+
+def test_after_the_end_nothing_goes_on(source: MemoryStore) -> None:
+    found, target = transfer.read_bundle(source), MemoryStore()
+    with slow(target, source) as (upload, sender):
+        sender.add(found.manifest.layers[0])
+        assert upload.in_the_middle.wait(WAIT)
+        sender.stop.set()
+        upload.may_go_on.set()
+        with pytest.raises(StoreError, match="given up"):
+            transfer.copy(source, target, RecordingProgress(), found, early=sender)
+    assert (target.tags, target.blobs) == ({}, {})
+
+
+def test_nothing_is_sent_early_to_where_nothing_is_far_away() -> None:
+    with sending.sender(LocalSpool(), MemoryStore(), enabled=True) as found:
+        assert found is None
