@@ -19,6 +19,7 @@ DIRECT = "push, direct reader"
 REGISTRY = "push to a registry"
 UPLOAD = "copy to a registry"
 BUNDLE = "bench:1"
+REMOTE = f"$REGISTRY/bench/{BUNDLE}"
 COMMITTED = "committed:1"
 
 COPY = f"docker cp {CONTAINER}:{STATE} -"
@@ -58,6 +59,17 @@ def push(place: Place, name: str, reader: str, dest: str, produced: Callable[[],
     )
 
 
+def push_to_registry(place: Place) -> Case:
+    """A push of ours to an empty registry, with an empty store."""
+
+    def before() -> None:
+        place.empty_store()
+        place.open_registry()
+
+    command = f"fps-bundle push {CONTAINER} {REMOTE} --reader direct --plain-http --json --quiet"
+    return Case(REGISTRY, command, before, place.close_registry, lambda: _registry(place))
+
+
 def paused(output: bytes) -> dict[str, Any]:
     """What a push of ours tells of itself."""
     told = json.loads(output)
@@ -65,7 +77,7 @@ def paused(output: bytes) -> dict[str, Any]:
 
 
 def _cases(place: Place) -> list[tuple[Case, Callable[[bytes], dict[str, Any]] | None]]:
-    out, remote = place.out, f"$REGISTRY/bench/{BUNDLE}"
+    out, remote = place.out, REMOTE
 
     def peer(name: str, command: str, produced: str = "", program: str = "", **more: Any) -> tuple[Case, None]:
         absent = f"no {program} here" if program and not shutil.which(program) else ""
@@ -81,14 +93,6 @@ def _cases(place: Place) -> list[tuple[Case, Callable[[bytes], dict[str, Any]] |
         absent = f"no {program} here" if program and not shutil.which(program) else ""
         return Case(name, command, place.open_registry, after, lambda: _registry(place), absent=absent), None
 
-    def ours_to_registry() -> tuple[Case, Callable[[bytes], dict[str, Any]]]:
-        def before() -> None:
-            place.empty_store()
-            place.open_registry()
-
-        command = f"fps-bundle push {CONTAINER} {remote} --reader direct --plain-http --json --quiet"
-        return Case(REGISTRY, command, before, place.close_registry, lambda: _registry(place)), paused
-
     return [
         peer(READ, f"{COPY} > /dev/null"),
         peer("docker cp | zstd", f"{COPY} | {COMPRESS} > $OUT/state.tar.zst", "state.tar.zst"),
@@ -98,7 +102,7 @@ def _cases(place: Place) -> list[tuple[Case, Callable[[bytes], dict[str, Any]] |
             "state.tar.zst",
         ),
         (push(place, API, "api", BUNDLE, lambda: size_of(place.store)), paused),
-        ours_to_registry(),
+        (push_to_registry(place), paused),
         (push(place, DIRECT, "direct", BUNDLE, lambda: size_of(place.store)), paused),
         to_registry(UPLOAD, f"fps-bundle copy {BUNDLE} {remote} --plain-http --json --quiet"),
         _curl(place),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 from applies import VERIFY
 from measuring import Case, Results
 from place import Place
-from pushes import API, BUNDLE, DIRECT, push
+from pushes import API, BUNDLE, DIRECT, push, push_to_registry
 from state import State
 
 from bundler.format.compression import Compression, compress, decompress
@@ -50,7 +51,7 @@ def _speed(items: list[Any], work: Callable[[Any], object], size: int = 0) -> fl
 
 
 def measure(here: Place, tell: Callable[[str], object]) -> dict[str, Any]:
-    """The share of each of `KINDS` in the CPU seconds of a push and of a verification."""
+    """The share of each of `KINDS` in the CPU seconds of pushes and of a verification, and how long it takes to remove a bundle."""
     perf = shutil.which("perf")
     if not perf:
         return {"absent": "no perf here"}
@@ -59,12 +60,15 @@ def measure(here: Place, tell: Callable[[str], object]) -> dict[str, Any]:
     shares = {}
     readers = {API: "api", DIRECT: "direct"}
     reading = [push(here, name, reader, BUNDLE, lambda: 0) for name, reader in readers.items()]
-    for case in [*reading, Case(VERIFY, f"fps-bundle verify {BUNDLE} --quiet")]:
+    for case in [push_to_registry(here), *reading, Case(VERIFY, f"fps-bundle verify {BUNDLE} --quiet")]:
         command = f"perf record -q -e cpu-clock -F {SAMPLES} -o {record} {case.command}"
-        results.measure(Case(case.name, command, case.before), here.environment)
+        results.measure(Case(case.name, command, case.before, case.after), here.environment)
         shares[case.name] = dict(_shares(record))
         record.unlink()
-    return {"shares": shares, "results": results.found}
+    os.sync()
+    started = time.monotonic()
+    here.empty_store()
+    return {"shares": shares, "results": results.found, "removing": time.monotonic() - started}
 
 
 def _shares(record: Path) -> Iterator[tuple[str, float]]:

@@ -105,7 +105,7 @@ def copy(
         carrier = _Carrier(source, upload, progress, workers, early)
         carrier.find_missing(blobs)
         upload.reserve(carrier.missing_size)
-        carrier.carry(manifest.blobs)
+        carrier.carry(manifest.blobs if target.ordered or target.rereadable else _largest_first(manifest.blobs))
         upload.add(manifest.descriptor, manifest.data)
         for other in others:
             carrier.carry(other.blobs)
@@ -155,11 +155,8 @@ class _Carrier:
         self.sent = self.missing_size + sum(blob.size for blob in early)
 
     def carry(self, blobs: Sequence[Descriptor]) -> None:
-        """Bring those that are missing; where several travel at once the largest come first, so that none is left alone."""
-        missing = [self._missing.pop(blob.digest) for blob in blobs if blob.digest in self._missing]
-        if self._workers > 1:
-            missing.sort(key=lambda blob: blob.size, reverse=True)
-        self._each(self._bring, missing)
+        """Bring those that are missing, in this order."""
+        self._each(self._bring, [self._missing.pop(blob.digest) for blob in blobs if blob.digest in self._missing])
 
     def _look(self, blob: Descriptor) -> None:
         if self._upload.has(blob):
@@ -206,6 +203,11 @@ def referrers(source: Store, bundle: Bundle) -> list[Referrer]:
 def _blobs(bundle: Bundle, referrers: Sequence[Referrer]) -> list[Descriptor]:
     """Each blob once, in the order in which it is carried."""
     return list(dict.fromkeys([*bundle.manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]))
+
+
+def _largest_first(blobs: Sequence[Descriptor]) -> Sequence[Descriptor]:
+    """So that where several travel at once none is left alone in the end; what comes nearby is verified in its own order."""
+    return sorted(blobs, key=lambda blob: blob.size, reverse=True)
 
 
 def _read_referrer(source: Store, descriptor: Descriptor, bundle: Bundle) -> Referrer:
