@@ -30,7 +30,7 @@ class Sender:
         """Breaks off what is under way, when it is set."""
         self._source = source
         self._todo: queue.SimpleQueue[Descriptor | None] = queue.SimpleQueue()
-        self._sent: dict[Digest, Future[None]] = {}
+        self._sent: dict[Digest, Future[bool]] = {}
         self._come = 0  # bytes of the blob under way
         self._progress: Progress = NOBODY
         self._lock = threading.Lock()
@@ -48,8 +48,10 @@ class Sender:
             future.cancel()
         return next((digest for digest, future in self._sent.items() if future.running()), None)
 
-    def has_begun(self, blob: Descriptor) -> bool:
-        return blob.digest in self._sent and not self._sent[blob.digest].cancelled()
+    def has_sent(self, blob: Descriptor) -> bool:
+        """Whether a blob has arrived that was not there before."""
+        future = self._sent.get(blob.digest)
+        return future is not None and future.done() and not future.cancelled() and not future.exception() and future.result()
 
     def finish(self, digest: Digest, progress: Progress) -> bool:
         """Wait for the blob that is under way, tell ``progress`` how far it comes, and say whether it has arrived."""
@@ -77,16 +79,18 @@ class Sender:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                self._send(blob)
+                future.set_result(self._send(blob))
             except BaseException as error:
                 future.set_exception(error)
                 return
-            future.set_result(None)
 
-    def _send(self, blob: Descriptor) -> None:
+    def _send(self, blob: Descriptor) -> bool:
         self._come = 0
-        if not self.upload.has(blob):
-            self.upload.put(blob, WatchedOpener(partial(self._source.open, blob), self, self.stop))
+        if self.upload.has(blob):
+            self.advance(blob.size)
+            return False
+        self.upload.put(blob, WatchedOpener(partial(self._source.open, blob), self, self.stop))
+        return True
 
 
 @contextmanager

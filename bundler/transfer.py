@@ -111,7 +111,8 @@ def copy(
             carrier.carry(other.blobs)
             upload.add(other.descriptor, other.data)
         upload.commit(manifest.descriptor)
-    return CopyResult(bundle, carrier.sent, sum(blob.size for blob in blobs) - carrier.sent)
+    sent = sum(blob.size for blob in blobs if carrier.has_sent(blob))
+    return CopyResult(bundle, sent, sum(blob.size for blob in blobs) - sent)
 
 
 def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
@@ -144,22 +145,23 @@ class _Carrier:
         self._missing: dict[Digest, Descriptor] = {}
         self.missing_size = 0
         """Bytes that have to be brought."""
-        self.sent = 0
-        """Those, and the bytes that were sent early."""
+        self._brought: set[Digest] = set()
 
     def find_missing(self, blobs: Sequence[Descriptor]) -> None:
         """Ask the target which blobs it lacks."""
         self._each(self._look, {blob.digest: blob for blob in blobs}.values())
         self.missing_size = sum(blob.size for blob in self._missing.values())
-        early = [blob for blob in blobs if self._early and self._early.has_begun(blob) and blob.digest not in self._missing]
-        self.sent = self.missing_size + sum(blob.size for blob in early)
 
     def carry(self, blobs: Sequence[Descriptor]) -> None:
         """Bring those that are missing, in this order."""
         self._each(self._bring, [self._missing.pop(blob.digest) for blob in blobs if blob.digest in self._missing])
 
+    def has_sent(self, blob: Descriptor) -> bool:
+        """Whether a blob had to be brought, then or early."""
+        return blob.digest in self._brought or (self._early is not None and self._early.has_sent(blob))
+
     def _look(self, blob: Descriptor) -> None:
-        if self._upload.has(blob):
+        if blob.digest != self._under_way and self._upload.has(blob):
             self._progress.advance(blob.size)
         else:
             self._missing[blob.digest] = blob
@@ -175,6 +177,7 @@ class _Carrier:
                 raise
             self._progress.note(f"fetching it once more: {error.message}")
             self._upload.put(blob, opener)
+        self._brought.add(blob.digest)
 
     def _each(self, work: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
         parallel.each(work, blobs, self._workers, self._stop)

@@ -23,7 +23,7 @@ _INDEX_FILES = frozenset({"/manifest.json", "/repositories", "/index.json", "/oc
 
 @dataclass(frozen=True)
 class NewLayer:
-    """A layer to put on the base: ``open`` gives its compressed bytes, verified while they are read."""
+    """A layer that was verified, to put on the base; ``open`` gives its compressed bytes, whose digest is checked once more."""
 
     descriptor: Descriptor
     description: metadata.Layer
@@ -168,7 +168,7 @@ def _docker_archive(image: NewImage, name: str, base_layers: Sequence[str]) -> A
 
 @contextmanager
 def _plain(layer: NewLayer) -> Iterator[Readable]:
-    with layer.open() as blob, decompressed(blob, layer.description, "the bundle") as stream:
+    with layer.open() as blob, decompressed(blob, layer.description, "the bundle", is_known=True) as stream:
         yield stream
 
 

@@ -228,11 +228,11 @@ _NO_PIECE = _Piece(b"")
 class LayerReader:
     """The tar of a layer, out of the frames of its blob.
 
-    The last bytes are handed out only when all of it has turned out to be what the layer's diff ID and size promise. Raises
-    `IntegrityError`.
+    The last bytes are handed out only when all of it has turned out to be what the layer's size promises, and its diff ID,
+    if there is somebody for the ``hashing``. Raises `IntegrityError`.
     """
 
-    def __init__(self, batches: Iterator[Sequence[_Piece]], hashing: Executor, layer: metadata.Layer, where: str) -> None:
+    def __init__(self, batches: Iterator[Sequence[_Piece]], hashing: Executor | None, layer: metadata.Layer, where: str) -> None:
         self._batches = batches
         self._hashing = hashing
         self._layer = layer
@@ -272,7 +272,7 @@ class LayerReader:
         data = batch[0].data if len(batch) == 1 else b"".join(piece.data for piece in batch)
         if self._hashed:
             self._hashed.result()
-        self._hashed = self._hashing.submit(self._hash.update, data)
+        self._hashed = self._hashing.submit(self._hash.update, data) if self._hashing else None
         self._count += len(data)
         if self._count >= self._layer.size or not batch:
             self._check_end()
@@ -285,7 +285,7 @@ class LayerReader:
             raise self._refused(f"ends after {self._count} of {self._layer.size} bytes")
         if self._hashed:
             self._hashed.result()
-        if self._hash.hexdigest() != self._layer.diff_id.hex:
+        if self._hashing and self._hash.hexdigest() != self._layer.diff_id.hex:
             raise self._refused(f"has another content, sha256:{self._hash.hexdigest()}")
         self._is_ended = True
 
@@ -294,20 +294,22 @@ class LayerReader:
 
 
 @contextmanager
-def decompressed(blob: Stream, layer: metadata.Layer, where: str) -> Iterator[LayerReader]:
+def decompressed(blob: Stream, layer: metadata.Layer, where: str, *, is_known: bool = False) -> Iterator[LayerReader]:
     """The uncompressed tar of a layer, checked against its diff ID and size while it is read.
 
-    ``blob`` is the verified stream of the compressed layer, which is read to its end when the block ends. Raises
-    `IntegrityError` for a stream that is no zstd, wants more than `MAX_WINDOW` of memory, or holds another tar than
-    ``layer`` promises.
+    ``blob`` is the verified stream of the compressed layer, which is read to its end when the block ends; of a blob that
+    ``is_known`` to hold the layer its own digest says enough. Raises `IntegrityError` for a stream that is no zstd, wants
+    more than `MAX_WINDOW` of memory, or holds another tar than ``layer`` promises.
     """
-    with _read(blob, layer, where, hashed=False) as (stream, _):
+    with _read(blob, layer, where, hashed=False, is_known=is_known) as (stream, _):
         yield stream
     drain(blob)
 
 
 @contextmanager
-def _read(blob: Stream, layer: metadata.Layer, where: str, *, hashed: bool) -> Iterator[tuple[LayerReader, Frames]]:
+def _read(
+    blob: Stream, layer: metadata.Layer, where: str, *, hashed: bool, is_known: bool = False
+) -> Iterator[tuple[LayerReader, Frames]]:
     # One block for each record, and a frame and a last block wherever a writer could have ended one.
     frames = Frames(blob, layer.size // tar.RECORD + 2 * layer.entries + 2, f"{where}: the layer {layer.diff_id}")
     try:
@@ -315,7 +317,7 @@ def _read(blob: Stream, layer: metadata.Layer, where: str, *, hashed: bool) -> I
             mapped(partial(_decompress, hashed=hashed), _batches(frames, layer, where)) as batches,
             ThreadPoolExecutor(1) as hashing,
         ):
-            yield LayerReader(_plain(batches), hashing, layer, where), frames
+            yield LayerReader(_plain(batches), None if is_known else hashing, layer, where), frames
     except (IntegrityError, zstandard.ZstdError) as error:
         drain(blob)  # one that was damaged on its way is told as that, by its digest
         if isinstance(error, IntegrityError):
