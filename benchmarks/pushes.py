@@ -77,7 +77,7 @@ def paused(output: bytes) -> dict[str, Any]:
 
 
 def _cases(place: Place) -> list[tuple[Case, Callable[[bytes], dict[str, Any]] | None]]:
-    out, remote = place.out, REMOTE
+    out = place.out
 
     def peer(name: str, command: str, produced: str = "", program: str = "", **more: Any) -> tuple[Case, None]:
         absent = f"no {program} here" if program and not shutil.which(program) else ""
@@ -104,22 +104,22 @@ def _cases(place: Place) -> list[tuple[Case, Callable[[bytes], dict[str, Any]] |
         (push(place, API, "api", BUNDLE, lambda: size_of(place.store)), paused),
         (push_to_registry(place), paused),
         (push(place, DIRECT, "direct", BUNDLE, lambda: size_of(place.store)), paused),
-        to_registry(UPLOAD, f"fps-bundle copy {BUNDLE} {remote} --plain-http --json --quiet"),
+        to_registry(UPLOAD, f"fps-bundle copy {BUNDLE} {REMOTE} --plain-http --json --quiet"),
         _curl(place),
         (Case(COMMIT, f"docker commit {CONTAINER} {COMMITTED}", before=lambda: place.remove_image(COMMITTED)), None),
         peer(SAVE, f"docker save {COMMITTED} | {COMPRESS} > $OUT/image.tar.zst", "image.tar.zst"),
         to_registry(
-            "docker push", f"docker tag {COMMITTED} {remote} && docker push --quiet {remote} && docker rmi --no-prune {remote}"
+            "docker push", f"docker tag {COMMITTED} {REMOTE} && docker push --quiet {REMOTE} && docker rmi --no-prune {REMOTE}"
         ),
         to_registry(
             "skopeo copy",
             f"skopeo --insecure-policy copy --quiet --src-daemon-host $DOCKER_HOST --dest-tls-verify=false "
-            f"docker-daemon:{COMMITTED} docker://{remote}",
+            f"docker-daemon:{COMMITTED} docker://{REMOTE}",
             "skopeo",
         ),
         to_registry(
             "docker cp to disk, tar | zstd, oras push",
-            f"{TO_DISK} && cd $OUT && oras push --plain-http {remote} state.tar.zst",
+            f"{TO_DISK} && cd $OUT && oras push --plain-http {REMOTE} state.tar.zst",
             "oras",
         ),
         to_registry(

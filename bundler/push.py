@@ -136,17 +136,10 @@ def push(
             if seal:
                 seal(bundle, local)
             return PushResult(bundle, local.where, 0, captured.paused, False, forgotten)
-        go_on = f"The captured state is kept. To go on without the model: fps-bundle copy {kept} {target.where}"
-        try:
+        with _told_how_to_go_on(f"fps-bundle copy {kept} {target.where}", progress):
             if seal:
                 seal(bundle, local)
             sent = transfer.copy(local, target, progress, bundle, early=early).sent
-        except BundlerError as error:
-            error.hint = f"{error.hint} {go_on}".strip()
-            raise
-        except KeyboardInterrupt:
-            progress.warn(go_on)
-            raise
     spool.forget(kept)
     return PushResult(bundle, target.where, sent, captured.paused, False, forgotten)
 
@@ -206,6 +199,20 @@ def _dropped_on_failure(blobs: Sequence[Descriptor], spool: Spool) -> Iterator[N
         yield
     except BaseException:
         spool.drop(blobs)
+        raise
+
+
+@contextmanager
+def _told_how_to_go_on(command: str, progress: Progress) -> Iterator[None]:
+    """What was captured stays when the block fails, and ``command`` brings it where it should go."""
+    go_on = f"The captured state is kept. To go on without the model: {command}"
+    try:
+        yield
+    except BundlerError as error:
+        error.hint = f"{error.hint} {go_on}".strip()
+        raise
+    except KeyboardInterrupt:
+        progress.warn(go_on)
         raise
 
 

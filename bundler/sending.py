@@ -30,7 +30,9 @@ class Sender:
         """Breaks off what is under way, when it is set."""
         self._source = source
         self._todo: queue.SimpleQueue[Descriptor | None] = queue.SimpleQueue()
-        self._sent: dict[Digest, Future[bool]] = {}
+        self._blobs: dict[Digest, Future[None]] = {}
+        self.sent: set[Digest] = set()
+        """The blobs that have arrived and were not there before."""
         self._come = 0  # bytes of the blob under way
         self._progress: Progress = NOBODY
         self._lock = threading.Lock()
@@ -38,27 +40,22 @@ class Sender:
         self._thread.start()
 
     def add(self, blob: Descriptor) -> None:
-        self._sent[blob.digest] = Future()
+        self._blobs[blob.digest] = Future()
         self._todo.put(blob)
 
     def begin_no_more(self) -> Digest | None:
         """Leave what has not been begun to others; gives the blob that is under way."""
         self._todo.put(None)
-        for future in self._sent.values():
+        for future in self._blobs.values():
             future.cancel()
-        return next((digest for digest, future in self._sent.items() if future.running()), None)
-
-    def has_sent(self, blob: Descriptor) -> bool:
-        """Whether a blob has arrived that was not there before."""
-        future = self._sent.get(blob.digest)
-        return future is not None and future.done() and not future.cancelled() and not future.exception() and future.result()
+        return next((digest for digest, future in self._blobs.items() if future.running()), None)
 
     def finish(self, digest: Digest, progress: Progress) -> bool:
         """Wait for the blob that is under way, tell ``progress`` how far it comes, and say whether it has arrived."""
         with self._lock:
             self._progress = progress
             progress.advance(self._come)
-        if not self._sent[digest].exception():
+        if not self._blobs[digest].exception():
             return True
         progress.advance(-self._come)
         return False
@@ -75,22 +72,23 @@ class Sender:
 
     def _send_all(self) -> None:
         while blob := self._todo.get():
-            future = self._sent[blob.digest]
+            future = self._blobs[blob.digest]
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(self._send(blob))
+                self._send(blob)
             except BaseException as error:
                 future.set_exception(error)
                 return
+            future.set_result(None)
 
-    def _send(self, blob: Descriptor) -> bool:
+    def _send(self, blob: Descriptor) -> None:
         self._come = 0
         if self.upload.has(blob):
             self.advance(blob.size)
-            return False
+            return
         self.upload.put(blob, WatchedOpener(partial(self._source.open, blob), self, self.stop))
-        return True
+        self.sent.add(blob.digest)
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def copy(
             carrier.carry(other.blobs)
             upload.add(other.descriptor, other.data)
         upload.commit(manifest.descriptor)
-    sent = sum(blob.size for blob in blobs if carrier.has_sent(blob))
+    sent = sum(blob.size for blob in blobs if blob.digest in carrier.sent)
     return CopyResult(bundle, sent, sum(blob.size for blob in blobs) - sent)
 
 
@@ -145,7 +145,8 @@ class _Carrier:
         self._missing: dict[Digest, Descriptor] = {}
         self.missing_size = 0
         """Bytes that have to be brought."""
-        self._brought: set[Digest] = set()
+        self.sent = early.sent if early else set()
+        """The blobs that had to be brought, now or early."""
 
     def find_missing(self, blobs: Sequence[Descriptor]) -> None:
         """Ask the target which blobs it lacks."""
@@ -155,10 +156,6 @@ class _Carrier:
     def carry(self, blobs: Sequence[Descriptor]) -> None:
         """Bring those that are missing, in this order."""
         self._each(self._bring, [self._missing.pop(blob.digest) for blob in blobs if blob.digest in self._missing])
-
-    def has_sent(self, blob: Descriptor) -> bool:
-        """Whether a blob had to be brought, then or early."""
-        return blob.digest in self._brought or (self._early is not None and self._early.has_sent(blob))
 
     def _look(self, blob: Descriptor) -> None:
         if blob.digest != self._under_way and self._upload.has(blob):
@@ -177,7 +174,7 @@ class _Carrier:
                 raise
             self._progress.note(f"fetching it once more: {error.message}")
             self._upload.put(blob, opener)
-        self._brought.add(blob.digest)
+        self.sent.add(blob.digest)
 
     def _each(self, work: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
         parallel.each(work, blobs, self._workers, self._stop)

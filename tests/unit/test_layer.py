@@ -58,15 +58,16 @@ def test_every_truncation_that_loses_content_is_noticed(sound: Sound) -> None:
             verify(data[:length], described, annotations)
 
 
-def test_a_flipped_bit_in_any_byte_is_noticed(sound: Sound) -> None:
+def test_every_flipped_bit_is_noticed(sound: Sound) -> None:
     data, described, annotations = sound
     for position in range(len(data)):
-        damaged = bytearray(data)
-        damaged[position] ^= 1 << position % 8
-        with contextlib.suppress(IntegrityError):
-            verify(bytes(damaged), described, annotations)
-            # A bit that carries no content, such as an unused one of the frame's header.
-            assert plain(bytes(damaged)) == plain(data)
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << bit
+            with contextlib.suppress(IntegrityError):
+                verify(bytes(damaged), described, annotations)
+                # A bit that carries no content, such as an unused one of the frame's header.
+                assert plain(bytes(damaged)) == plain(data)
 
 
 @pytest.mark.parametrize("rest", [b"x", b"\0" * 100, zstandard.compress(b"more")])

@@ -30,10 +30,10 @@ class SlowUpload:
         self._failures = failures
         self.in_the_middle = threading.Event()
         self.may_go_on = threading.Event()
-        self.put_again: list[Digest] = []
+        self.puts: list[Digest] = []
 
     def put(self, blob: Descriptor, opened: Opener) -> None:
-        self.put_again.append(blob.digest)
+        self.puts.append(blob.digest)
         with opened() as content:
             content.read(1)
             self.in_the_middle.set()
@@ -76,8 +76,8 @@ def test_a_copy_goes_on_with_the_blob_that_is_under_way(source: MemoryStore, fai
         threading.Timer(0.05, upload.may_go_on.set).start()
         result = transfer.copy(source, target, progress, found, early=sender)
     assert transfer.read_bundle(target).digest == found.digest
-    assert upload.put_again.count(first.digest) == 1 + failures
-    assert upload.put_again.count(second.digest) == 1
+    assert upload.puts.count(first.digest) == 1 + failures
+    assert upload.puts.count(second.digest) == 1
     size = sum(blob.size for blob in found.manifest.blobs)
     assert (result.sent, result.skipped, progress.done) == (size, 0, size)
 
@@ -92,7 +92,7 @@ def test_what_arrived_early_counts_as_sent_and_is_sent_once(source: MemoryStore)
             assert not sender.stop.wait(0.01)
         result = transfer.copy(source, target, RecordingProgress(), found, early=sender)
     assert result.sent == sum(blob.size for blob in found.manifest.blobs)
-    assert len(upload.put_again) == len(found.manifest.blobs)
+    assert len(upload.puts) == len(found.manifest.blobs)
 
 
 def test_what_the_target_had_before_is_not_counted(source: MemoryStore) -> None:
