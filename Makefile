@@ -11,7 +11,7 @@ BENCH := $(VENV)/.installed-bench
 SIZE ?= 2.44GB
 RUNS ?= 3
 
-.PHONY: setup demo test unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel soak bench lock clean
+.PHONY: setup demo test test-engines unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel soak bench lock clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/pytest
+
+test-engines: $(STAMP)
+	@mkdir -p .bench
+	@FPS_BUNDLE_ENGINES=all FPS_BUNDLE_ENGINE_REPORT=.bench/engines.json $(BIN)/pytest tests/integration -m operation
+	@$(BIN)/python tools/enginesdoc.py .bench/engines.json
 
 unit contract integration hostile: $(STAMP)
 	@$(BIN)/pytest tests/$@
@@ -85,4 +90,4 @@ lock: $(STAMP)
 	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra bench --constraint requirements.lock --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements-bench.lock pyproject.toml
 
 clean:
-	@rm -rf $(VENV) .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .engines .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from bundler import naming, privileges, verify
-from bundler.errors import NotFoundError
 from bundler.format import image, reference
 from bundler.format.content import Digest
 from bundler.format.imagearchive import NewImage, NewLayer
@@ -67,7 +66,7 @@ def apply(
         privileges.check(privileged, base, engine, progress, allowed=allow_privileged)
         new = _new_image(bundle, local, base, on, marks)
         if dry_run:
-            return ApplyResult(bundle, base, tag, new.config_digest, "", _existing(engine, new) is not None)
+            return ApplyResult(bundle, base, tag, new.config_digest, "", engine.holding(new) is not None)
         with _made(bundle, new, base, engine, progress) as (made, existed), noted():
             previous = naming.give(engine, made, tag)
         return ApplyResult(bundle, base, tag, new.config_digest, made.id, existed, previous)
@@ -76,7 +75,7 @@ def apply(
 @contextmanager
 def _made(bundle: Bundle, new: NewImage, base: Image, engine: Engine, progress: Progress) -> Iterator[tuple[Image, bool]]:
     """The new image, and whether it was here already; if not, it is gone after the block unless it got a name."""
-    existing = _existing(engine, new)
+    existing = engine.holding(new)
     if existing:
         yield existing, True
         return
@@ -132,15 +131,6 @@ def _default_tag(bundle: Bundle, base: Image) -> str:
 def _repository(name: str) -> str:
     head, colon, tag = name.rpartition(":")
     return head if colon and "/" not in tag else name
-
-
-def _existing(engine: Engine, new: NewImage) -> Image | None:
-    """The new image, when the engine holds it already; its ID is its content."""
-    try:
-        found = engine.image(str(new.config_digest))
-    except NotFoundError:
-        return None
-    return found if found.diff_ids == new.diff_ids else None
 
 
 def _new_image(bundle: Bundle, source: Store, base: Image, on: Base | None, marks: Mapping[str, str]) -> NewImage:

@@ -50,7 +50,10 @@ class Container:
 
 @dataclass(frozen=True)
 class Image:
-    """An image of the engine; ``config`` is what the engine says of its OCI ``config`` object."""
+    """An image of the engine; ``config`` is what the engine says of its OCI ``config`` object.
+
+    What ``id`` is a digest of depends on the engine: of the config, or in containerd's image store of a manifest or an index.
+    """
 
     id: str
     names: tuple[str, ...]
@@ -58,6 +61,8 @@ class Image:
     platform: Platform
     diff_ids: tuple[Digest, ...]
     config: Mapping[str, Any]
+    created: str
+    """As the config has it, by RFC 3339; empty where it has none."""
     size: int
 
     @property
@@ -163,6 +168,10 @@ class Engine(Protocol):
 
     def images(self) -> Iterator[Image]:
         """All images that the engine holds."""
+        ...
+
+    def holding(self, new: NewImage) -> Image | None:
+        """The image with this config and these layers, if the engine holds it already; whatever the engine's ID of it."""
         ...
 
     def loaded(self, image: NewImage, base: Image, progress: Progress) -> AbstractContextManager[Image]:

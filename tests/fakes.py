@@ -68,7 +68,7 @@ def image(name: str = "model:1.0", layers: int = 2, **changes: Any) -> Image:
         "Labels": {artifact.TITLE: "Model", artifact.VERSION: "1.0"},
     }
     diff_ids = tuple(Digest.of(f"layer {number}".encode()) for number in range(layers))
-    made = Image(str(Digest.of(name.encode())), (name,), (), PLATFORM, diff_ids, config, 1000)
+    made = Image(str(Digest.of(name.encode())), (name,), (), PLATFORM, diff_ids, config, "2026-01-01T00:00:00Z", 1000)
     return replace(made, **changes)
 
 
@@ -276,6 +276,10 @@ class FakeEngine:
 
     def images(self) -> Iterator[Image]:
         return iter(list(self.held))
+
+    def holding(self, new: NewImage) -> Image | None:
+        found = (held for held in self.held if held.id == str(new.config_digest) and held.diff_ids == new.diff_ids)
+        return next(found, None)
 
     @contextmanager
     def loaded(self, image: NewImage, base: Image, progress: Progress) -> Iterator[Image]:

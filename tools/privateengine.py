@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import os
 import secrets
 import shutil
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 START_TIMEOUT = 60
@@ -47,20 +49,52 @@ def ensure(program: str, *packages: str) -> str:
     return found
 
 
-class Daemon:
-    """A ``dockerd`` with everything of its own below ``root``, which can be stopped and started again."""
+@dataclass(frozen=True)
+class Place:
+    """The directory of one engine: as this host sees it, as the engine sees it, and the words before a command that runs there."""
 
-    def __init__(self, root: Path, bridge: str, options: Sequence[str]) -> None:
-        self._root = root
+    outside: Path
+    inside: Path
+    prefix: tuple[str, ...] = ()
+
+
+@contextmanager
+def private_place(suite: str = "") -> Iterator[Place]:
+    """A new directory for an engine of this host, or of another Debian ``suite``, without a trace of it after the block."""
+    if suite:
+        from debianroot import debian_root, inside
+
+        root = debian_root(suite)
+        outside = Path(tempfile.mkdtemp(prefix="fps-engine-", dir=root / "srv"))
+        place = Place(outside, Path("/srv") / outside.name, tuple(inside(root)))
+    else:
+        outside = Path(tempfile.mkdtemp(prefix="fps-engine-"))
+        place = Place(outside, outside)
+    outside.chmod(0o711)  # with --userns-remap the engine's files belong to another user
+    try:
+        yield place
+    finally:
+        unmount_below(outside)
+        shutil.rmtree(outside, ignore_errors=True)
+
+
+class Daemon:
+    """A ``dockerd`` with everything of its own in ``place``, which can be stopped and started again."""
+
+    def __init__(self, place: Place, bridge: str, configuration: Mapping[str, object], options: Sequence[str]) -> None:
+        self._place = place
         self._process: subprocess.Popen[bytes] | None = None
-        self.address = f"unix://{root}/docker.sock"
-        (root / "daemon.json").write_text("{}")  # not the one of an engine that is installed here
+        self.address = f"unix://{place.outside}/docker.sock"
+        # Not the configuration of an engine that is installed here.
+        (place.outside / "daemon.json").write_text(json.dumps(configuration))
+        root = place.inside
         self._command = [
-            ensure("dockerd", "docker.io", "iptables"),
+            *place.prefix,
+            "dockerd" if place.prefix else ensure("dockerd", "docker.io", "iptables"),
             f"--data-root={root}/data",
             f"--exec-root={root}/exec",
             f"--pidfile={root}/pid",
-            f"--host={self.address}",
+            f"--host=unix://{root}/docker.sock",
             f"--bridge={bridge}",
             "--iptables=false",
             "--ip6tables=false",
@@ -69,7 +103,7 @@ class Daemon:
         ]
 
     def start(self) -> None:
-        with (self._root / "log").open("ab") as log:
+        with (self._place.outside / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -78,7 +112,7 @@ class Daemon:
                 env={**os.environ, "PATH": _PATH},
                 start_new_session=True,
             )
-        _wait_until_up(self._process, self._root)
+        _wait_until_up(self._process, self._place.outside)
 
     def stop(self) -> None:
         if self._process:
@@ -86,29 +120,27 @@ class Daemon:
 
 
 @contextmanager
-def private_daemon(*options: str) -> Iterator[Daemon]:
-    """Run an engine with everything of its own, and further options of ``dockerd``."""
+def private_daemon(*options: str, suite: str = "", containerd_store: bool = False) -> Iterator[Daemon]:
+    """Run an engine with everything of its own, and further options of ``dockerd``.
+
+    ``suite`` is the Debian release that it is of, empty for that of this host. With ``containerd_store`` it keeps images in
+    containerd's store (Docker 24 and later).
+    """
     ensure("iptables", "iptables")
-    ip = ensure("ip", "iproute2")
-    root = Path(tempfile.mkdtemp(prefix="fps-engine-"))
-    root.chmod(0o711)  # with --userns-remap the engine's files belong to another user
-    bridge = f"fps{secrets.token_hex(4)}"
-    daemon = Daemon(root, bridge, options)
-    try:
-        _add_bridge(ip, bridge)
-        daemon.start()
-        yield daemon
-    finally:
-        daemon.stop()
-        subprocess.run([ip, "link", "delete", bridge], capture_output=True, check=False)
-        unmount_below(root)
-        shutil.rmtree(root, ignore_errors=True)
+    configuration = {"features": {"containerd-snapshotter": True}} if containerd_store else {}
+    with private_place(suite) as place, private_bridge() as bridge:
+        daemon = Daemon(place, bridge.name, configuration, options)
+        try:
+            daemon.start()
+            yield daemon
+        finally:
+            daemon.stop()
 
 
 @contextmanager
-def private_engine(*options: str) -> Iterator[str]:
+def private_engine(*options: str, suite: str = "", containerd_store: bool = False) -> Iterator[str]:
     """The same; gives its address for ``DOCKER_HOST``."""
-    with private_daemon(*options) as daemon:
+    with private_daemon(*options, suite=suite, containerd_store=containerd_store) as daemon:
         yield daemon.address
 
 
@@ -136,21 +168,36 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _add_bridge(ip: str, name: str) -> None:
-    """A bridge with a network that no other interface of this host has."""
+@dataclass(frozen=True)
+class Bridge:
+    """A network bridge, and the network that it alone has on this host."""
+
+    name: str
+    network: ipaddress.IPv4Network
+
+
+@contextmanager
+def private_bridge() -> Iterator[Bridge]:
+    """Make a network bridge for the length of the block."""
+    ip = ensure("ip", "iproute2")
     listing = subprocess.run([ip, "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
     taken = [ipaddress.ip_interface(line.split()[3]).network for line in listing.splitlines()]
-    candidates = list(ipaddress.ip_network("10.213.0.0/16").subnets(new_prefix=24))
+    candidates = list(ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24))
     secrets.SystemRandom().shuffle(candidates)
-    network = next(one for one in candidates if not any(one.overlaps(other) for other in taken))
-    for command in (
-        ["link", "add", name, "type", "bridge"],
-        ["addr", "add", f"{network[1]}/24", "dev", name],
-        ["link", "set", name, "up"],
-    ):
-        result = subprocess.run([ip, *command], capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise SetupError(f"a private engine needs a network bridge, and `ip {' '.join(command)}` failed: {result.stderr}")
+    free = next(one for one in candidates if not any(one.overlaps(other) for other in taken))
+    bridge = Bridge(f"fps{secrets.token_hex(4)}", free)
+    try:
+        for command in (
+            ["link", "add", bridge.name, "type", "bridge"],
+            ["addr", "add", f"{free[1]}/24", "dev", bridge.name],
+            ["link", "set", bridge.name, "up"],
+        ):
+            result = subprocess.run([ip, *command], capture_output=True, text=True, check=False)
+            if result.returncode:
+                raise SetupError(f"a private engine needs a network bridge, and `ip {' '.join(command)}` failed: {result.stderr}")
+        yield bridge
+    finally:
+        subprocess.run([ip, "link", "delete", bridge.name], capture_output=True, check=False)
 
 
 def unmount_below(root: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-import shutil
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from privateengine import SetupError, ensure, stop, unmount_below
+from privateengine import Bridge, SetupError, ensure, private_bridge, private_place, stop
 
 START_TIMEOUT = 60
 
@@ -23,21 +23,33 @@ default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+[network]
+network_backend = "{backend}"
+network_config_dir = "{root}/networks"
 """
 
 
 @contextmanager
-def private_podman() -> Iterator[str]:
-    """Run a Podman service with everything of its own; gives its address for ``DOCKER_HOST``."""
-    podman = ensure("podman", "podman")
+def private_podman(suite: str = "") -> Iterator[str]:
+    """Run a Podman service with everything of its own; gives its address for ``DOCKER_HOST``.
+
+    ``suite`` is the Debian release that it is of, empty for that of this host.
+    """
+    podman = "podman" if suite else ensure("podman", "podman", "containernetworking-plugins")
     ensure("runc", "runc")
-    root = Path(tempfile.mkdtemp(prefix="fps-podman-"))
-    (root / "containers.conf").write_text(_CONFIGURATION)
-    environment = {**os.environ, "CONTAINERS_CONF": str(root / "containers.conf")}
-    command = [podman, f"--root={root}/data", f"--runroot={root}/run", f"--tmpdir={root}/tmp"]
-    process = None
-    try:
-        with (root / "log").open("wb") as log:
+    ensure("iptables", "iptables")
+    with private_place(suite) as place, private_bridge() as bridge:
+        root = place.inside
+        backend = "netavark" if suite else "cni"
+        (place.outside / "containers.conf").write_text(_CONFIGURATION.format(root=root, backend=backend))
+        (place.outside / "networks").mkdir()
+        if suite:
+            (place.outside / "networks" / "podman.json").write_text(json.dumps(_netavark(bridge)))
+        else:
+            (place.outside / "networks" / "podman.conflist").write_text(json.dumps(_cni(bridge, root)))
+        environment = {**os.environ, "CONTAINERS_CONF": f"{root}/containers.conf", "NETAVARK_FW": "none"}
+        command = [*place.prefix, podman, f"--root={root}/data", f"--runroot={root}/run", f"--tmpdir={root}/tmp"]
+        with (place.outside / "log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, "system", "service", "--time=0", f"unix://{root}/podman.sock"],
                 stdin=subprocess.DEVNULL,
@@ -46,15 +58,50 @@ def private_podman() -> Iterator[str]:
                 env=environment,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_TIMEOUT
-        while not (root / "podman.sock").exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SetupError(f"podman did not come up:\n{(root / 'log').read_text()[-3000:]}")
-            time.sleep(0.1)
-        yield f"unix://{root}/podman.sock"
-    finally:
-        subprocess.run([*command, "rm", "--all", "--force", "--volumes"], env=environment, capture_output=True, check=False)
-        if process:
+        try:
+            _wait_until_up(process, place.outside)
+            yield f"unix://{place.outside}/podman.sock"
+        finally:
+            # By the service, as in a mount namespace of its own another Podman does not see the service's mounts.
+            _remove_containers(f"unix://{place.outside}/podman.sock")
             stop(process)
-        unmount_below(root)
-        shutil.rmtree(root, ignore_errors=True)
+
+
+def _cni(bridge: Bridge, root: Path) -> Mapping[str, object]:
+    """The default network of Podman before 5, on a bridge of ours and without firewall rules (CNI, plugin ``bridge``)."""
+    addresses = [[{"subnet": str(bridge.network), "gateway": str(bridge.network[1])}]]
+    ipam = {"type": "host-local", "ranges": addresses, "dataDir": f"{root}/addresses"}
+    plugin = {"type": "bridge", "bridge": bridge.name, "isGateway": True, "hairpinMode": True, "ipam": ipam}
+    return {"cniVersion": "0.4.0", "name": "podman", "plugins": [plugin]}
+
+
+def _netavark(bridge: Bridge) -> Mapping[str, object]:
+    """The same for Podman from 5 on (containers/common, libnetwork/types); ``NETAVARK_FW`` keeps it from firewall rules."""
+    return {
+        "name": "podman",
+        "id": "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9",
+        "driver": "bridge",
+        "network_interface": bridge.name,
+        "subnets": [{"subnet": str(bridge.network), "gateway": str(bridge.network[1])}],
+        "ipv6_enabled": False,
+        "internal": False,
+        "dns_enabled": False,
+        "ipam_options": {"driver": "host-local"},
+    }
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], place: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while not (place / "podman.sock").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SetupError(f"podman did not come up:\n{(place / 'log').read_text()[-3000:]}")
+        time.sleep(0.1)
+
+
+def _remove_containers(address: str) -> None:
+    import docker
+
+    with contextlib.suppress(docker.errors.DockerException, OSError):
+        api = docker.APIClient(base_url=address, version="auto", timeout=60)
+        for container in api.containers(all=True):
+            api.remove_container(container["Id"], force=True, v=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import docker
 import requests
@@ -24,9 +24,8 @@ from bundler.errors import BundlerError, EngineError, NoSpaceError, UsageError
 from bundler.format.content import BLOCK, Readable
 
 __all__ = [
-    "LONG_TIMEOUT",
     "TIMEOUT",
-    "APIClient",
+    "Client",
     "NotFound",
     "NullResource",
     "connect",
@@ -35,23 +34,63 @@ __all__ = [
     "gpus",
     "memory",
     "message",
+    "patience",
     "refused",
     "stream",
     "url",
 ]
 
-TIMEOUT = 120
-"""Seconds that a request may take; loading and saving an image may be silent for `LONG_TIMEOUT`."""
+TIMEOUT = 60
+"""Seconds for which an engine may leave a request without an answer, and a stream without a byte."""
 
-LONG_TIMEOUT = 3600
+LEAST_RATE = 10 << 20
+"""Bytes per second that an engine is expected to load, save or commit, for which it sends nothing until it is done."""
+
 _CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
 _PLAIN = {"Accept-Encoding": "identity"}  # the engine would spend its time on gzip
 
 
-def connect(address: Address) -> APIClient:
+class Client(APIClient):
+    """A client that refuses a request about a container while a stream of that container is open.
+
+    An engine locks a container that it streams (Docker, and Podman from 4.4 on): such a request would wait for the end of the
+    stream, and the stream for whoever reads it.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._streamed: set[str] = set()
+
+    @contextmanager
+    def streaming(self, container: str) -> Iterator[None]:
+        """Refuse requests about a container for the length of the block; an empty name is of none."""
+        self._check_idle(container)
+        self._streamed.add(container)
+        try:
+            yield
+        finally:
+            self._streamed.discard(container)
+
+    def request(self, method: str | bytes, url: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
+        parts = urlsplit(str(url)).path.split("/")
+        if "containers" in parts[:-1]:
+            self._check_idle(unquote(parts[parts.index("containers") + 1]))
+        return super().request(method, url, *arguments, **options)
+
+    def _check_idle(self, container: str) -> None:
+        if container and container in self._streamed:
+            raise RuntimeError(f"a request about the container {container} while it is streamed would never be answered")
+
+
+def connect(address: Address) -> Client:
     """A client for an engine on this host, or one that speaks TCP, with TLS where there are certificates."""
     with errors("connecting to the engine"):
-        return APIClient(base_url=address.url, version="auto", timeout=TIMEOUT, tls=_tls(address) or False)
+        return Client(base_url=address.url, version="auto", timeout=TIMEOUT, tls=_tls(address) or False)
+
+
+def patience(size: int) -> float:
+    """Seconds for which an engine may be silent while it works on so many bytes."""
+    return TIMEOUT + size / LEAST_RATE
 
 
 def _tls(address: Address) -> docker.tls.TLSConfig | None:
@@ -62,29 +101,38 @@ def _tls(address: Address) -> docker.tls.TLSConfig | None:
     return docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=address.verify)
 
 
-def url(api: APIClient, endpoint: str) -> str:
+def url(api: Client, endpoint: str) -> str:
     """Where an endpoint of the engine's API is."""
     return f"{api.base_url}/v{api.api_version}{endpoint}"
 
 
 @contextmanager
-def stream(api: APIClient, doing: str, endpoint: str, **parameters: bytes) -> Iterator[Readable]:
-    """The body of a GET, as it comes."""
+def stream(
+    api: Client, doing: str, endpoint: str, *, container: str = "", silence: float = TIMEOUT, **parameters: bytes
+) -> Iterator[Readable]:
+    """The body of a GET, as it comes; the engine may be silent for ``silence`` seconds at a time.
+
+    A stream of a ``container`` excludes all requests about that container (see `Client`).
+    """
     address = url(api, endpoint)
     adapter = api.get_adapter(address)
-    if isinstance(adapter, UnixHTTPAdapter):
-        target = f"{urlsplit(address).path}?{urlencode(parameters)}"
-        with errors(doing), unixstream.get(adapter.socket_path, target, TIMEOUT, LONG_TIMEOUT) as (status, body):
-            if status != 200:
-                raise failure(doing, _told(body.read(), str(status)))
-            yield body
-        return
-    with (
-        errors(doing),
-        api.get(address, params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)) as response,
-    ):
-        response.raise_for_status()
-        yield io.BufferedReader(_RawBody(response.raw), BLOCK)
+    with errors(doing):
+        if isinstance(adapter, UnixHTTPAdapter):
+            target = f"{urlsplit(address).path}?{urlencode(parameters)}"
+            with (
+                api.streaming(container),
+                unixstream.get(adapter.socket_path, target, TIMEOUT, silence) as (status, body),
+            ):
+                if status != 200:
+                    raise failure(doing, _told(body.read(), str(status)))
+                yield body
+            return
+        with (
+            api.get(address, params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, silence)) as response,
+            api.streaming(container),
+        ):
+            response.raise_for_status()
+            yield io.BufferedReader(_RawBody(response.raw), BLOCK)
 
 
 @contextmanager
@@ -96,6 +144,11 @@ def errors(doing: str) -> Iterator[None]:
         raise failure(doing, str(error.explanation or error)) from error
     except requests.exceptions.HTTPError as error:
         raise failure(doing, message(error.response)) from error
+    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError, BlockingIOError) as error:
+        raise EngineError(
+            f"the engine gave no answer in time while {doing}",
+            hint="Look at the load of its host and at its log, then run the command again.",
+        ) from error
     except (
         requests.exceptions.RequestException,
         urllib3.exceptions.HTTPError,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, APIClient, errors, failure, message, stream, url
+from bundler.engines.connection import TIMEOUT, Client, errors, failure, message, stream, url
 from bundler.errors import EngineError, ModelError, NoSpaceError
 from bundler.format import paths
 from bundler.format.content import Readable
@@ -20,11 +20,12 @@ _NOWHERE = ("not a directory", "too many links", "too many levels of symbolic li
 
 
 class ContainerFiles:
-    """The files of the container with this name or ID."""
+    """The files of the container with this name or ID; of a stream of them the engine may be silent for ``silence`` seconds."""
 
-    def __init__(self, api: APIClient, container: str) -> None:
+    def __init__(self, api: Client, container: str, silence: float = TIMEOUT) -> None:
         self._api = api
         self._container = container
+        self._silence = silence
         self._url = url(api, f"/containers/{container}/archive")
 
     def stat(self, path: str) -> PathInfo | None:
@@ -40,19 +41,23 @@ class ContainerFiles:
 
     def archive(self, path: str) -> AbstractContextManager[Readable]:
         """The tar of one path."""
-        return stream(self._api, f"reading {path}", f"/containers/{self._container}/archive", path=paths.to_bytes(path))
+        return self._stream(f"reading {path}", "archive", path=paths.to_bytes(path))
 
     def export(self, path: str) -> AbstractContextManager[Readable]:
         """The tar of all of the container, whatever the path."""
         del path
-        return stream(self._api, "reading the container", f"/containers/{self._container}/export")
+        return self._stream("reading the container", "export")
+
+    def _stream(self, doing: str, what: str, **parameters: bytes) -> AbstractContextManager[Readable]:
+        endpoint = f"/containers/{self._container}/{what}"
+        return stream(self._api, doing, endpoint, container=self._container, silence=self._silence, **parameters)
 
     def put(self, archive: Iterator[bytes], doing: str) -> None:
         """Unpack a tar at the root; raises `ModelError` when the engine refuses what is in it."""
         # At the root, because the engine looks for the targets of hard links from there.
         parameters = {"path": "/", "noOverwriteDirNonDir": "true"}
         with errors(doing):
-            response = self._api.put(self._url, params=parameters, data=archive, timeout=(TIMEOUT, LONG_TIMEOUT))
+            response = self._api.put(self._url, params=parameters, data=archive, timeout=TIMEOUT)
         if not response.ok:
             error = failure(doing, message(response))
             raise error if isinstance(error, NoSpaceError) else ModelError(error.message)

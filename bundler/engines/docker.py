@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,9 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from bundler import statefiles
-from bundler.engines import loading, pause, temporary
+from bundler.engines import exportreader, loading, pause, temporary
 from bundler.engines.address import DEFAULT, Address, resolve
 from bundler.engines.connection import (
-    LONG_TIMEOUT,
     TIMEOUT,
     NotFound,
     NullResource,
@@ -24,13 +24,15 @@ from bundler.engines.connection import (
     errors,
     gpus,
     memory,
+    patience,
     refused,
     url,
 )
 from bundler.engines.containerfiles import ContainerFiles
 from bundler.engines.direct import DirectReader, Process
+from bundler.engines.exportreader import ExportReader
 from bundler.engines.listings import Listings
-from bundler.engines.readers import ArchiveReader, ExportReader
+from bundler.engines.readers import ArchiveReader
 from bundler.engines.ssh import Forward
 from bundler.errors import EngineError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import paths
@@ -47,6 +49,11 @@ LOG_LINES = 20
 
 STOP_TIMEOUT = 10
 """Seconds that a container gets to end itself, if it does not say how many; without any Podman kills it at once."""
+
+_PODMANS_OWN = frozenset(("/dev", "/etc/mtab", "/proc", "/run", "/run/.containerenv", "/run/notify", "/run/secrets", "/sys"))
+"""What Podman makes in every container that it starts."""
+
+_NO_TIME = "0001-01-01T00:00:00Z"  # Go's word for a time that is not set
 
 _ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, not listened on  # nosec B104
 _ANY_ADDRESS = ("", _ANY_IPV4, "::")
@@ -194,14 +201,27 @@ class DockerEngine:
 
     def changes(self, container: Container) -> dict[str, str]:
         kinds = {0: "changed", 1: "added", 2: "deleted"}
-        with errors(f"comparing {container.name} with its image"):
-            return {change["Path"]: kinds[change["Kind"]] for change in self._api.diff(container.id) or ()}
+        try:
+            with errors(f"comparing {container.name} with its image"):
+                return {change["Path"]: kinds[change["Kind"]] for change in self._api.diff(container.id) or ()}
+        except EngineError:
+            if not self._is_podman:
+                raise
+        return self._archive_changes(container)
+
+    def _archive_changes(self, container: Container) -> dict[str, str]:
+        """The same, by the archives of the container and of its image: Podman fails where a directory replaced a file."""
+        with self._unstarted(self.image(container.image_id)) as clean:
+            walks = [ExportReader(files.stat, files.export, ()).walk() for files in map(self._files, (clean, container.id))]
+            with closing(walks[0]) as before, closing(walks[1]) as now:
+                changes = exportreader.changes(before, now)
+        return {path: change for path, change in changes.items() if path not in _PODMANS_OWN}
 
     def size(self, container: Container, path: str) -> int:
         return self._files(container.id).size(path)
 
-    def _files(self, container: str) -> ContainerFiles:
-        return ContainerFiles(self._api, container)
+    def _files(self, container: str, silence: float = TIMEOUT) -> ContainerFiles:
+        return ContainerFiles(self._api, container, silence)
 
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         listings = Listings(platformdirs.user_cache_path("fps-bundle") / "listings")
@@ -211,16 +231,17 @@ class DockerEngine:
 
     def _look_through(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         with self._unstarted(base) as container:
-            files = self._files(container)
+            files = self._files(container, patience(base.size))
             if self._archives_change_owners:  # what is there is not asked for, as Podman takes a path for a glob pattern
                 reader: Reader = ExportReader(files.stat, files.export, ())
             else:
                 reader = ArchiveReader(files.stat, files.archive)
                 exports = [export for export in exports if _stands_plainly(export, files.stat)]
             special: dict[str, Kind] = {}
-            for entry, _ in reader.entries(exports):
-                if any(paths.is_within(entry.path, export) for export in exports):
-                    yield Listed(entry.path, true_kind(entry, special))
+            with closing(reader.entries(exports)) as entries:  # before the container is removed
+                for entry, _ in entries:
+                    if any(paths.is_within(entry.path, export) for export in exports):
+                        yield Listed(entry.path, true_kind(entry, special))
 
     @contextmanager
     def created(self, image: Image) -> Iterator[Container]:
@@ -283,9 +304,16 @@ class DockerEngine:
             repository, _, tag = name.partition(":")
             parameters = {"container": container.id, "repo": repository, "tag": tag, "pause": "true"}
             with errors(f"committing {container.name}"):
-                response = self._api.post(url(self._api, "/commit"), params=parameters, json={}, timeout=(TIMEOUT, LONG_TIMEOUT))
+                limit = (TIMEOUT, patience(self._size_of_changes(container)))
+                response = self._api.post(url(self._api, "/commit"), params=parameters, json={}, timeout=limit)
                 response.raise_for_status()
             yield self.image(name)
+
+    def _size_of_changes(self, container: Container) -> int:
+        """Bytes of what a container has written over its image."""
+        response = self._api.get(url(self._api, f"/containers/{container.id}/json"), params={"size": "true"}, timeout=TIMEOUT)
+        response.raise_for_status()
+        return int(response.json().get("SizeRw") or 0)
 
     def _process(self, container_id: str) -> Process | None:
         with errors("looking at a container"):
@@ -293,6 +321,15 @@ class DockerEngine:
         return Process(int(state["Pid"]), state["StartedAt"]) if state.get("Running") else None
 
     def image(self, name: str) -> Image:
+        if not (found := self._inspected(name)):
+            raise EngineError(
+                f"the engine has only a part of the image {name}, and does not tell its layers",
+                hint="Remove it, then load or pull it again.",
+            )
+        return found
+
+    def _inspected(self, name: str) -> Image | None:
+        """An image; None of which the engine does not tell the layers, as containerd's store has only a part of it."""
         with errors(f"looking for the image {name!r}"):
             try:
                 found = self._api.inspect_image(name)  # type: ignore[no-untyped-call]
@@ -300,13 +337,18 @@ class DockerEngine:
                 raise NotFoundError(
                     f"the engine has no image {name!r}", hint="`docker images` lists those it has; load or pull the one you need."
                 ) from None
+        root = found.get("RootFS") or {}
+        if root.get("Type") != "layers":
+            return None
+        created = found.get("Created") or ""
         return Image(
             id=found["Id"],
-            names=tuple(sorted(tag for tag in found.get("RepoTags") or () if not tag.startswith(f"{temporary.IMAGES}:"))),
+            names=tuple(sorted({tag for tag in found.get("RepoTags") or () if not tag.startswith(f"{temporary.IMAGES}:")})),
             repo_digests=tuple(sorted(found.get("RepoDigests") or ())),
             platform=Platform(os=found["Os"], architecture=found["Architecture"], variant=found.get("Variant") or None),
-            diff_ids=tuple(Digest.parse(layer) for layer in found["RootFS"].get("Layers") or ()),
+            diff_ids=tuple(Digest.parse(layer) for layer in root.get("Layers") or ()),
             config=found.get("Config") or {},
+            created="" if created == _NO_TIME else created,
             size=found.get("Size") or 0,
         )
 
@@ -315,29 +357,61 @@ class DockerEngine:
             ids = [image["Id"] for image in self._api.images()]
         for image_id in dict.fromkeys(ids):
             with contextlib.suppress(NotFoundError):  # removed since the list was made
-                yield self.image(image_id)
+                if found := self._inspected(image_id):
+                    yield found
+
+    def holding(self, new: NewImage) -> Image | None:
+        if self._has_config_ids:
+            with contextlib.suppress(NotFoundError):
+                found = self.image(str(new.config_digest))
+                return found if found.diff_ids == new.diff_ids else None
+            return None
+        return next((candidate for candidate in self.images() if _is_made_of(candidate, new)), None)
 
     @contextmanager
     def loaded(self, image: NewImage, base: Image, progress: Progress) -> Iterator[Image]:
         with self._temporary_image() as name:
-            ways = self._ways(image, base, name)
-            for number, way in enumerate(ways, start=1):
-                try:
-                    loading.send(self._api, way, progress)
-                    break
-                except NoSpaceError:
+            yield self._load(image, base, name, progress)
+
+    def _load(self, image: NewImage, base: Image, name: str, progress: Progress) -> Image:
+        """Try one dialect after the other; one that fails leaves no image."""
+        ways = self._ways(image, base, name)
+        size = base.size + sum(layer.description.size for layer in image.layers)
+        for number, way in enumerate(ways, start=1):
+            try:
+                return self._identified(image, name, loading.send(self._api, way, size, progress))
+            except NoSpaceError:
+                raise
+            except EngineError as error:
+                self._untag(name)
+                if number == len(ways):
                     raise
-                except EngineError as error:
-                    if number == len(ways):
-                        raise
-                    progress.warn(f"{error.message}; trying again with all layers of the base")
-            loaded = self.image(name)
-            if loaded.diff_ids != image.diff_ids:
-                raise EngineError("the engine made an image with other layers than it was given", hint="Please report this.")
-            yield loaded
+                progress.warn(f"{error.message}; trying again with all layers of the base")
+        raise AssertionError("there is at least one way")
+
+    def _identified(self, new: NewImage, name: str, reported: Sequence[str]) -> Image:
+        """The image that was loaded, under its temporary name: by what the engine says that it loaded, as engines rewrite names."""
+        for reference in (name, *reported):
+            with contextlib.suppress(NotFoundError):
+                found = self.image(reference)
+                if found.id == str(new.config_digest) if self._has_config_ids else _is_made_of(found, new):
+                    if reference != name:
+                        self.tag(found, name)
+                    return found
+        raise EngineError(
+            f"the engine says that it loaded {', '.join(reported) or 'nothing'}, and has no image of the layers that it was given",
+            hint="Please report this, with the engine's name and version.",
+        )
+
+    @cached_property
+    def _has_config_ids(self) -> bool:
+        """Whether an image's ID is the digest of its config; in containerd's store it is that of a manifest or an index."""
+        return self._info.image_store != "containerd"
 
     def _ways(self, image: NewImage, base: Image, name: str) -> list[loading.Way]:
-        return loading.ways(self._api, self.info().image_store, image, base, name)
+        count = len(image.base_diff_ids)
+        others = (other for other in self.images() if other.id != base.id and other.diff_ids[:count] == image.base_diff_ids)
+        return loading.ways(self._api, self.info().image_store, image, base, others, name)
 
     @contextmanager
     def _temporary_image(self) -> Iterator[str]:
@@ -414,10 +488,22 @@ class DockerEngine:
         return published
 
 
+def _is_made_of(found: Image, new: NewImage) -> bool:
+    """Whether an image is the new one, by all that an engine tells of its config; the history is not among it."""
+    wanted = json.loads(new.config)
+    told = {"layers": found.diff_ids, "created": found.created, "config": _plain(found.config)}
+    return told == {"layers": new.diff_ids, "created": wanted.get("created", ""), "config": _plain(wanted["config"])}
+
+
 def _stands_plainly(path: str, stat: Callable[[str], PathInfo | None]) -> bool:
     """Whether a path is there, with no symlink among its parents."""
     above = [stat(directory) for directory in paths.ancestors(path)]
     return all(info and info.link_target is None for info in above) and stat(path) is not None
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that say something; Docker before 28 lists those that are empty, too."""
+    return {key: value for key, value in config.items() if value}
 
 
 def _mounts(found: Mapping[str, Any]) -> dict[str, str]:

@@ -3,57 +3,85 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import chain
 
-from bundler.engines.connection import LONG_TIMEOUT, TIMEOUT, APIClient, errors, failure, stream, url
+from bundler.engines.connection import TIMEOUT, Client, errors, failure, patience, stream, url
+from bundler.errors import EngineError
 from bundler.format import imagearchive
-from bundler.format.content import Readable
+from bundler.format.content import Descriptor, Readable
 from bundler.format.imagearchive import Archive, NewImage
 from bundler.ports import Image, Progress
 
 Way = Callable[[], Iterable[bytes]]
 """Begins one archive of the new image."""
 
+_REPORT = re.compile(r"Loaded image(?: ID)?: *(\S+)")
+"""What Docker and Podman say of each image that they loaded: its name, or the ID of one without a name."""
 
-def ways(api: APIClient, image_store: str, image: NewImage, base: Image, name: str) -> list[Way]:
-    """How to hand over a new image, the cheapest first; the last works with every engine."""
+
+def ways(api: Client, image_store: str, image: NewImage, base: Image, others: Iterable[Image], name: str) -> list[Way]:
+    """How to hand over a new image, the cheapest first; ``others`` are images that begin with the base's layers, too."""
     full = partial(_full_archive, api, image, base, name)
     if image_store == "classic":
         return [partial(imagearchive.partial_docker_archive, image, name), full]
     if image_store == "containerd":
-        return [partial(_partial_layout, api, image, base, name), full]
+        return [partial(_partial_layout, api, image, chain([base], others), name), full]
     return [full]
 
 
-def send(api: APIClient, way: Way, progress: Progress) -> None:
-    """Load one archive into the engine."""
+def send(api: Client, way: Way, size: int, progress: Progress) -> list[str]:
+    """Load one archive into the engine; gives the names or IDs of what it says that it loaded.
+
+    ``size`` is that of the image in bytes, uncompressed: an engine sends nothing while it works on it.
+    """
     with errors("loading the new image"):
         archive = way()
         body = _Sized(archive, progress) if isinstance(archive, Archive) else _counted(archive, progress)
         with api.post(
-            url(api, "/images/load"), data=body, params={"quiet": 1}, stream=True, timeout=(TIMEOUT, LONG_TIMEOUT)
+            url(api, "/images/load"), data=body, params={"quiet": 1}, stream=True, timeout=(TIMEOUT, patience(size))
         ) as response:
             response.raise_for_status()
+            reported = []
             for line in response.iter_lines():
-                if error := json.loads(line or b"{}").get("error"):
+                said = json.loads(line or b"{}")
+                if error := said.get("error"):
                     raise failure("loading the new image", str(error))
+                reported += _REPORT.findall(str(said.get("stream", "")))
+    return reported
 
 
-def _full_archive(api: APIClient, image: NewImage, base: Image, name: str) -> Iterator[bytes]:
+def _full_archive(api: Client, image: NewImage, base: Image, name: str) -> Iterator[bytes]:
     with _saved(api, base) as saved:
         yield from imagearchive.full_docker_archive(image, name, saved)
 
 
-def _partial_layout(api: APIClient, image: NewImage, base: Image, name: str) -> Archive:
-    with _saved(api, base) as saved:
-        layers = imagearchive.layers_of_saved_oci_layout(saved, base.diff_ids)
-    return imagearchive.partial_oci_layout(image, name, layers)
+def _partial_layout(api: Client, image: NewImage, bases: Iterable[Image], name: str) -> Archive:
+    return imagearchive.partial_oci_layout(image, name, _layers(api, image, bases))
 
 
-def _saved(api: APIClient, image: Image) -> AbstractContextManager[Readable]:
-    return stream(api, f"saving the base image {image.id}", f"/images/{image.id}/get")
+def _layers(api: Client, image: NewImage, bases: Iterable[Image]) -> list[Descriptor]:
+    """The base's layers as the engine's content store has them.
+
+    A base can be there without the content that its manifest names: containerd does not fetch a layer that it has unpacked
+    already, out of another image with another compression. Then that other image has the layers.
+    """
+    failures = []
+    for base in bases:
+        try:
+            with _saved(api, base) as saved:
+                return imagearchive.layers_of_saved_oci_layout(saved, base.diff_ids)[: len(image.base_diff_ids)]
+        except EngineError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _saved(api: Client, image: Image) -> AbstractContextManager[Readable]:
+    doing, endpoint = f"saving the base image {image.id}", f"/images/{image.id}/get"
+    return stream(api, doing, endpoint, silence=patience(image.size))
 
 
 class _Sized:

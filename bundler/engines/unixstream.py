@@ -8,6 +8,7 @@ the engine sends in a hundred thousand small pieces is put together by the kerne
 from __future__ import annotations
 
 import io
+import math
 import socket
 import struct
 from collections.abc import Iterator
@@ -22,16 +23,16 @@ _LONGEST_REFUSAL = 64 << 10
 
 
 @contextmanager
-def get(path: str, target: str, timeout: int, patience: int) -> Iterator[tuple[int, Readable]]:
+def get(path: str, target: str, timeout: float, silence: float) -> Iterator[tuple[int, Readable]]:
     """The status and the body of the answer to a GET for ``target`` by the engine that listens at ``path``.
 
-    Connecting takes no longer than ``timeout`` seconds, and nothing that comes afterwards longer than ``patience``. Raises
+    Connecting takes no longer than ``timeout`` seconds, and nothing that comes afterwards longer than ``silence``. Raises
     `OSError`, and `EngineError` for an answer that is no HTTP.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         connection.connect(path)
-        connection.settimeout(patience)
+        connection.settimeout(silence)
         connection.sendall(f"GET {target} HTTP/1.0\r\nHost: localhost\r\nAccept-Encoding: identity\r\n\r\n".encode())
         try:
             answer = HTTPResponse(connection, method="GET")
@@ -44,16 +45,16 @@ def get(path: str, target: str, timeout: int, patience: int) -> Iterator[tuple[i
             elif answer.chunked or answer.length is not None:
                 yield answer.status, answer  # whoever stands between us and the engine knows no HTTP/1.0
             else:
-                yield answer.status, io.BufferedReader(_Body(connection, answer.fp.peek(), patience), BLOCK)
+                yield answer.status, io.BufferedReader(_Body(connection, answer.fp.peek(), silence), BLOCK)
 
 
 class _Body(io.RawIOBase):
     """What comes over a connection, after the bytes that came with the answer's head."""
 
-    def __init__(self, connection: socket.socket, ahead: bytes, patience: int) -> None:
+    def __init__(self, connection: socket.socket, ahead: bytes, silence: float) -> None:
         # Python's own timeouts make a socket one that never waits, not for all of a buffer either.
         connection.settimeout(None)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", patience, 0))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", math.ceil(silence), 0))
         self._connection = connection
         self._ahead = ahead
 

@@ -109,7 +109,10 @@ def full_docker_archive(image: NewImage, name: str, saved_base: Readable) -> Ite
 
 
 def partial_oci_layout(image: NewImage, name: str, base_layers: Sequence[Descriptor]) -> Archive:
-    """An OCI layout whose manifest names the base's layers, which the engine holds, but does not contain them."""
+    """An OCI layout whose manifest names the base's layers, which the engine holds, but does not contain them.
+
+    ``name`` has no registry, and no namespace.
+    """
     layers = [*base_layers, *(layer.descriptor for layer in image.layers)]
     config = Descriptor.of(artifact.IMAGE_CONFIG, image.config)
     manifest = _json(
@@ -121,7 +124,8 @@ def partial_oci_layout(image: NewImage, name: str, base_layers: Sequence[Descrip
         }
     )
     described = Descriptor.of(artifact.MANIFEST, manifest)
-    annotations = {"io.containerd.image.name": name, artifact.REF_NAME: name.rpartition(":")[2]}
+    # containerd takes a name as it is written here, and Docker finds none that it has not written in full itself.
+    annotations = {"io.containerd.image.name": f"docker.io/library/{name}", artifact.REF_NAME: name.rpartition(":")[2]}
     entry = {**described.to_json(), "annotations": annotations}
     named = {"Config": _blob(config), "RepoTags": [name], "Layers": [_blob(layer) for layer in layers]}
     return Archive(
@@ -137,24 +141,35 @@ def partial_oci_layout(image: NewImage, name: str, base_layers: Sequence[Descrip
 
 
 def layers_of_saved_oci_layout(saved: Readable, diff_ids: Sequence[Digest]) -> list[Descriptor]:
-    """The layer descriptors of a saved image; raises `EngineError` when it was not saved as an OCI layout.
+    """The layer descriptors of a saved image, all of whose blobs were saved with it.
 
-    The index may come last, so every small blob is kept until it is known which of them is the manifest.
+    Raises `EngineError` when it was not saved as an OCI layout, or without one of these blobs: an engine can hold an image whose
+    layers it has unpacked, and not what its manifest names. The index may come last, so every small blob is kept until it is known
+    which of them is the manifest.
     """
     small: dict[str, bytes] = {}
+    saved_blobs: set[str] = set()
     for entry, content in tar.read(saved):
-        if entry.path.startswith("/blobs/sha256/") and entry.size <= document.MAX_SIZE:
-            small[entry.path.rpartition("/")[2]] = content.read()
+        if entry.path.startswith("/blobs/sha256/"):
+            name = entry.path.rpartition("/")[2]
+            saved_blobs.add(name)
+            if entry.size <= document.MAX_SIZE:
+                small[name] = content.read()
     wanted = [str(diff_id) for diff_id in diff_ids]
     for data in small.values():
         try:
             manifest = document.load(data, "a saved manifest")
             config = document.load(small[Descriptor.from_json(manifest.get("config")).digest.hex], "a saved config")
             if config["rootfs"]["diff_ids"] == wanted:
-                return [Descriptor.from_json(layer) for layer in manifest["layers"]]
+                layers = [Descriptor.from_json(layer) for layer in manifest["layers"]]
+                if all(layer.digest.hex in saved_blobs for layer in layers):
+                    return layers
         except (IntegrityError, LookupError, TypeError):
             continue  # not the manifest, but a config or a small layer
-    raise EngineError("the engine did not save the base image as an OCI layout")
+    raise EngineError(
+        "the engine did not save the base image with all of its layers",
+        hint="Its content store may lack some. Load or pull the base again, then run the command again.",
+    )
 
 
 def _docker_archive(image: NewImage, name: str, base_layers: Sequence[str]) -> Archive:

@@ -1,16 +1,23 @@
-"""Two private engines as two hosts, and a real registry between them."""
+"""Two private engines as two hosts, of each kind that a test runs on, and a real registry between them."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from privateengine import private_engine
-from privatepodman import private_podman
+from engines import CHOSEN, DEFAULT, ENGINES
 from privateregistry import private_registry
-from world import Host
+from world import MODEL, Host
+
+REPORT: dict[str, dict[str, dict[str, int]]] = {}
+"""How many tests passed, failed or were skipped, by engine and operation."""
+
+VERSIONS: dict[str, str] = {}
+"""What each engine says that it is."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,13 +28,52 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="FPS_BUNDLE_OFFLINE_TESTS=1"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count what became of each operation on each engine."""
+    report = yield
+    marker = item.get_closest_marker("operation")
+    if marker and (report.when == "call" or report.outcome != "passed"):
+        engine = item.callspec.params["_hosts"]  # type: ignore[attr-defined]
+        counts = REPORT.setdefault(engine, {}).setdefault(marker.args[0], {})
+        counts[report.outcome] = counts.get(report.outcome, 0) + 1
+    return report
+
+
+def pytest_sessionfinish() -> None:
+    """Write the counts down for ``tools/enginesdoc.py``."""
+    if path := os.environ.get("FPS_BUNDLE_ENGINE_REPORT"):
+        Path(path).write_text(json.dumps({"versions": VERSIONS, "operations": REPORT}, indent=1))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that is marked with an ``operation`` runs on every chosen engine, or ``only`` on those so named; any other on one."""
+    if "_hosts" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("operation")
+        engines = [name for name in CHOSEN if marker.kwargs.get("only", "") in name] if marker else [DEFAULT]
+        metafunc.parametrize("_hosts", engines, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def _hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host]]:
-    with private_engine() as first, private_engine() as second:
-        here = Host(first, tmp_path_factory.mktemp("here"))
-        there = Host(second, tmp_path_factory.mktemp("there"))
-        here.build_model()
-        there.take_image(here, "example-model:1.0")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """The host where images are built, for all others."""
+    with ENGINES[DEFAULT]() as address:
+        host = Host(address, tmp_path_factory.mktemp("builder"))
+        host.build_model()
+        yield host
+
+
+@pytest.fixture(scope="session")
+def _hosts(request: pytest.FixtureRequest, builder: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host]]:
+    with contextlib.ExitStack() as stack:
+        if request.param == DEFAULT:
+            here = builder
+        else:
+            here = Host(stack.enter_context(ENGINES[request.param]()), tmp_path_factory.mktemp("here"))
+            here.take_image(builder, MODEL)
+        there = Host(stack.enter_context(ENGINES[request.param]()), tmp_path_factory.mktemp("there"))
+        there.take_image(builder, MODEL)
+        VERSIONS[request.param] = here.api.version()["Version"]
         yield here, there
 
 
@@ -46,10 +92,10 @@ def there(_hosts: tuple[Host, Host]) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="session")
-def _podman(_hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    with private_podman() as address:
+def _podman(builder: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with ENGINES["podman-4.3"]() as address:
         host = Host(address, tmp_path_factory.mktemp("podman"))
-        host.take_image(_hosts[0], "example-model:1.0")
+        host.take_image(builder, MODEL)
         yield host
 
 

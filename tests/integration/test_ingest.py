@@ -20,10 +20,11 @@ REQUESTS = int(os.environ.get("FPS_BUNDLE_REQUESTS", "300"))
 
 
 @pytest.fixture
-def upgraded(here: Host, there: Host) -> tuple[Host, Host]:
+def upgraded(builder: Host, here: Host, there: Host) -> tuple[Host, Host]:
     """Two hosts that have both versions of the example model."""
-    here.build_model("2.0")
-    there.take_image(here, NEWER)
+    builder.build_model("2.0")
+    for host in {here, there} - {builder}:
+        host.take_image(builder, NEWER)
     return here, there
 
 
@@ -38,6 +39,7 @@ def everything(host: Host) -> tuple[Any, ...]:
     return containers, {(image["Id"], *(image["RepoTags"] or ())) for image in host.api.images()}
 
 
+@pytest.mark.operation("ingest")
 def test_a_newer_version_gives_the_older_ones_answers(upgraded: tuple[Host, Host], registry: str, tmp_path: Path) -> None:
     here, there = upgraded
     first = here.run(MODEL, "first")
@@ -64,6 +66,7 @@ def test_a_newer_version_gives_the_older_ones_answers(upgraded: tuple[Host, Host
     assert [ancestor["digest"] for ancestor in metadata["lineage"]] == [outcome["bundle"]]
 
 
+@pytest.mark.operation("ingest")
 @pytest.mark.parametrize("what", ["stopped", "bundle"])
 def test_an_old_model_that_does_not_run_is_read_too(upgraded: tuple[Host, Host], tmp_path: Path, what: str) -> None:
     here, _ = upgraded
@@ -374,6 +377,7 @@ def test_an_image_with_state_is_no_clean_base(here: Host) -> None:
 BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big', 'wb') as f:\n for _ in range(600): f.write(os.urandom(1 << 20))"
 
 
+@pytest.mark.operation("clean-up")
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_an_ingest_that_is_ended_in_the_middle(here: Host, sign: signal.Signals) -> None:
     old = here.run_script("first", [], BIG)

@@ -63,6 +63,7 @@ def test_a_killed_push_leaves_a_whole_bundle(
         assert leftovers(here.home) == leftovers(tmp_path) == []
 
 
+@pytest.mark.operation("clean-up")
 @pytest.mark.timeout(7200)
 def test_a_killed_apply_leaves_a_whole_image(here: Host, there: Host, bundles: tuple[str, str], registry: str) -> None:
     old, new = bundles

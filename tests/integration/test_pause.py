@@ -40,6 +40,7 @@ def children(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.operation("pause")
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_push_resumes_the_model_and_leaves_nothing(here: Host, model: str, sign: signal.Signals) -> None:
     before = here.must("list").out
@@ -52,6 +53,7 @@ def test_an_interrupted_push_resumes_the_model_and_leaves_nothing(here: Host, mo
     assert here.leftovers() == []
 
 
+@pytest.mark.operation("pause")
 def test_a_killed_push_leaves_a_running_model_within_a_second_or_two(here: Host, model: str) -> None:
     process = push(here, model)
     process.kill()

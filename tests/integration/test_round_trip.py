@@ -25,6 +25,7 @@ def trees(host: Host, container: str, *paths: str) -> list[object]:
         host.api.unpause(container)
 
 
+@pytest.mark.operation("push and apply")
 @pytest.mark.parametrize("way", ["registry", "file", "layout"])
 def test_a_model_that_learned_here_answers_the_same_there(here: Host, there: Host, registry: str, tmp_path: Path, way: str) -> None:
     first = here.run(MODEL, "first")
@@ -44,7 +45,7 @@ def test_a_model_that_learned_here_answers_the_same_there(here: Host, there: Hos
         here, first, "/opt/model/weights.bin", "/opt/model/config.json"
     )
     assert applied["bundle"] == digest
-    assert applied["imageID"] == applied["configDigest"]
+    assert (applied["imageID"] == applied["configDigest"]) is there.has_config_ids
 
 
 STATE_SETUP = """
@@ -71,6 +72,7 @@ os.utime('/srv/state/big', (86400, 86400))
 """
 
 
+@pytest.mark.operation("exactness")
 def test_every_kind_of_entry_comes_out_as_it_went_in(here: Host, there: Host, tmp_path: Path) -> None:
     first = here.run_script("first", ["/srv/state"], STATE_SETUP)
     here.must("push", "first", "kinds:1")
@@ -93,6 +95,7 @@ def test_pushing_twice_gives_the_same_layers(here: Host) -> None:
     assert one["metadata"]["layers"] == other["metadata"]["layers"]
 
 
+@pytest.mark.operation("exactness")
 def test_labels_and_settings_of_the_image_come_along(here: Host, there: Host, tmp_path: Path) -> None:
     here.run(MODEL, "first", environment={"ONLY_THIS_RUN": "1"}, labels={"only.this": "run"})
     here.must("push", "first", str(tmp_path / "labels.tar"))
@@ -105,6 +108,7 @@ def test_labels_and_settings_of_the_image_come_along(here: Host, there: Host, tm
     assert ours == {f"fps.bundle.{key}" for key in LABELS}
 
 
+@pytest.mark.operation("generations")
 def test_a_second_generation_lands_on_the_clean_base_again(here: Host, there: Host, tmp_path: Path) -> None:
     first = here.run(MODEL, "first")
     teach(here, first)
@@ -119,6 +123,7 @@ def test_a_second_generation_lands_on_the_clean_base_again(here: Host, there: Ho
     assert len(there.api.inspect_image("detector:2")["RootFS"]["Layers"]) == 2
 
 
+@pytest.mark.operation("push and apply")
 def test_applying_twice_makes_one_image(there: Host, here: Host, tmp_path: Path) -> None:
     here.run(MODEL, "first")
     here.must("push", "first", str(tmp_path / "x.tar"))
@@ -126,10 +131,11 @@ def test_applying_twice_makes_one_image(there: Host, here: Host, tmp_path: Path)
     second = there.must("apply", str(tmp_path / "x.tar"), "--json").json
     assert (first["existed"], second["existed"]) == (False, True)
     assert first["imageID"] == second["imageID"]
-    assert first["tag"] == f"example-model:1.0-{first['bundle'][7:19]}"
+    assert first["tag"].removeprefix("localhost/") == f"example-model:1.0-{first['bundle'][7:19]}"
     assert not [name for image in there.api.images() for name in image["RepoTags"] if "loading" in name]
 
 
+@pytest.mark.operation("undo")
 def test_undo_gives_the_tag_back(here: Host, there: Host, tmp_path: Path) -> None:
     first = here.run(MODEL, "first")
     for number in ("1", "2"):

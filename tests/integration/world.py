@@ -49,6 +49,8 @@ class Host:
         self.is_podman = "podman" in address
         self.home = home
         self.api = docker.APIClient(base_url=address, version="auto", timeout=300)
+        in_containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (self.api.info().get("DriverStatus") or [])
+        self.has_config_ids = not in_containerd
         self.environment = {
             **os.environ,
             "DOCKER_HOST": address,
@@ -87,7 +89,7 @@ class Host:
 
     def run(self, image: str, name: str, **options: Any) -> str:
         """Start a container; gives its ID."""
-        container: str = self.api.create_container(image, name=name, **self._with_network(options))["Id"]
+        container: str = self.api.create_container(image, name=name, **options)["Id"]
         self.api.start(container)
         return container
 
@@ -121,7 +123,7 @@ class Host:
             name=name,
             environment={"PYTHONPATH": "/app"},
             stop_signal="SIGKILL",  # Python as the first process heeds no other
-            **self._with_network(options),
+            **options,
         )["Id"]
         self.api.put_archive(container, "/", _archive({f"script/{key}": value for key, value in files.items()}))
         self.api.start(container)
@@ -129,9 +131,7 @@ class Host:
 
     def script_image(self, name: str, requests: Sequence[Sequence[str]], mood: str = "", setup: str = "", **config: Any) -> None:
         """Make the image of a newer model, whose Ingest asks for ``requests``; ``setup`` has been run in it."""
-        container = self.api.create_container(
-            MODEL, [self._python(MODEL), "-c", setup], stop_signal="SIGKILL", **self._with_network({})
-        )["Id"]
+        container = self.api.create_container(MODEL, [self._python(MODEL), "-c", setup], stop_signal="SIGKILL")["Id"]
         files = {
             **program("scripted_model"),
             "requests": json.dumps(requests),
@@ -157,15 +157,7 @@ class Host:
             assert file
             return file.read()
 
-    def _with_network(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Podman's containers run in the network of the host here, so at most one model at a time."""
-        if not self.is_podman:
-            return options
-        return {**options, "host_config": {**options.get("host_config", {}), "NetworkMode": "host"}}
-
     def address_of(self, container: str) -> str:
-        if self.is_podman:
-            return "127.0.0.1"
         networks = self.api.inspect_container(container)["NetworkSettings"]["Networks"]
         return str(next(iter(networks.values()))["IPAddress"])
 
@@ -216,7 +208,7 @@ class Host:
     def output(self, image: str, code: str) -> str:
         """What Python code prints in a new container of an image."""
         python = self.api.inspect_image(image)["Config"]["Cmd"][0]
-        container = self.api.create_container(image, [python, "-c", code], **self._with_network({}))["Id"]
+        container = self.api.create_container(image, [python, "-c", code])["Id"]
         self.api.start(container)
         status = self.api.wait(container)["StatusCode"]
         printed: str = self.api.logs(container).decode()
@@ -232,12 +224,7 @@ class Host:
 
     def listens(self, container: str) -> bool:
         """Whether a scripted model has made its state and serves its Migrator."""
-        if self.is_podman:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 50051), 1):
-                return True
-            return False
-        with contextlib.suppress(AssertionError):
-            self.execute(container, "import socket; socket.create_connection(('127.0.0.1', 50051), 1)")
+        with contextlib.suppress(OSError), socket.create_connection((self.address_of(container), 50051), 1):
             return True
         return False
 

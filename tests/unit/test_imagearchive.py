@@ -100,7 +100,7 @@ def test_a_partial_layout_names_the_bases_layers_but_has_them_not() -> None:
     found = members(imagearchive.partial_oci_layout(image, NAME, base))
     assert json.loads(found["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
     (entry,) = json.loads(found["index.json"])["manifests"]
-    assert entry["annotations"] == {"io.containerd.image.name": NAME, artifact.REF_NAME: "abc"}
+    assert entry["annotations"] == {"io.containerd.image.name": f"docker.io/library/{NAME}", artifact.REF_NAME: "abc"}
     manifest = json.loads(found[blob(entry)])
     assert found[blob(manifest["config"])] == image.config
     assert [blob(layer) in found for layer in manifest["layers"]] == [False, False, True]
