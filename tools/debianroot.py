@@ -6,7 +6,7 @@ import fcntl
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,12 +73,14 @@ def _install(suite: str, root: Path) -> None:
 
 def _mirror() -> str:
     """The mirror of Debian's main archive that apt uses on this host."""
-    command: Sequence[str] = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    mirrors = [uri for uri in found if "security" not in uri]
-    if not mirrors:
-        raise SetupError("apt has no package lists; run `apt-get update` first")
-    return mirrors[0]
+    for update in (False, True):  # a host that never ran `apt-get update` has no lists
+        if update:
+            subprocess.run(["apt-get", "update", "-qq"], capture_output=True, check=False)
+        command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        if mirrors := [uri for uri in found if "security" not in uri]:
+            return mirrors[0]
+    raise SetupError("apt has no package lists, and `apt-get update` brought none")
 
 
 @contextmanager

@@ -61,10 +61,14 @@ _LOOPBACK = "127.0.0.1"
 
 
 class DockerEngine:
-    """The engine at ``host``, else the one that ``DOCKER_HOST``, ``DOCKER_CONTEXT`` or Docker's configuration name."""
+    """The engine at ``host``, else the one that ``DOCKER_HOST``, ``DOCKER_CONTEXT`` or Docker's configuration name.
 
-    def __init__(self, host: str | None = None) -> None:
+    What it sends of a container may be silent for ``silence`` seconds.
+    """
+
+    def __init__(self, host: str | None = None, silence: float = TIMEOUT) -> None:
         self._given = host or ""
+        self._silence = silence
         self._address = resolve(host)
         self._tunnel = None
         reached = self._address
@@ -220,8 +224,8 @@ class DockerEngine:
     def size(self, container: Container, path: str) -> int:
         return self._files(container.id).size(path)
 
-    def _files(self, container: str, silence: float = TIMEOUT) -> ContainerFiles:
-        return ContainerFiles(self._api, container, silence)
+    def _files(self, container: str, silence: float = 0) -> ContainerFiles:
+        return ContainerFiles(self._api, container, silence or self._silence)
 
     def listing(self, base: Image, exports: Sequence[str]) -> Iterator[Listed]:
         listings = Listings(platformdirs.user_cache_path("fps-bundle") / "listings")

@@ -7,7 +7,8 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from world import MODEL, Host
 from bundler import apply as applying
 from bundler import base as bases
 from bundler.engines.docker import DockerEngine
+from bundler.errors import EngineError
 from bundler.format import artifact, image, imagearchive
 from bundler.format.content import Descriptor, Digest
 from bundler.format.imagearchive import NewImage, NewLayer
+from bundler.ports import Image
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.local import LocalSpool
 from bundler.transfer import read_bundle
@@ -43,6 +46,14 @@ class StumblingWay(DockerEngine):
         return [lambda: iter([b"no archive at all"]), super()._ways(*arguments)[-1]]
 
 
+class LyingWay(DockerEngine):
+    """An engine that is given an image with another config than it should have."""
+
+    def _ways(self, image: NewImage, base: Image, name: str) -> list[Callable[[], Iterable[bytes]]]:
+        other = json.loads(image.config) | {"created": "2001-01-01T00:00:00Z"}
+        return super()._ways(replace(image, config=json.dumps(other).encode()), base, name)
+
+
 @pytest.fixture
 def archive(here: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle of a model with every kind of entry, whose container is left running."""
@@ -52,21 +63,31 @@ def archive(here: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path / "x.tar"
 
 
+@pytest.mark.operation("dialects of an image archive")
 @pytest.mark.parametrize("way", [FullWay, StumblingWay])
-@pytest.mark.parametrize("target", ["there", "podman"])
-def test_the_full_archive_gives_the_same_image(
-    request: pytest.FixtureRequest, here: Host, archive: Path, target: str, way: type[DockerEngine]
-) -> None:
-    host: Host = request.getfixturevalue(target)
-    engine, store, progress = way(host.address), ArchiveStore(archive), RecordingProgress()
+def test_the_full_archive_gives_the_same_image(here: Host, there: Host, archive: Path, way: type[DockerEngine]) -> None:
+    engine, store, progress = way(there.address), ArchiveStore(archive), RecordingProgress()
+    before = there.images()
     bundle = read_bundle(store)
     base = bases.find(bundle.metadata.base, engine, None)
     result = applying.apply(bundle, store, base, "full:1", engine, LocalSpool(), progress, dry_run=False)
     assert ("trying again with all layers of the base" in str(progress.warnings)) == (way is StumblingWay)
-    expected = here.must("apply", str(archive), "--tag", "full:1", "--json").json
-    assert result.image_id == expected["imageID"]
-    copy = host.api.create_container("full:1", ["x"])["Id"]
-    assert host.tree(copy, "/srv/state") == here.tree("first", "/srv/state")
+    expected = there.must("apply", str(archive), "--tag", "full:1", "--json").json
+    assert (result.image_id, expected["existed"]) == (expected["imageID"], True)
+    assert there.images() == {*before, result.image_id}
+    copy = there.api.create_container("full:1", ["x"])["Id"]
+    assert there.tree(copy, "/srv/state") == here.tree("first", "/srv/state")
+
+
+@pytest.mark.operation("dialects of an image archive")
+def test_when_every_dialect_fails_no_image_is_left(there: Host, archive: Path) -> None:
+    engine, store = LyingWay(there.address), ArchiveStore(archive)
+    before = there.images()
+    bundle = read_bundle(store)
+    base = bases.find(bundle.metadata.base, engine, None)
+    with pytest.raises(EngineError, match="the engine says that it loaded"):
+        applying.apply(bundle, store, base, "full:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
+    assert there.images() == before
 
 
 def test_the_partial_oci_layout_is_one_but_for_the_bases_layers(here: Host, archive: Path, tmp_path: Path) -> None:

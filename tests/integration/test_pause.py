@@ -10,7 +10,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from guardedsocket import silenced
 from world import Host, wait_until
+
+from bundler.engines.docker import DockerEngine
+from bundler.errors import EngineError
 
 BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big','wb') as f:\n for _ in range(400): f.write(os.urandom(1 << 20))"
 
@@ -40,7 +44,6 @@ def children(pid: int) -> list[int]:
     return found
 
 
-@pytest.mark.operation("pause")
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_push_resumes_the_model_and_leaves_nothing(here: Host, model: str, sign: signal.Signals) -> None:
     before = here.must("list").out
@@ -99,3 +102,18 @@ def test_a_model_that_somebody_pauses_after_us_is_left_alone(here: Host, model: 
     here.api.pause(model)
     here.must("doctor")
     assert here.paused(model)
+
+
+@pytest.mark.operation("pause")
+def test_an_engine_that_falls_silent_costs_the_model_no_more_than_the_limit(
+    here: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    container = here.run_script("first", ["/srv"], "import os; os.mkdir('/srv'); open('/srv/file', 'w').close()")
+    with silenced(here.address, tmp_path / "socket", b" HTTP/1.0") as address:  # so are streams asked for, and nothing else
+        engine = DockerEngine(address, silence=1)
+        model = engine.container("first")
+        entries = engine.reader(model, "api").entries(["/srv"])
+        with pytest.raises(EngineError, match="gave no answer in time while reading"), engine.paused(model):
+            next(entries)
+        assert not here.paused(container)

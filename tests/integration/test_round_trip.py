@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from world import MODEL, Host
+from world import MODEL, Host, short
 
 LESSONS = [("smoke and flames", "fire"), ("rain and flood", "water"), ("burning grass", "fire")]
 QUESTION = "flames in the rain"
@@ -131,7 +131,7 @@ def test_applying_twice_makes_one_image(there: Host, here: Host, tmp_path: Path)
     second = there.must("apply", str(tmp_path / "x.tar"), "--json").json
     assert (first["existed"], second["existed"]) == (False, True)
     assert first["imageID"] == second["imageID"]
-    assert first["tag"].removeprefix("localhost/") == f"example-model:1.0-{first['bundle'][7:19]}"
+    assert short(first["tag"]) == f"example-model:1.0-{first['bundle'][7:19]}"
     assert not [name for image in there.api.images() for name in image["RepoTags"] if "loading" in name]
 
 

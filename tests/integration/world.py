@@ -257,6 +257,11 @@ class Host:
         return [str(path) for path in self.home.rglob(".fps-bundle-part-*")]
 
 
+def short(name: str) -> str:
+    """An image's name as Docker writes it; Podman writes its registry, too."""
+    return name.removeprefix("docker.io/library/").removeprefix("localhost/")
+
+
 def program(name: str) -> dict[str, str]:
     """A program that runs in a container, as a file of its ``/script``."""
     return {f"{name}.py": (HERE / f"{name}.py").read_text()}
