@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ipaddress
 import os
 import secrets
@@ -28,6 +29,11 @@ def ensure(program: str, *packages: str) -> str:
     """The path of a program, after Debian's packages that bring it were installed where they are missing."""
     if found := shutil.which(program, path=_PATH):
         return found
+    with machine_lock():
+        return shutil.which(program, path=_PATH) or _install(program, packages)
+
+
+def _install(program: str, packages: Sequence[str]) -> str:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise SetupError(f"{program} is missing; install {' '.join(packages)}, or run this as root on Debian or Ubuntu")
     print(f"installing {' '.join(packages)} …", file=sys.stderr, flush=True)
@@ -45,6 +51,14 @@ def ensure(program: str, *packages: str) -> str:
     if not found:
         raise SetupError(f"{' '.join(packages)} did not bring {program}")
     return found
+
+
+@contextmanager
+def machine_lock() -> Iterator[None]:
+    """Do what changes the machine one after the other: several workers run tests, and apt-get refuses to run twice."""
+    with (Path(tempfile.gettempdir()) / f"fps-tools-{os.geteuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Daemon:
@@ -95,7 +109,8 @@ def private_daemon(*options: str) -> Iterator[Daemon]:
     bridge = f"fps{secrets.token_hex(4)}"
     daemon = Daemon(root, bridge, options)
     try:
-        _add_bridge(ip, bridge)
+        with machine_lock():  # else two may choose the same network
+            _add_bridge(ip, bridge)
         daemon.start()
         yield daemon
     finally:

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from world import Host, wait_until
+from world import Host, wait_until, within
 
 BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big','wb') as f:\n for _ in range(400): f.write(os.urandom(1 << 20))"
 
@@ -56,7 +56,7 @@ def test_a_killed_push_leaves_a_running_model_within_a_second_or_two(here: Host,
     process = push(here, model)
     process.kill()
     process.communicate()
-    wait_until(lambda: not here.paused(model), seconds=2)
+    wait_until(lambda: not here.paused(model), within(2))
     here.must("push", "first", "big:1", "--quiet")
 
 
