@@ -66,8 +66,13 @@ def _start(name: str, extent: list[str]) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONHASHSEED": "0"},  # the order of a set decides which branch comes first
+        env=environment(),
     )
+
+
+def environment() -> dict[str, str]:
+    """Our own, with a fixed order of sets, which decides which branch comes first."""
+    return {**os.environ, "PYTHONHASHSEED": "0"}
 
 
 def _summary(out: str) -> str:

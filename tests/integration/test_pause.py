@@ -52,7 +52,7 @@ def test_an_interrupted_push_resumes_the_model_and_leaves_nothing(here: Host, mo
     assert here.leftovers() == []
 
 
-def test_a_killed_push_leaves_a_running_model_within_a_second_or_two(here: Host, model: str) -> None:
+def test_a_killed_push_leaves_a_running_model(here: Host, model: str) -> None:
     process = push(here, model)
     process.kill()
     process.communicate()
