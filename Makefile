@@ -11,6 +11,10 @@ BENCH := $(VENV)/.installed-bench
 SIZE ?= 2.44GB
 RUNS ?= 3
 
+# Workers of pytest-xdist; a file of tests stays on one of them, and so does everything on one further engine (tests/conftest.py).
+WORKERS ?= 2
+PYTEST = $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
+
 .PHONY: setup demo test test-engines unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel soak bench lock clean
 
 setup: $(STAMP)
@@ -27,7 +31,7 @@ demo: $(STAMP)
 	@$(BIN)/python tools/demo.py
 
 test: $(STAMP)
-	@$(BIN)/pytest
+	@$(PYTEST)
 
 test-engines: $(STAMP)
 	@mkdir -p .bench
@@ -35,7 +39,7 @@ test-engines: $(STAMP)
 	@$(BIN)/python tools/enginesdoc.py .bench/engines.json
 
 unit contract integration hostile: $(STAMP)
-	@$(BIN)/pytest tests/$@
+	@$(PYTEST) tests/$@
 
 lint: $(STAMP)
 	@$(BIN)/ruff check
@@ -71,6 +75,9 @@ wheel: $(STAMP)
 	@$(BIN)/python tools/wheelcheck.py
 
 soak: $(STAMP)
+	@FPS_BUNDLE_FUZZ_SECONDS=$${FPS_BUNDLE_FUZZ_SECONDS:-3600} $(BIN)/python tests/fuzz/fuzz.py
+	@FPS_BUNDLE_HYPOTHESIS=soak $(BIN)/pytest tests/unit tests/hostile/test_parsers.py
+	@FPS_BUNDLE_TIMES=strict $(BIN)/pytest tests/integration/test_pause.py tests/integration/test_ssh.py tests/integration/test_ingest.py tests/integration/test_kills_commands.py
 	@FPS_BUNDLE_STATES=200 FPS_BUNDLE_DEEP_STATES=20 FPS_BUNDLE_RACES=25 $(BIN)/pytest tests/integration/test_states.py tests/integration/test_races.py -s
 	@FPS_BUNDLE_REQUESTS=10000 $(BIN)/pytest tests/integration/test_ingest.py -k many_requests -s
 	@FPS_BUNDLE_FAULTS=full $(BIN)/pytest tests/contract/test_faults_registry.py tests/contract/test_links.py

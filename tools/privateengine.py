@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ipaddress
 import json
 import os
@@ -30,6 +31,11 @@ def ensure(program: str, *packages: str) -> str:
     """The path of a program, after Debian's packages that bring it were installed where they are missing."""
     if found := shutil.which(program, path=_PATH):
         return found
+    with machine_lock():
+        return shutil.which(program, path=_PATH) or _install(program, packages)
+
+
+def _install(program: str, packages: Sequence[str]) -> str:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise SetupError(f"{program} is missing; install {' '.join(packages)}, or run this as root on Debian or Ubuntu")
     print(f"installing {' '.join(packages)} …", file=sys.stderr, flush=True)
@@ -47,6 +53,14 @@ def ensure(program: str, *packages: str) -> str:
     if not found:
         raise SetupError(f"{' '.join(packages)} did not bring {program}")
     return found
+
+
+@contextmanager
+def machine_lock() -> Iterator[None]:
+    """Do what changes the machine one after the other: several workers run tests, and apt-get refuses to run twice."""
+    with (Path(tempfile.gettempdir()) / f"fps-tools-{os.geteuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)
@@ -180,24 +194,29 @@ class Bridge:
 def private_bridge() -> Iterator[Bridge]:
     """Make a network bridge for the length of the block."""
     ip = ensure("ip", "iproute2")
-    listing = subprocess.run([ip, "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
-    taken = [ipaddress.ip_interface(line.split()[3]).network for line in listing.splitlines()]
-    candidates = list(ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24))
-    secrets.SystemRandom().shuffle(candidates)
-    free = next(one for one in candidates if not any(one.overlaps(other) for other in taken))
-    bridge = Bridge(f"fps{secrets.token_hex(4)}", free)
-    try:
+    with machine_lock():  # else two may choose the same network
+        bridge = Bridge(f"fps{secrets.token_hex(4)}", _free_network(ip))
         for command in (
             ["link", "add", bridge.name, "type", "bridge"],
-            ["addr", "add", f"{free[1]}/24", "dev", bridge.name],
+            ["addr", "add", f"{bridge.network[1]}/24", "dev", bridge.name],
             ["link", "set", bridge.name, "up"],
         ):
             result = subprocess.run([ip, *command], capture_output=True, text=True, check=False)
             if result.returncode:
                 raise SetupError(f"a private engine needs a network bridge, and `ip {' '.join(command)}` failed: {result.stderr}")
+    try:
         yield bridge
     finally:
         subprocess.run([ip, "link", "delete", bridge.name], capture_output=True, check=False)
+
+
+def _free_network(ip: str) -> ipaddress.IPv4Network:
+    """A network that no interface of this host has."""
+    listing = subprocess.run([ip, "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
+    taken = [ipaddress.ip_interface(line.split()[3]).network for line in listing.splitlines()]
+    candidates = list(ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24))
+    secrets.SystemRandom().shuffle(candidates)
+    return next(one for one in candidates if not any(one.overlaps(other) for other in taken))
 
 
 def unmount_below(root: Path) -> None:

@@ -26,8 +26,8 @@ from bundler.ports import Store
 from bundler.stores.layout import LayoutStore
 
 FULL = os.environ.get("FPS_BUNDLE_FAULTS") == "full"
-LONGEST = 30
-"""Seconds that a run with a fault may take."""
+LONGEST = 600
+"""Seconds after which a run with a fault hangs: far more than all attempts take together, on any machine."""
 CLEAN = (5, 7, 8)
 """Exit codes of errors that a link or a registry can be the reason of."""
 

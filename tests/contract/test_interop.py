@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import random
 import subprocess
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_skopeo_shows_our_manifest(skopeo: str, registry: str, tmp_path: Path, p
 
 def test_skopeo_reads_the_joined_parts(skopeo: str, tmp_path: Path) -> None:
     source = MemoryStore()
-    bundle(source, tree(file("/s/f", os.urandom(200_000))))
+    bundle(source, tree(file("/s/f", random.Random(1).randbytes(200_000))))
     target = SplitFileStore(tmp_path / "x.tar", "1", None, Split(65536), RecordingProgress())
     digest = transfer.copy(source, target, RecordingProgress()).bundle.digest
     subprocess.run(f"cat {tmp_path}/x.tar.[0-9]* > {tmp_path}/joined.tar", shell=True, check=True)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import random
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from bundler.ports import from_memory
 from bundler.stores.registry import RegistryStore
 
 MIB = 1 << 20
-NOISE = os.urandom(12 * MIB)
+NOISE = random.Random(1).randbytes(12 * MIB)
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
 SMALL = file("/s/small", b"small", mtime=5)
 STATE = [

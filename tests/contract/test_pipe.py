@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -35,7 +36,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def source() -> MemoryStore:
     source = MemoryStore()
-    bundle(source, tree(file("/s/f", os.urandom(300_000))))
+    bundle(source, tree(file("/s/f", random.Random(1).randbytes(300_000))))
     return source
 
 

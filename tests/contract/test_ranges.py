@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +31,8 @@ from bundler.stores.split import SplitStore, SplitTarget
 from bundler.stores.thin import WholeStore
 
 MIB = 1 << 20
-SMALL = os.urandom(1000)
-LARGE = os.urandom(5 * MIB)
+SMALL = random.Random(1).randbytes(1000)
+LARGE = random.Random(2).randbytes(5 * MIB)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import base64
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -50,11 +49,11 @@ def test_credentials_open_a_registry_that_wants_them(source: MemoryStore, tmp_pa
 
 
 def test_a_registry_that_is_not_there_is_told_at_once() -> None:
-    started = time.monotonic()
+    attempts: list[str] = []
     with pytest.raises(StoreError) as caught:
-        RegistryStore(RegistryReference("127.0.0.1:9", "x", "1"))
+        RegistryStore(RegistryReference("127.0.0.1:9", "x", "1"), tell=attempts.append)
     assert caught.value.exit_code == 5
-    assert time.monotonic() - started < 10
+    assert attempts == [], "it is tried once"
 
 
 def test_a_repository_that_is_not_there_is_not_found(registry: str) -> None:

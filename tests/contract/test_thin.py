@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ from bundler.stores.local import LocalStore
 from bundler.stores.splitfiles import Split, SplitFileStore
 from bundler.stores.thin import ThinStore, WholeStore
 
-BIG = os.urandom(200_000)
+BIG = random.Random(1).randbytes(200_000)
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ def damaged(draw: st.DrawFn, sound: list[bytes]) -> bytes:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_is_damaged_is_taken_or_refused(name: str) -> None:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=settings().max_examples * 3 // 2)
     @given(st.one_of(damaged(SEEDS[name]), st.binary(max_size=2000)))
     def check(data: bytes) -> None:
         run(TARGETS[name], data)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from privateengine import private_daemon
 from test_round_trip import QUESTION, STATE_SETUP, teach
-from world import MODEL, Host, short, wait_until
+from world import MODEL, Host, short, wait_until, within
 
 NEWER = "example-model:2.0"
 SCRIPTED = "scripted:2"
@@ -317,7 +317,7 @@ WRONG = {
     ("--network", "nowhere"): (4, "network nowhere not found"),
     ("--network", "none"): (3, "the container has no address"),
     ("--endpoint", "127.0.0.1:1", "--wait", "0.5"): (3, "no Migrator answered at 127.0.0.1:1 within 0.5 s"),
-    ("--onto", "ending:1", "--wait", "1"): (3, "has ended by itself"),
+    ("--onto", "ending:1", "--wait", "5"): (3, "has ended by itself"),
 }
 
 
@@ -387,7 +387,7 @@ def test_an_ingest_that_is_ended_in_the_middle(here: Host, sign: signal.Signals)
     wait_until(lambda: here.paused(old))
     process.send_signal(sign)
     process.communicate(timeout=60)
-    wait_until(lambda: not here.paused(old), seconds=3)
+    wait_until(lambda: not here.paused(old), within(3))
     if sign == signal.SIGINT:
         assert process.returncode == 130
         assert everything(here) == before

@@ -10,7 +10,7 @@ import pytest
 import tally
 from bundles import verified
 from opened import store
-from world import Host, wait_until
+from world import Host, wait_until, within
 
 from bundler import transfer
 
@@ -56,7 +56,7 @@ def test_a_killed_push_leaves_a_whole_bundle(
         target = prepare(number)
         kills.kill(here.start("push", "first", target), moment)
         tally.count(f"kill -9 of push to {kind} (FPS_BUNDLE_SEED={kills.SEED})", outcomes[str(layers(target))])
-        wait_until(lambda: not here.paused("first"), seconds=5)
+        wait_until(lambda: not here.paused("first"), within(5))
         kills.finish(here.start("push", "first", target))
         assert layers(target) == layers(new)
         assert not here.paused("first")

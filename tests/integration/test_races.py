@@ -72,7 +72,7 @@ threading.Thread(target=work, daemon=True).start()
 
 
 def writer(rests: list[float]) -> str:
-    return f"RESTS = {rests}\n{WRITER}"
+    return f"import random\nrandom.seed({SEED})\nRESTS = {rests}\n{WRITER}"
 
 
 def state_of(bundle: Path) -> dict[str, str | None]:
@@ -119,7 +119,7 @@ def check_is_of_one_moment(state: dict[str, str | None]) -> None:
 @pytest.mark.parametrize("reader", ["api", "direct"])
 def test_a_capture_beside_a_writer_is_of_one_moment_or_refused(here: Host, tmp_path: Path, reader: str) -> None:
     print(f"races: {RACES} with seed {SEED}")
-    container = here.run_script("first", ["/srv/state"], f"import random\nrandom.seed({SEED})\n" + writer([0, 1, 5, 8]))
+    container = here.run_script("first", ["/srv/state"], writer([0, 1, 5, 8]))
     outcomes = []
     for number in range(RACES):
         bundle = tmp_path / f"{number}.tar"

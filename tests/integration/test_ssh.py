@@ -14,7 +14,7 @@ import pytest
 from privatesshd import Server, private_sshd
 from test_pause import BIG
 from test_round_trip import QUESTION, teach
-from world import MODEL, Host, wait_until
+from world import MODEL, Host, wait_until, within
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def remote(here: Host, sshd: Server, monkeypatch: pytest.MonkeyPatch) -> Iterato
     for key, value in {"PATH": f"{sshd.client}:{os.environ['PATH']}", "DOCKER_HOST": ""}.items():
         monkeypatch.setitem(here.environment, key, value)
     yield f"ssh://root@{sshd.address}{here.address.removeprefix('unix://')}"
-    wait_until(lambda: not clients(sshd), seconds=5)
+    wait_until(lambda: not clients(sshd))
 
 
 def clients(sshd: Server) -> list[str]:
@@ -98,7 +98,7 @@ def test_a_host_that_cannot_be_reached_is_told_at_once(here: Host, remote: str, 
     outcome = here.bundle("push", "first", "--host", change(remote))  # type: ignore[operator]
     assert outcome.code == 4, outcome.err
     assert said in outcome.err
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < within(15)
 
 
 @pytest.mark.parametrize("url", ["ssh://root@host:123456", "ssh://", "ssh://[::1"])
@@ -123,7 +123,7 @@ def test_a_killed_push_over_ssh_leaves_a_running_model(here: Host, remote: str) 
     wait_until(lambda: here.paused(container))
     process.kill()
     process.communicate()
-    wait_until(lambda: not here.paused(container), seconds=3)
+    wait_until(lambda: not here.paused(container), within(3))
 
 
 def test_connections_that_the_users_ssh_shares_are_not_ours(
@@ -142,7 +142,7 @@ def test_connections_that_the_users_ssh_shares_are_not_ours(
     assert list(tmp_path.glob("shared-*")) == []
     process.kill()
     process.communicate()
-    wait_until(lambda: not here.paused(container), seconds=3)
+    wait_until(lambda: not here.paused(container), within(3))
 
 
 def context(host: Host, name: str, url: str) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tally
 from states import BIG, PLAIN_EXPORTS, Changes, draw, with_big_file
 from world import MODEL, Host, program
 
@@ -66,29 +66,6 @@ class Listing:
         return {path: entry["kind"] for path, entry in self.entries.items() if is_within(path, root) and not is_state(entry)}
 
 
-class Tally:
-    """What was compared."""
-
-    def __init__(self) -> None:
-        self.start = time.monotonic()
-        self.states = self.generations = self.entries = self.bytes = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.states} states, {self.generations} generations of them pushed and applied, {self.entries} entries with "
-            f"{self.bytes / 1e6:.0f} MB compared in {time.monotonic() - self.start:.0f} s, with FPS_BUNDLE_SEED={SEED}"
-        )
-
-
-@pytest.fixture(scope="module")
-def tally(pytestconfig: pytest.Config) -> Iterator[Tally]:
-    """Counts for all batches; shown at the end, also when the tests' output is not."""
-    counted = Tally()
-    yield counted
-    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{counted}")
-
-
 @pytest.fixture(scope="module")
 def base(_hosts: tuple[Host, Host], _podman: Host) -> Iterator[dict[Host, Listing]]:
     """On every host a base that has random states already; gives what is in it."""
@@ -112,7 +89,6 @@ def test_any_state_comes_out_as_it_went_in(
     podman: Host,
     registry: str,
     tmp_path: Path,
-    tally: Tally,
     first: int,
     generations: int,
 ) -> None:
@@ -131,14 +107,13 @@ def test_any_state_comes_out_as_it_went_in(
         bundle = str(tmp_path / f"{generation}.tar") if (batch + generation) % 2 else f"{registry}/states/{first}:{generation}"
         origin.must("push", name, bundle, "--quiet", "--reader", reader)
         goal.must("apply", bundle, "--tag", new, "--quiet", "--allow-privileged")
-        check(before, run(goal, new), base[goal], tally)
+        check(before, run(goal, new), base[goal])
         assert len(goal.layers(new)) <= len(goal.layers(BASE)) + 1 + sum(map(before.big_files, before.roots))
         origin.api.remove_container(source, force=True)
         if image != BASE:
             origin.api.remove_image(image, force=True)
         origin, goal, image = goal, origin, new
-        tally.generations += count
-    tally.states += count
+        tally.count(f"random states pushed and applied (FPS_BUNDLE_SEED={SEED})", f"in generation {generation}", count)
 
 
 def learn(host: Host, name: str, image: str, changes: list[Changes]) -> tuple[str, Listing]:
@@ -157,15 +132,14 @@ def run(host: Host, image: str) -> Listing:
     return found
 
 
-def check(source: Listing, copy: Listing, base: Listing, tally: Tally) -> None:
+def check(source: Listing, copy: Listing, base: Listing) -> None:
     """What the model exported is in the copy as the model has it, and all else is as in the base."""
     for root in source.roots:
         state = source.state(root)
         same(copy.state(root), state)
         kinds = base.others(root)
         assert copy.others(root) == {path: kind for path, kind in source.others(root).items() if kinds.get(path) == kind}
-        tally.entries += len(state)
-        tally.bytes += sum(entry["size"] for entry in state.values())
+        tally.count("entries of random states compared", "alike", len(state))
 
     # A FIFO or the like that is exported itself leaves nothing in a bundle, unless the base has something else there.
     moved = [root for root in source.roots if is_state(source.entries[root]) or base.kind(root) not in (None, source.kind(root))]

@@ -25,7 +25,7 @@ import docker
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 MODEL = "example-model:1.0"
-BASE_TAG = re.compile(r"(docker.io/library/|localhost/)?example-model:\d\.0")
+BASE_TAG = re.compile(r"(docker.io/library/|localhost/)?example-model:[19]\.0")  # a newer one would be a second base
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,12 @@ def _archive(files: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def wait_until(condition: Any, seconds: float = 30) -> None:
+def within(seconds: float) -> float:
+    """A limit that is a claim about time counts in the soak alone; elsewhere a loaded machine may take longer."""
+    return seconds if os.environ.get("FPS_BUNDLE_TIMES") == "strict" else 120
+
+
+def wait_until(condition: Any, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
