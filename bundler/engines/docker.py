@@ -29,6 +29,8 @@ from bundler.engines.connection import (
 )
 from bundler.engines.containerfiles import ContainerFiles
 from bundler.engines.direct import DirectReader, Process
+from bundler.engines.hold import held, instance
+from bundler.engines.lifecycle import health_check, restart_policy
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader, ExportReader
 from bundler.engines.ssh import Forward
@@ -107,6 +109,10 @@ class DockerEngine:
             exposed=tuple(sorted(int(port[:-4]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))),
             published=self._published(settings.get("Ports") or {}),
             mounts=_mounts(found),
+            instance=instance(state),
+            health_check=health_check(config.get("Healthcheck") or {}),
+            restart_policy=restart_policy(found["HostConfig"]),
+            labels=config.get("Labels") or {},
         )
 
     @contextmanager
@@ -123,18 +129,20 @@ class DockerEngine:
     @contextmanager
     def paused(self, container: Container) -> Iterator[None]:
         with pause.guarded(statefiles.directory(), self._address.url, container.id, self._given) as note:
-            try:
-                with errors(f"pausing the container {container.name}"):
-                    self._api.pause(container.id)
-            except EngineError as error:
-                if refused(error):
-                    note.settle()  # the engine said no: it is not paused, or not by us
-                raise
-            try:
+
+            def begin() -> None:
+                try:
+                    with errors(f"pausing the container {container.name}"):
+                        self._api.pause(container.id)
+                except EngineError as error:
+                    if refused(error):
+                        note.settle()  # the engine said no: it is not paused, or not by us
+                    raise
+
+            with held(
+                self._api, container, note, is_podman=self._is_podman, pause=begin, resume=partial(self.resume, container.id)
+            ):
                 yield
-            finally:
-                self.resume(container.id)
-                note.settle()
 
     def is_paused(self, container_id: str) -> bool:
         """Whether a container is paused; one that is gone is not."""
@@ -191,6 +199,13 @@ class DockerEngine:
             with errors(f"stopping the container {container.name}"):
                 patience = self._api.inspect_container(container.id)["Config"].get("StopTimeout")
                 self._api.stop(container.id, timeout=STOP_TIMEOUT if patience is None else patience)
+
+    def extent(self, container: Container, reader: Reader) -> int:
+        size = "SizeRootFs" if isinstance(reader, ExportReader) else "SizeRw"
+        with errors(f"asking for the size of {container.name}"):
+            response = self._api.get(url(self._api, f"/containers/{container.id}/json"), params={"size": "true"}, timeout=TIMEOUT)
+            response.raise_for_status()
+            return int(response.json().get(size) or 0)
 
     def changes(self, container: Container) -> dict[str, str]:
         kinds = {0: "changed", 1: "added", 2: "deleted"}
