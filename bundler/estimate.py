@@ -25,6 +25,9 @@ BEST_RATE = 25e6
 HOLE_RATE = 400e6
 """Bytes of holes in sparse files per second."""
 
+FIXED_TIME = 0.2
+"""Seconds that the shortest pause takes: pausing, looking where the exports lie, resuming."""
+
 ENTRY_TIME = 100e-6
 """Seconds for each entry, with both walks that look for changes."""
 
@@ -64,8 +67,8 @@ def estimate(
         for seen in reader.survey(exports, ignored):
             size, data, entries = size + seen.size, data + seen.allocated, entries + 1
         rate = BEST_RATE if best else DIRECT_RATE
-        return Estimate(size, data, entries, True, data / rate + cost_of_holes(size - data) + entries * ENTRY_TIME)
+        return Estimate(size, data, entries, True, FIXED_TIME + data / rate + cost_of_holes(size - data) + entries * ENTRY_TIME)
     if any(mounted(container, export) for export in exports):
         return None
     rough = engine.extent(container, reader)
-    return Estimate(rough, rough, 0, False, rough / (BEST_RATE if best else API_RATE))
+    return Estimate(rough, rough, 0, False, FIXED_TIME + rough / (BEST_RATE if best else API_RATE))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import zip_longest
@@ -20,6 +21,12 @@ from bundler.format.tar import Entry
 from bundler.mounts import mounted
 from bundler.ports import Container, PathInfo, Progress, Reader, Seen, Surveyor
 from bundler.unpaused import UnpausedReader
+
+A_LATER_TICK = 0.02
+"""Seconds after which the clock by which a kernel sets times has moved on: ticks are 10 ms apart at most.
+
+A change that follows the first walk within one tick of an earlier change has the same time. After this wait all changes show.
+"""
 
 _NOTES = "the notes of what was seen"
 _HINT = (
@@ -57,6 +64,7 @@ class SurveyedReader:
             with disk_errors(_NOTES):
                 notes.writelines(self._notes(exports))
                 notes.seek(0)
+            time.sleep(A_LATER_TICK)
             with closing(self._reader.entries(exports)) as entries:
                 yield from entries
             self._progress.note("comparing what was read with what is there now")

@@ -22,17 +22,20 @@ default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
-events_logger = "file"
+events_logger = "{events}"
 """
 
 
 @contextmanager
-def private_podman() -> Iterator[str]:
-    """Run a Podman service with everything of its own; gives its address for ``DOCKER_HOST``."""
+def private_podman(events: str = "file") -> Iterator[str]:
+    """Run a Podman service with everything of its own; gives its address for ``DOCKER_HOST``.
+
+    ``events`` is the ``events_logger`` of containers.conf(5).
+    """
     podman = ensure("podman", "podman")
     ensure("runc", "runc")
     root = Path(tempfile.mkdtemp(prefix="fps-podman-"))
-    (root / "containers.conf").write_text(_CONFIGURATION)
+    (root / "containers.conf").write_text(_CONFIGURATION.format(events=events))
     environment = {**os.environ, "CONTAINERS_CONF": str(root / "containers.conf")}
     command = [podman, f"--root={root}/data", f"--runroot={root}/run", f"--tmpdir={root}/tmp"]
     process = None

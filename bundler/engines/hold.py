@@ -41,7 +41,13 @@ def instance(state: dict[str, Any]) -> str:
 
 @contextmanager
 def held(
-    api: APIClient, container: Container, note: Note, *, is_podman: bool, pause: Callable[[], None], resume: Callable[[], None]
+    api: APIClient,
+    container: Container,
+    note: Note,
+    *,
+    is_podman: bool,
+    pause: Callable[[], None],
+    resume: Callable[[], None],
 ) -> Iterator[None]:
     """Pause a container for the length of the block and resume it, unless it is not our pause any more.
 
@@ -50,21 +56,27 @@ def held(
     """
     with closing(EventLog(api, container.id, is_podman=is_podman)) as log:
         pause()
-        proof = Proof(api, container, log)
-        failure: BaseException | None = None
-        try:
-            proof.begin()
+        with held_by(Proof(api, container, log), resume, note.settle):
             yield
-        except BaseException as error:
-            failure = error
-        fault, unproven = None, None
-        try:
-            fault = proof.fault()
-        except BundlerError as error:
-            unproven = error
-        if fault is None or fault.ours:
-            resume()
-        note.settle()
+
+
+@contextmanager
+def held_by(proof: Proof, resume: Callable[[], None], settle: Callable[[], None]) -> Iterator[None]:
+    """The same for a container that was just paused; ``settle`` is called when nothing more has to be done for it."""
+    failure: BaseException | None = None
+    try:
+        proof.begin()
+        yield
+    except BaseException as error:
+        failure = error
+    fault, unproven = None, None
+    try:
+        fault = proof.fault()
+    except BundlerError as error:
+        unproven = error
+    if fault is None or fault.ours:
+        resume()
+    settle()
     if failure and not isinstance(failure, BundlerError):
         raise failure
     if fault:
