@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from bundler import pausing
 from bundler.errors import ModelError
+from bundler.estimate import Estimate, estimate
 from bundler.format import metadata as meta
 from bundler.format import paths
 from bundler.format.compression import Compression
@@ -15,6 +17,7 @@ from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
 from bundler.format.pipeline import Pipeline
 from bundler.format.removals import Removals
+from bundler.moment import paused_reader
 from bundler.mounts import ENGINE_FILES, hidden, on_tmpfs
 from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
 from bundler.unpaused import UnpausedReader
@@ -31,6 +34,7 @@ class Captured:
     removed: tuple[str, ...]
     privileged: tuple[str, ...]
     paused: float
+    expected: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def capture(
     progress: Progress,
     *,
     pause: bool,
+    max_pause: float | None,
     strict: bool,
     compression: Compression,
     finished: Callable[[Descriptor, meta.Layer], None],
@@ -88,13 +93,20 @@ def capture(
     """Read the exported paths into layers, and find out what the model has deleted out of its base.
 
     ``base`` is the clean base; it is listed before the model is paused. Raises `ModelError` when the
-    exported paths move in between, without ``pause`` when anything in them changes while it is read,
-    and with ``strict`` when something that is no state lies in them. ``finished`` is told of each layer, from another thread,
-    as soon as its blob is in the spool.
+    exported paths move in between, when what is read is not of one moment, when the pause is expected to
+    be longer than ``max_pause`` seconds, and with ``strict`` when something that is no state lies in them. ``finished`` is told of
+    each layer, from another thread, as soon as its blob is in the spool.
     """
     planned = plan(container, reader, exports)
-    progress.stage("listing what the base image has there")
     is_hidden = hidden(container)
+    progress.stage("estimating how long this takes")
+    expected = estimate(container, planned.topmost, engine, reader, is_hidden, compression)
+    pausing.warn_of_small_disk(expected, spool, progress)
+    if pause:
+        pausing.refuse_long_pause(expected, max_pause)
+        pausing.warn_of_long_pause(expected, progress)
+        pausing.warn_of_health_check(container, engine.info().name, expected, progress)
+    progress.stage("listing what the base image has there")
     removals = Removals(listed for listed in engine.listing(base, planned.topmost) if not is_hidden(listed.path))
 
     def check_unmoved() -> None:
@@ -110,11 +122,12 @@ def capture(
                 with engine.paused(container):
                     started = time.monotonic()
                     check_unmoved()
-                    _read(reader, planned, is_hidden, removals, packer, progress)
+                    steady = paused_reader(reader, container, planned.topmost, is_hidden, progress)
+                    _read(steady, planned, is_hidden, removals, packer, progress, expected)
                     paused = time.monotonic() - started
             else:
                 unpaused = UnpausedReader(reader, is_hidden, check_unmoved, progress)
-                _read(unpaused, planned, is_hidden, removals, packer, progress)
+                _read(unpaused, planned, is_hidden, removals, packer, progress, expected)
             if strict:
                 _refuse(
                     packer.left_out,
@@ -141,15 +154,22 @@ def capture(
         removed=tuple(paths.encode(path) for path in removed),
         privileged=tuple(paths.encode(path) for path in packer.privileged),
         paused=paused,
+        expected=expected,
     )
 
 
 def _read(
-    reader: Reader, planned: Plan, is_hidden: Callable[[str], bool], removals: Removals, packer: Packer, progress: Progress
+    reader: Reader,
+    planned: Plan,
+    is_hidden: Callable[[str], bool],
+    removals: Removals,
+    packer: Packer,
+    progress: Progress,
+    expected: Estimate | None,
 ) -> None:
     """All that leaves the container."""
     above = {directory for top in planned.topmost for directory in paths.ancestors(top)}
-    progress.stage(f"reading {len(planned.topmost)} exported paths")
+    progress.stage(f"reading {len(planned.topmost)} exported paths", expected.size if expected and expected.exact else None)
     with closing(reader.entries(planned.topmost)) as entries:
         for entry, content in entries:
             if entry.path in above:

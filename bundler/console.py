@@ -175,6 +175,7 @@ def _new_bar() -> Progress:
         progress.DownloadColumn(),
         progress.TransferSpeedColumn(),
         progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
         console=_err(),
         transient=True,
     )
@@ -239,7 +240,7 @@ def result_tree(tree: Tree) -> None:
 
 
 def error(failure: BundlerError) -> None:
-    """How an error looks: what failed, what differs where that is known, what to do."""
+    """How an error looks: what failed, what differs where that is known, what to do, and a command on a line of its own."""
     _err().print(_headed("error: ", "bold red", failure.message))
     if isinstance(failure, BaseMismatchError) and failure.mismatches:
         rows = [(item.what, item.recorded, item.found) for item in failure.mismatches]
@@ -249,6 +250,8 @@ def error(failure: BundlerError) -> None:
             _err().print(_text(f"  {line}", "dim"))
     if failure.hint:
         _err().print(_text(failure.hint))
+    if failure.command:
+        _err().print(_text(f"  {failure.command}"))
 
 
 def traceback(lines: Iterable[str]) -> None:

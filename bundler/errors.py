@@ -27,14 +27,15 @@ INTERRUPTED = 130
 
 
 class BundlerError(Exception):
-    """What failed and where, in one sentence; ``hint`` says what to do next."""
+    """What failed and where, in one sentence; ``hint`` says what to do next, ``command`` is a command for that."""
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", command: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.command = command
 
 
 class UsageError(BundlerError):

@@ -17,6 +17,11 @@ def hidden(container: Container) -> Callable[[str], bool]:
     return lambda path: path in ENGINE_FILES or any(path != mount and paths.is_within(path, mount) for mount in tmpfs)
 
 
+def mounted(container: Container, path: str) -> bool:
+    """Whether a volume or a bind mount lies at a path, above it or below it."""
+    return any(kind != "tmpfs" and paths.overlap(mount, path) for mount, kind in container.mounts.items())
+
+
 def on_tmpfs(container: Container, path: str) -> bool:
     """Whether a path is a tmpfs or lies on one, and so is gone when the container stops."""
     return any(paths.is_within(path, mount) for mount in _tmpfs(container))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from bundler.format.artifact import Manifest
@@ -32,6 +32,15 @@ class EngineInfo:
 
 
 @dataclass(frozen=True)
+class HealthCheck:
+    """When an engine calls a container unhealthy: after ``retries`` failures in a row. Times are in seconds."""
+
+    interval: float
+    timeout: float
+    retries: int
+
+
+@dataclass(frozen=True)
 class Container:
     """A container as it was when it was looked up; ``addresses`` are its IPs, ``published`` its host endpoints by TCP port."""
 
@@ -46,6 +55,12 @@ class Container:
     published: Mapping[int, str]
     mounts: Mapping[str, str]
     """Destination of every mount, and its kind: ``volume``, ``bind`` or ``tmpfs``."""
+    instance: str = ""
+    """Which start of the container this is, in words that only the engine understands."""
+    health_check: HealthCheck | None = None
+    restart_policy: str = ""
+    """What the engine does when the container ends: ``always``, ``unless-stopped``, ``on-failure``, or empty for nothing."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,11 @@ class Engine(Protocol):
         ...
 
     def paused(self, container: Container) -> AbstractContextManager[None]:
-        """Hold all processes of a container still for the length of the block, however it ends."""
+        """Pause all processes of a container for the length of the block, however it ends.
+
+        Raises `ModelError` after the block unless the same start of the container was paused, by this call, for all of it.
+        It is resumed in any case but one: when another process has paused it since.
+        """
         ...
 
     def reader(self, container: Container, wanted: str) -> Reader:
@@ -110,6 +129,13 @@ class Engine(Protocol):
 
         Only ``extended``, which reads directly too, gives nanoseconds and user attributes. Raises
         `ModelError` when the container cannot be read in the way that is wanted.
+        """
+        ...
+
+    def extent(self, container: Container, reader: Reader) -> int:
+        """Bytes that a reader of the engine's API will about be sent, at worst, without what lies on mounts and in the image.
+
+        A reader that takes the whole container is sent what lies in the image, too.
         """
         ...
 
@@ -200,6 +226,32 @@ class Reader(Protocol):
         next entry is asked for. Nobody may ask the engine about this container before the generator is
         used up or closed: an engine locks what it reads.
         """
+        ...
+
+
+class Seen(NamedTuple):
+    """An entry as stat(2) tells of it: mode with type, length, times in nanoseconds, inode.
+
+    ``size`` is what of its content a capture will read, 0 for the second name of a file; ``allocated`` is that without holes.
+    Of what is no state, such as a FIFO, only type and inode are told.
+    """
+
+    path: str
+    mode: int
+    length: int
+    modified: int
+    changed: int
+    inode: int
+    size: int
+    allocated: int
+
+
+@runtime_checkable
+class Surveyor(Protocol):
+    """What a `Reader` is, too, when it sees what stat(2) tells."""
+
+    def survey(self, exports: Sequence[str], ignored: Callable[[str], bool]) -> Generator[Seen]:
+        """Everything at and below these paths but what is ignored, in walking order, without reading any content."""
         ...
 
 

@@ -12,6 +12,7 @@ from bundler import base, transfer
 from bundler.audit import Forgotten, find_forgotten
 from bundler.capture import Captured, capture, plan
 from bundler.errors import BundlerError, ModelError
+from bundler.estimate import Estimate
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
 from bundler.format.compression import Compression
@@ -47,6 +48,8 @@ class PushResult:
     unchanged: bool = False
     forgotten: Sequence[Forgotten] = ()
     planned: transfer.Plan | None = None
+    expected: Estimate | None = None
+    """What was estimated before the pause; None where the engine could not tell."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,12 @@ class Options:
 
     ``pause`` the model while it is read, by which ``reader``, on which ``base`` if not on the one that is found; whether
     a FIFO, socket or device is an error (``strict``), to look for changes that Export forgets (``audit``), and to name this host.
-    ``compression`` is how layers are made smaller.
+    ``compression`` is how layers are made smaller. With ``max_pause`` a model is not paused that would be paused for more seconds.
     A ``dry_run`` captures, too, as nobody knows before what would be sent, but keeps nothing.
     """
 
     pause: bool = True
+    max_pause: float | None = None
     reader: str = "auto"
     base: str | None = None
     strict: bool = False
@@ -111,6 +115,7 @@ def push(
                 spool,
                 progress,
                 pause=options.pause,
+                max_pause=options.max_pause,
                 strict=options.strict,
                 compression=options.compression,
                 finished=lambda blob, layer: early.add(blob) if early and layer.diff_id not in known else None,
@@ -124,24 +129,24 @@ def push(
                 spool.drop(captured.descriptors)
                 if seal and not options.dry_run:
                     seal(present, spool.open(target) if isinstance(target, LocalReference) else target)
-                return PushResult(present, _where(target), 0, captured.paused, True, forgotten)
+                return PushResult(present, _where(target), 0, captured.paused, True, forgotten, expected=captured.expected)
             bundle = _describe_bundle(metadata, captured.descriptors, spool)
             if options.dry_run:
                 planned = _plan(bundle, target, spool)
-                return PushResult(bundle, _where(target), 0, captured.paused, False, forgotten, planned)
+                return PushResult(bundle, _where(target), 0, captured.paused, False, forgotten, planned, captured.expected)
             made += [bundle.manifest.config, bundle.manifest.descriptor]
             kept = target if isinstance(target, LocalReference) else _kept_name(container, source, bundle)
             local = spool.add(kept, bundle.manifest)
         if isinstance(target, LocalReference):
             if seal:
                 seal(bundle, local)
-            return PushResult(bundle, local.where, 0, captured.paused, False, forgotten)
+            return PushResult(bundle, local.where, 0, captured.paused, False, forgotten, expected=captured.expected)
         with _told_how_to_go_on(f"fps-bundle copy {kept} {target.where}", progress):
             if seal:
                 seal(bundle, local)
             sent = transfer.copy(local, target, progress, bundle, early=early).sent
     spool.forget(kept)
-    return PushResult(bundle, target.where, sent, captured.paused, False, forgotten)
+    return PushResult(bundle, target.where, sent, captured.paused, False, forgotten, expected=captured.expected)
 
 
 def _plan(bundle: transfer.Bundle, target: Store | LocalReference, spool: Spool) -> transfer.Plan:

@@ -25,14 +25,28 @@ A_LATER_SECOND = 1.05
 """Seconds after which a clock of whole seconds has moved on, also one that is not quite like ours."""
 
 
+_HINT = "Pause the model while it is read (without --no-pause), or run the command again."
+
+
 class UnpausedReader:
     """A reader that lets no change pass: its walk ends with `ModelError` when a second walk gives anything else.
 
     Paths that are ``ignored`` may change, as no capture takes them. ``between`` is called at the moment
-    that the capture is of.
+    that the capture is of. With ``twice`` only these exports are read a second time. ``hint`` is that of the error.
     """
 
-    def __init__(self, reader: Reader, ignored: Callable[[str], bool], between: Callable[[], None], progress: Progress) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        ignored: Callable[[str], bool],
+        between: Callable[[], None],
+        progress: Progress,
+        *,
+        twice: Sequence[str] | None = None,
+        hint: str = _HINT,
+    ) -> None:
+        self._twice = twice
+        self._hint = hint
         self._reader = reader
         self._ignored = ignored
         self._between = between
@@ -47,7 +61,7 @@ class UnpausedReader:
                 for entry, content in entries:
                     fingerprint = Fingerprint(entry, content)
                     yield entry, fingerprint
-                    if not self._ignored(entry.path):
+                    if self._counts(entry.path):
                         with disk_errors("the notes of what was read"):
                             seen.write(fingerprint.note())
             with disk_errors("the notes of what was read"):
@@ -55,19 +69,19 @@ class UnpausedReader:
             self._progress.stage("reading once more, to see that nothing changed")
             time.sleep(A_LATER_SECOND)
             self._between()
-            for first, second in zip_longest(seen, self._notes(exports), fillvalue=""):
+            again = exports if self._twice is None else self._twice
+            for first, second in zip_longest(seen, self._notes(again), fillvalue=""):
                 if first != second:
-                    raise _changed(first or second)
+                    raise ModelError(f"{paths.encode(path_of(first or second))} changed while it was read", hint=self._hint)
 
     def _notes(self, exports: Sequence[str]) -> Iterator[str]:
         with closing(self._reader.entries(exports)) as entries:
             for entry, content in entries:
-                if not self._ignored(entry.path):
+                if self._counts(entry.path):
                     yield Fingerprint(entry, content).note()
 
-
-def _changed(note: str) -> ModelError:
-    return ModelError(
-        f"{paths.encode(path_of(note))} changed while it was read",
-        hint="Let the model stand still while it is read (without --no-pause), or run the command again.",
-    )
+    def _counts(self, path: str) -> bool:
+        """Whether an entry must be the same at both readings."""
+        if self._ignored(path):
+            return False
+        return self._twice is None or any(paths.overlap(path, export) for export in self._twice)

@@ -245,6 +245,11 @@ class FakeEngine:
         yield made
         self.held.remove(made)
 
+    def extent(self, container: Container, reader: Reader) -> int:
+        del container, reader
+        self.refuse_while_read()
+        return sum(entry.size for entry, _ in self.files.values())
+
     def changes(self, container: Container) -> dict[str, str]:
         del container
         self.refuse_while_read()

@@ -22,7 +22,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
-events_logger = "file"
+events_logger = "{events}"
 [network]
 network_backend = "{backend}"
 network_config_dir = "{root}/networks"
@@ -30,10 +30,11 @@ network_config_dir = "{root}/networks"
 
 
 @contextmanager
-def private_podman(suite: str = "") -> Iterator[str]:
+def private_podman(suite: str = "", events: str = "file") -> Iterator[str]:
     """Run a Podman service with everything of its own; gives its address for ``DOCKER_HOST``.
 
-    ``suite`` is the Debian release that it is of, empty for that of this host.
+    ``suite`` is the Debian release that it is of, empty for that of this host; ``events`` is the ``events_logger`` of
+    containers.conf(5).
     """
     podman = "podman" if suite else ensure("podman", "podman", "containernetworking-plugins")
     ensure("runc", "runc")
@@ -41,7 +42,7 @@ def private_podman(suite: str = "") -> Iterator[str]:
     with private_place(suite) as place, private_bridge() as bridge:
         root = place.inside
         backend = "netavark" if suite else "cni"
-        (place.outside / "containers.conf").write_text(_CONFIGURATION.format(root=root, backend=backend))
+        (place.outside / "containers.conf").write_text(_CONFIGURATION.format(root=root, backend=backend, events=events))
         (place.outside / "networks").mkdir()
         if suite:
             (place.outside / "networks" / "podman.json").write_text(json.dumps(_netavark(bridge)))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bundler.cli import options
+
+if TYPE_CHECKING:
+    from bundler.estimate import Estimate
 
 
 class Compression(Enum):
@@ -28,6 +31,19 @@ class Reader(Enum):
     direct = "direct"
 
 
+def _estimate(expected: Estimate | None) -> dict[str, Any] | None:
+    """What was expected before the pause, for scripts; sizes are in bytes."""
+    if expected is None:
+        return None
+    return {
+        "size": expected.size,
+        "withoutHoles": expected.data,
+        "entries": expected.entries if expected.exact else None,
+        "exact": expected.exact,
+        "pauseSeconds": round(expected.seconds, 3),
+    }
+
+
 def push(
     container: Annotated[str, typer.Argument(help="The running model: its container's name, ID, or the beginning of one.")],
     dest: Annotated[
@@ -38,6 +54,12 @@ def push(
     wait: options.Wait = 30,
     export_timeout: options.ExportTimeout = 600,
     pause: Annotated[bool, typer.Option(help="Hold the model still while its files are read.")] = True,
+    max_pause: Annotated[
+        str | None,
+        typer.Option(
+            "--max-pause", metavar="DURATION", help="Refuse to pause a model that would be paused for longer, such as 90s or 5m."
+        ),
+    ] = None,
     reader: Annotated[Reader, typer.Option(help="How to read the files; auto takes the direct way where it can.")] = Reader.auto,
     extended: Annotated[
         bool, typer.Option("--extended", help="Keep nanoseconds and user attributes too, which only the direct reader sees.")
@@ -80,12 +102,15 @@ def push(
     from bundler import push as verb
     from bundler.cli import gate, parts, planned
     from bundler.errors import UsageError
-    from bundler.format import paths
+    from bundler.format import paths, units
     from bundler.format.compression import Compression as How
     from bundler.stores.local import LocalSpool
 
     if extended and reader is Reader.api:
         raise UsageError("--extended takes the direct reader", hint="Leave --reader away.")
+    if max_pause is not None and not pause:
+        raise UsageError("--max-pause makes no sense with --no-pause", hint="Use one of them.")
+    longest = units.duration(max_pause) if max_pause is not None else None
     target = parts.push_target(dest) if dest else None
     engine = parts.connect(host)
     found = engine.container(container)
@@ -93,6 +118,7 @@ def push(
     target = target or verb.local_name(found, source)
     chosen = verb.Options(
         pause=pause,
+        max_pause=longest,
         reader="extended" if extended else reader.value,
         base=base,
         strict=strict,
@@ -127,6 +153,7 @@ def push(
                 "sent": result.sent,
                 "unchanged": result.unchanged,
                 "pausedSeconds": round(result.paused, 3),
+                "estimate": _estimate(result.expected),
                 "forgotten": [{"path": paths.encode(it.path), "change": it.change, "size": it.size} for it in result.forgotten],
             }
         )

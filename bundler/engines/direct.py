@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bundler.engines.survey import survey
 from bundler.errors import ModelError
 from bundler.format import paths, tar
 from bundler.format.content import BLOCK, NOTHING, Readable
 from bundler.format.tar import Entry, Kind
-from bundler.ports import PathInfo
+from bundler.ports import PathInfo, Seen
 
 CAPABILITY = "security.capability"
 SMALL = 1 << 20
@@ -104,6 +105,9 @@ class DirectReader:
                     yield _entry(above, found), NOTHING
             with _changes(export), self._parent(export) as (directory, name):
                 yield from _Walk(extended=self._extended).entries(directory, name, export)
+
+    def survey(self, exports: Sequence[str], ignored: Callable[[str], bool]) -> Generator[Seen]:
+        return survey(self._parent, exports, ignored)
 
     @contextmanager
     def _parent(self, path: str) -> Iterator[tuple[int, bytes]]:

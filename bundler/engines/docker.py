@@ -31,6 +31,8 @@ from bundler.engines.connection import (
 from bundler.engines.containerfiles import ContainerFiles
 from bundler.engines.direct import DirectReader, Process
 from bundler.engines.exportreader import ExportReader
+from bundler.engines.hold import held, instance
+from bundler.engines.lifecycle import health_check, restart_policy
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader
 from bundler.engines.ssh import Forward
@@ -118,6 +120,10 @@ class DockerEngine:
             exposed=tuple(sorted(int(port[:-4]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))),
             published=self._published(settings.get("Ports") or {}),
             mounts=_mounts(found),
+            instance=instance(state),
+            health_check=health_check(config.get("Healthcheck") or {}),
+            restart_policy=restart_policy(found["HostConfig"]),
+            labels=config.get("Labels") or {},
         )
 
     @contextmanager
@@ -134,18 +140,20 @@ class DockerEngine:
     @contextmanager
     def paused(self, container: Container) -> Iterator[None]:
         with pause.guarded(statefiles.directory(), self._address.url, container.id, self._given) as note:
-            try:
-                with errors(f"pausing the container {container.name}"):
-                    self._api.pause(container.id)
-            except EngineError as error:
-                if refused(error):
-                    note.settle()  # the engine said no: it is not paused, or not by us
-                raise
-            try:
+
+            def begin() -> None:
+                try:
+                    with errors(f"pausing the container {container.name}"):
+                        self._api.pause(container.id)
+                except EngineError as error:
+                    if refused(error):
+                        note.settle()  # the engine said no: it is not paused, or not by us
+                    raise
+
+            with held(
+                self._api, container, note, is_podman=self._is_podman, pause=begin, resume=partial(self.resume, container.id)
+            ):
                 yield
-            finally:
-                self.resume(container.id)
-                note.settle()
 
     def is_paused(self, container_id: str) -> bool:
         """Whether a container is paused; one that is gone is not."""
@@ -202,6 +210,17 @@ class DockerEngine:
             with errors(f"stopping the container {container.name}"):
                 patience = self._api.inspect_container(container.id)["Config"].get("StopTimeout")
                 self._api.stop(container.id, timeout=STOP_TIMEOUT if patience is None else patience)
+
+    def extent(self, container: Container, reader: Reader) -> int:
+        size = "SizeRootFs" if isinstance(reader, ExportReader) else "SizeRw"
+        return self._size_of(container, size)
+
+    def _size_of(self, container: Container, what: str) -> int:
+        """Bytes of what a container has written over its image (``SizeRw``), or of all its files (``SizeRootFs``)."""
+        with errors(f"asking for the size of {container.name}"):
+            response = self._api.get(url(self._api, f"/containers/{container.id}/json"), params={"size": "true"}, timeout=TIMEOUT)
+            response.raise_for_status()
+            return int(response.json().get(what) or 0)
 
     def changes(self, container: Container) -> dict[str, str]:
         kinds = {0: "changed", 1: "added", 2: "deleted"}
@@ -308,16 +327,10 @@ class DockerEngine:
             repository, _, tag = name.partition(":")
             parameters = {"container": container.id, "repo": repository, "tag": tag, "pause": "true"}
             with errors(f"committing {container.name}"):
-                limit = (TIMEOUT, patience(self._size_of_changes(container)))
+                limit = (TIMEOUT, patience(self._size_of(container, "SizeRw")))
                 response = self._api.post(url(self._api, "/commit"), params=parameters, json={}, timeout=limit)
                 response.raise_for_status()
             yield self.image(name)
-
-    def _size_of_changes(self, container: Container) -> int:
-        """Bytes of what a container has written over its image."""
-        response = self._api.get(url(self._api, f"/containers/{container.id}/json"), params={"size": "true"}, timeout=TIMEOUT)
-        response.raise_for_status()
-        return int(response.json().get("SizeRw") or 0)
 
     def _process(self, container_id: str) -> Process | None:
         with errors("looking at a container"):

@@ -1,4 +1,4 @@
-"""Sizes as people write them."""
+"""Sizes and durations as people write them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ left out is for that and for the disc's own file system.
 """
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -29,6 +31,15 @@ def size(text: str) -> int:
         raise UsageError(f"{text[:40]!r} is no size", hint="Write a number with a unit, such as 25k, 700MB or 4GiB.")
     number, prefix, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
+
+
+def duration(text: str) -> float:
+    """Seconds: ``90``, ``90s``, ``1.5m`` and ``1h30m`` are such; raises `UsageError`."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    if not found or not any(found.groups()):
+        raise UsageError(f"{text[:40]!r} is not a duration", hint="Write seconds, or numbers with units, such as 90s or 1h30m.")
+    plain, hours, minutes, seconds = (float(number or 0) for number in found.groups())
+    return plain + 3600 * hours + 60 * minutes + seconds
 
 
 def medium(text: str) -> int:

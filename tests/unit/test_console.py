@@ -36,6 +36,12 @@ def test_sizes_for_people(count: int, text: str) -> None:
     assert console.size(count) == text
 
 
+def test_a_command_stands_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error(BundlerError("paused", hint="To resume it, run:", command="docker unpause x\x1b[2J" + "x" * 300))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1:] == ["To resume it, run:", "  docker unpause x\\x1b[2J" + "x" * 300]
+
+
 def test_an_error_shows_what_differs_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     console.error(
         BaseMismatchError("another base", mismatches=[Mismatch("platform", "linux/amd64", "linux/arm64")], hint="Do this.")

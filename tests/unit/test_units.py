@@ -32,6 +32,20 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         units.medium(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90", 90), ("90s", 90), ("1.5m", 90), ("1h30m", 5400), ("1h1s", 3601), (" 5M ", 300), ("1h2m3.5s", 3723.5)],
+)
+def test_a_duration_is_read(text: str, seconds: float) -> None:
+    assert units.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1h30", "s", "1d", "1 h", "1s1m", "inf", "nan"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        units.duration(text)
+
+
 def test_each_part_fits_on_its_medium() -> None:
     assert units.MEDIA["fat32"] < 1 << 32
     assert units.MEDIA["dvd"] < 2_295_104 * 2048

@@ -1,0 +1,196 @@
+"""The proof that a container stayed paused, by our own pause, from one moment to another.
+
+Three things are compared: which start of the container it is (``StartedAt``, ``Pid``), whether it is paused, and the engine's
+events, which also show that it was resumed and paused again. Where the engine keeps no events, the CPU time of the container
+takes their place: a process that ran has used some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from bundler.engines.connection import TIMEOUT, Client, NotFound, errors, url
+from bundler.engines.events import Event, EventLog
+from bundler.engines.journal import Note
+from bundler.errors import BundlerError, EngineError, ModelError
+from bundler.ports import Container
+
+_WRITTEN = "extract-to-dir"
+"""The event of ``docker cp`` into a container."""
+_RESUMED = ("unpause", "die", "died", "start", "restart", "stop")
+_HINT = "Keep the program that did it (autoheal tools do) away from this container, then run the command again."
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why what was read is not of one moment; ``ours`` tells whether the container is still paused by us."""
+
+    error: ModelError
+    ours: bool = False
+
+
+def instance(state: dict[str, Any]) -> str:
+    """Which start of a container its state is of."""
+    return f"{state.get('StartedAt', '')} {state.get('Pid', 0)}"
+
+
+@contextmanager
+def held(
+    api: Client,
+    container: Container,
+    note: Note,
+    *,
+    is_podman: bool,
+    pause: Callable[[], None],
+    resume: Callable[[], None],
+) -> Iterator[None]:
+    """Pause a container for the length of the block and resume it, unless it is not our pause any more.
+
+    Raises `ModelError` after the block when the container did not stay paused. ``note`` is settled when
+    nothing more has to be done for the container.
+    """
+    with closing(EventLog(api, container.id, is_podman=is_podman)) as log:
+        pause()
+        with held_by(Proof(api, container, log), resume, note.settle):
+            yield
+
+
+@contextmanager
+def held_by(proof: Proof, resume: Callable[[], None], settle: Callable[[], None]) -> Iterator[None]:
+    """The same for a container that was just paused; ``settle`` is called when nothing more has to be done for it."""
+    failure: BaseException | None = None
+    try:
+        proof.begin()
+        yield
+    except BaseException as error:
+        failure = error
+    fault, unproven = None, None
+    try:
+        fault = proof.fault()
+    except BundlerError as error:
+        unproven = error
+    if fault is None or fault.ours:
+        resume()
+    settle()
+    if failure and not isinstance(failure, BundlerError):
+        raise failure
+    if fault:
+        raise fault.error from failure
+    if failure:
+        raise failure
+    if unproven:
+        raise unproven
+
+
+class Proof:
+    """What is known of a container since it was paused."""
+
+    def __init__(self, api: Client, container: Container, log: EventLog) -> None:
+        self._api = api
+        self._container = container
+        self._log = log
+        self._pause: Event | None = None
+        self._cpu_time: int | None = None
+        self._begun = False
+
+    def begin(self) -> None:
+        """Note how things are; raises `ModelError` when it is another start of the container than the one that was looked up."""
+        name = self._container.name
+        if instance(self._state() or {}) != self._container.instance:
+            raise ModelError(f"{name} was restarted before it was paused", hint="Run the command again.")
+        events = [event for event in self._log.after(None) or () if event.action in ("pause", "unpause")]
+        if len(events) > 1:
+            raise ModelError(f"another process paused or resumed {name} at the same time", hint=_HINT)
+        if events:
+            self._pause = events[0]
+        else:
+            self._cpu_time = self._measure_cpu_time()
+            if self._cpu_time is None:
+                raise EngineError(
+                    f"nothing can prove that {name} stays paused: the engine keeps no events and tells no CPU time",
+                    hint="With Podman set events_logger to file or journald in containers.conf, or use --no-pause.",
+                )
+        self._begun = True
+
+    def fault(self) -> Fault | None:
+        """What shows that the container did not stay paused by us; raises `EngineError` when that cannot be known."""
+        if not self._begun:
+            return None
+        name, state = self._container.name, self._state()
+        if not state or not state.get("Running"):
+            return Fault(_disturbed(f"{name} was stopped"))
+        if instance(state) != self._container.instance:
+            return Fault(_disturbed(f"another process restarted {name}", self._pause_of_others(state)))
+        if not state.get("Paused"):
+            return Fault(_disturbed(f"another process resumed {name}"))
+        return self._fault_by_cpu_time() if self._pause is None else self._fault_by_events()
+
+    def _fault_by_events(self) -> Fault | None:
+        name, events = self._container.name, self._log.after(self._pause)
+        if events is None:
+            raise EngineError(
+                f"nothing proves that {name} stayed paused: the engine lost its events of that time",
+                hint="Was the engine restarted? Run the command again.",
+            )
+        actions = [event.action for event in events[1:]]
+        if any(action in _RESUMED for action in actions):
+            return Fault(_disturbed(f"another process resumed {name} and paused it again", name))
+        if _WRITTEN in actions:
+            return Fault(_disturbed(f"another process copied files into {name}"), ours=True)
+        return None
+
+    def _fault_by_cpu_time(self) -> Fault | None:
+        now = self._measure_cpu_time()
+        if now is None:
+            raise EngineError(
+                f"nothing proves that {self._container.name} stayed paused: the engine does not tell its CPU time any more",
+                hint="Run the command again.",
+            )
+        if now != self._cpu_time:
+            return Fault(_disturbed(f"another process resumed {self._container.name} and paused it again", self._container.name))
+        return None
+
+    def _pause_of_others(self, state: dict[str, Any]) -> str:
+        return self._container.name if state.get("Paused") else ""
+
+    def _state(self) -> dict[str, Any] | None:
+        with errors(f"looking at the container {self._container.name}"):
+            try:
+                state: dict[str, Any] = self._api.inspect_container(self._container.id)["State"]
+            except NotFound:
+                return None
+        return state
+
+    def _measure_cpu_time(self) -> int | None:
+        """The CPU time that the container has used, in nanoseconds; None where the engine does not tell it."""
+        parameters = {"stream": "false", "one-shot": "true"}
+        try:
+            with errors("asking for the container's CPU time"):
+                response = self._api.get(
+                    url(self._api, f"/containers/{self._container.id}/stats"), params=parameters, timeout=TIMEOUT
+                )
+                response.raise_for_status()
+            return int(response.json()["cpu_stats"]["cpu_usage"]["total_usage"]) or None
+        except EngineError as error:
+            if isinstance(error.__cause__, requests.HTTPError):
+                return None
+            raise
+        except (ValueError, LookupError, TypeError):
+            return None
+
+
+def _disturbed(what: str, paused: str = "") -> ModelError:
+    """The error for a pause that did not last; ``paused`` is the container's name where it is paused now, by another process."""
+    message = f"{what} while fps-bundle read its files: they are not of one moment"
+    if not paused:
+        return ModelError(message, hint=_HINT)
+    return ModelError(
+        message,
+        hint=f"{_HINT} The container is paused by that process, so fps-bundle does not resume it. To resume it, run:",
+        command=f"docker unpause {paused}",
+    )
