@@ -9,52 +9,75 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-Act = Callable[[socket.socket], object]
-"""What becomes of a client whose request is not forwarded."""
+Act = Callable[[socket.socket, bytes], bool]
+"""Looks at what a client sends; False when it is not to be forwarded."""
+
+
+@dataclass
+class Silence:
+    """A request that gets no answer, until `end` is called."""
+
+    address: str
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def end(self) -> None:
+        """Let the engine answer all later requests."""
+        self.ended.set()
+
+
+@contextmanager
+def silenced(engine: str, path: Path, request: bytes) -> Iterator[Silence]:
+    """A socket like the engine's, on which ``request`` gets no answer."""
+    silence = Silence(f"unix://{path}")
+
+    def act(client: socket.socket, data: bytes) -> bool:
+        del client
+        if request in data and not silence.ended.is_set():
+            threading.Event().wait()
+        return True
+
+    with _between(engine, path, act):
+        yield silence
 
 
 def guarded(engine: str, path: Path, fatal: bytes) -> AbstractContextManager[str]:
     """The address of a socket like the engine's; a client that sends ``fatal`` is killed, and the engine does not get it."""
-    return _between(engine, path, fatal, _kill)
 
+    def act(client: socket.socket, data: bytes) -> bool:
+        if fatal not in data:
+            return True
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        os.kill(struct.unpack("3i", credentials)[0], signal.SIGKILL)
+        return False
 
-def silenced(engine: str, path: Path, request: bytes) -> AbstractContextManager[str]:
-    """The address of a socket like the engine's, on which ``request`` gets no answer."""
-    return _between(engine, path, request, lambda _: threading.Event().wait())
+    return _between(engine, path, act)
 
 
 @contextmanager
-def _between(engine: str, path: Path, request: bytes, act: Act) -> Iterator[str]:
+def _between(engine: str, path: Path, act: Act) -> Iterator[str]:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
-        threading.Thread(target=_serve, args=(server, engine.removeprefix("unix://"), request, act), daemon=True).start()
+        threading.Thread(target=_serve, args=(server, engine.removeprefix("unix://"), act), daemon=True).start()
         yield f"unix://{path}"
         server.shutdown(socket.SHUT_RDWR)
 
 
-def _serve(server: socket.socket, engine: str, request: bytes, act: Act) -> None:
+def _serve(server: socket.socket, engine: str, act: Act) -> None:
     with suppress(OSError):
         while True:
             client, _ = server.accept()
             upstream = socket.socket(socket.AF_UNIX)
             upstream.connect(engine)
-            threading.Thread(target=_forward, args=(client, upstream, request, act), daemon=True).start()
-            threading.Thread(target=_forward, args=(upstream, client, None, act), daemon=True).start()
+            threading.Thread(target=_forward, args=(client, upstream, act), daemon=True).start()
+            threading.Thread(target=_forward, args=(upstream, client, lambda *_: True), daemon=True).start()
 
 
-def _forward(source: socket.socket, target: socket.socket, request: bytes | None, act: Act) -> None:
+def _forward(source: socket.socket, target: socket.socket, act: Act) -> None:
     with suppress(OSError):
-        while data := source.recv(1 << 16):
-            if request and request in data:
-                act(source)
-                break
+        while (data := source.recv(1 << 16)) and act(source, data):
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
-
-
-def _kill(client: socket.socket) -> None:
-    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    os.kill(struct.unpack("3i", credentials)[0], signal.SIGKILL)

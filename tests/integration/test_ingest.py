@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guardedsocket import silenced
 from privateengine import private_daemon
 from test_round_trip import QUESTION, STATE_SETUP, teach
 from world import MODEL, Host, short, wait_until, within
@@ -379,19 +380,24 @@ BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big', 'wb') as f:\n for _ in
 
 @pytest.mark.operation("clean-up")
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
-def test_an_ingest_that_is_ended_in_the_middle(here: Host, sign: signal.Signals) -> None:
-    old = here.run_script("first", [], BIG)
-    here.script_image(SCRIPTED, [("/srv/big", "/big")])
+def test_an_ingest_that_is_ended_in_the_middle(
+    here: Host, sign: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = here.run_script("first", [], "import os; os.mkdir('/srv'); open('/srv/file', 'w').close()")
+    here.script_image(SCRIPTED, [("/srv/file", "/file")])
     before = everything(here)
-    process = here.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--keep")
-    wait_until(lambda: here.paused(old))
-    process.send_signal(sign)
-    process.communicate(timeout=60)
-    wait_until(lambda: not here.paused(old), within(3))
-    if sign == signal.SIGINT:
-        assert process.returncode == 130
-        assert everything(here) == before
-    outcome = here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
+    with silenced(here.address, tmp_path / "socket", b"PUT /") as silence:  # a file never arrives in the new container
+        monkeypatch.setitem(here.environment, "DOCKER_HOST", silence.address)
+        process = here.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--keep")
+        wait_until(lambda: here.paused(old))
+        process.send_signal(sign)
+        process.communicate(timeout=120)
+        wait_until(lambda: not here.paused(old), within(3))
+        if sign == signal.SIGINT:
+            assert process.returncode == 130
+            assert everything(here) == before
+        silence.end()
+        outcome = here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
     assert ("was left over; it was removed" in outcome.err) == (sign == signal.SIGKILL)
     containers, images = everything(here)
     assert containers == before[0]

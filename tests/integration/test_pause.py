@@ -7,10 +7,11 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from guardedsocket import silenced
+from guardedsocket import Silence, silenced
 from world import Host, wait_until, within
 
 from bundler.engines.docker import DockerEngine
@@ -21,15 +22,23 @@ BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big','wb') as f:\n for _ in 
 
 @pytest.fixture
 def model(here: Host) -> str:
-    """A running model whose state takes a while to read."""
-    container = here.run_script("first", ["/srv"], BIG)
-    wait_until(lambda: here.listens(container))
-    return container
+    """A running model."""
+    return here.run_script("first", ["/srv"], "import os; os.mkdir('/srv'); open('/srv/file', 'w').close()")
+
+
+@pytest.fixture
+def silence(here: Host, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Silence]:
+    """The engine of the first host, as all programs there reach it, gives no archive of the model."""
+    what = "export" if here.is_podman else "archive"
+    request = f"GET /v{here.api.api_version}/containers/{model}/{what}".encode()
+    with silenced(here.address, tmp_path / "socket", request) as silence:
+        monkeypatch.setitem(here.environment, "DOCKER_HOST", silence.address)
+        yield silence
 
 
 def push(host: Host, container: str) -> subprocess.Popen[str]:
-    """A push that has just paused the model."""
-    process = host.start("push", "first", "big:1")
+    """A push that has paused the model, and waits for the engine to give its files."""
+    process = host.start("push", "first", "waiting:1", "--reader", "api")
     wait_until(lambda: host.paused(container))
     return process
 
@@ -44,6 +53,8 @@ def children(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.operation("pause")
+@pytest.mark.usefixtures("silence")
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_push_resumes_the_model_and_leaves_nothing(here: Host, model: str, sign: signal.Signals) -> None:
     before = here.must("list").out
@@ -57,14 +68,17 @@ def test_an_interrupted_push_resumes_the_model_and_leaves_nothing(here: Host, mo
 
 
 @pytest.mark.operation("pause")
-def test_a_killed_push_leaves_a_running_model(here: Host, model: str) -> None:
+def test_a_killed_push_leaves_a_running_model(here: Host, model: str, silence: Silence) -> None:
     process = push(here, model)
     process.kill()
     process.communicate()
     wait_until(lambda: not here.paused(model), within(2))
-    here.must("push", "first", "big:1", "--quiet")
+    silence.end()
+    here.must("push", "first", "big:1", "--quiet", "--reader", "api")
 
 
+@pytest.mark.operation("pause")
+@pytest.mark.usefixtures("silence")
 def test_the_next_command_mends_what_a_killed_watchdog_could_not(here: Host, model: str) -> None:
     process = push(here, model)
     (watchdog,) = children(process.pid)
@@ -105,15 +119,10 @@ def test_a_model_that_somebody_pauses_after_us_is_left_alone(here: Host, model: 
 
 
 @pytest.mark.operation("pause")
-def test_an_engine_that_falls_silent_costs_the_model_no_more_than_the_limit(
-    here: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    container = here.run_script("first", ["/srv"], "import os; os.mkdir('/srv'); open('/srv/file', 'w').close()")
-    with silenced(here.address, tmp_path / "socket", b" HTTP/1.0") as address:  # so are streams asked for, and nothing else
-        engine = DockerEngine(address, silence=1)
-        model = engine.container("first")
-        entries = engine.reader(model, "api").entries(["/srv"])
-        with pytest.raises(EngineError, match="gave no answer in time while reading"), engine.paused(model):
-            next(entries)
-        assert not here.paused(container)
+def test_an_engine_that_falls_silent_costs_the_model_no_more_than_the_limit(here: Host, model: str, silence: Silence) -> None:
+    engine = DockerEngine(silence.address, silence=1)
+    found = engine.container("first")
+    entries = engine.reader(found, "api").entries(["/srv"])
+    with pytest.raises(EngineError, match="gave no answer in time while reading"), engine.paused(found):
+        next(entries)
+    assert not here.paused(model)
