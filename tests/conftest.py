@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 import random
+import signal
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ class _Workers:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell lets what it runs in the background ignore SIGINT, and so would every program that the tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(_Workers())
 
 
