@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bundler import naming, privileges, verify
+from bundler import engine_limits, naming, privileges, verify
 from bundler.errors import NotFoundError
 from bundler.format import image, reference
 from bundler.format.content import Digest
@@ -60,8 +60,10 @@ def apply(
     ``on`` describes ``base`` when it is another one than was recorded; ``marks`` are labels of the new image. It gets its
     name in a block of ``noted``, which may still refuse it. ``allow_privileged`` says that the user, or a signer whom the
     user trusts, answers for files that give more rights than the base's. Raises `IntegrityError` before the engine is
-    touched when anything in the bundle is not as promised, and `PrivilegeError` for such files.
+    touched when anything in the bundle is not as promised, and `PrivilegeError` for such files. Raises `EngineError` before
+    anything is fetched when the engine cannot run an image of so many layers.
     """
+    engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
     with verify.at_hand(bundle, source, spool, progress) as local:
         privileged = verify.once(bundle, local, spool, progress)
         privileges.check(privileged, base, engine, progress, allowed=allow_privileged)
@@ -101,6 +103,7 @@ def loaded(
 
     It raises what `apply` raises.
     """
+    engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
     with verify.at_hand(bundle, source, spool, progress) as local:
         privileged = verify.once(bundle, local, spool, progress)
         privileges.check(privileged, base, engine, progress, allowed=allow_privileged)

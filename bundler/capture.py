@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from bundler.errors import ModelError
+from bundler.errors import EngineError, ModelError
 from bundler.format import metadata as meta
 from bundler.format import paths
 from bundler.format.compression import Compression
@@ -15,6 +15,7 @@ from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
 from bundler.format.pipeline import Pipeline
 from bundler.format.removals import Removals
+from bundler.left_behind import Findings, Needs
 from bundler.mounts import ENGINE_FILES, hidden, on_tmpfs
 from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
 from bundler.unpaused import UnpausedReader
@@ -104,23 +105,25 @@ def capture(
     paused = 0.0
     pipeline = Pipeline()
     packer = Packer(spool.new_blob, planned.topmost, len(base.diff_ids), pipeline, compression, finished)
+    needs = Needs(frozenset(planned.topmost))
     try:
         with pipeline:
             if pause:
                 with engine.paused(container):
                     started = time.monotonic()
                     check_unmoved()
-                    _read(reader, planned, is_hidden, removals, packer, progress)
+                    _read(reader, planned, is_hidden, removals, packer, needs, progress)
                     paused = time.monotonic() - started
             else:
                 unpaused = UnpausedReader(reader, is_hidden, check_unmoved, progress)
-                _read(unpaused, planned, is_hidden, removals, packer, progress)
+                _read(unpaused, planned, is_hidden, removals, packer, needs, progress)
             if strict:
                 _refuse(
                     packer.left_out,
                     "hold FIFOs, sockets or devices, which are not state",
                     "Push without --strict to leave them out.",
                 )
+            behind = _left_behind(needs, container, base, engine, reader, progress, strict=strict)
             removed = removals.finish()
             for path in removed:
                 packer.remove(path)
@@ -129,7 +132,7 @@ def capture(
         if made := packer.discard():
             spool.drop(made)
         raise
-    _tell_what_stays(packer, container, progress)
+    _tell_what_stays(packer, behind, container, progress)
     return Captured(
         descriptors=descriptors,
         layers=tuple(layers),
@@ -145,7 +148,13 @@ def capture(
 
 
 def _read(
-    reader: Reader, planned: Plan, is_hidden: Callable[[str], bool], removals: Removals, packer: Packer, progress: Progress
+    reader: Reader,
+    planned: Plan,
+    is_hidden: Callable[[str], bool],
+    removals: Removals,
+    packer: Packer,
+    needs: Needs,
+    progress: Progress,
 ) -> None:
     """All that leaves the container."""
     above = {directory for top in planned.topmost for directory in paths.ancestors(top)}
@@ -159,6 +168,7 @@ def _read(
             else:
                 removals.saw(entry)
                 packer.add(entry, content)
+                needs.saw(entry)
                 progress.advance(entry.size)
 
 
@@ -181,14 +191,32 @@ def _describe(given: str, where: str, counts: Mapping[str, ExportCount], contain
     )
 
 
-def _tell_what_stays(packer: Packer, container: Container, progress: Progress) -> None:
+def _left_behind(
+    needs: Needs, container: Container, base: Image, engine: Engine, reader: Reader, progress: Progress, *, strict: bool
+) -> Findings:
+    """What the exported files need and the bundle lacks; raises `ModelError` for it when ``strict``."""
+    try:
+        found = needs.find(container, base, engine, reader)
+    except EngineError as error:
+        if strict:
+            raise
+        progress.warn(f"not checked whether exported symbolic links lead to what is not exported: {error.message}")
+        return Findings()
+    if strict and (messages := list(found.messages())):
+        raise ModelError(
+            "; ".join(messages),
+            hint="Have the model's Export name these paths too, or push without --strict to leave them behind.",
+        )
+    return found
+
+
+def _tell_what_stays(packer: Packer, behind: Findings, container: Container, progress: Progress) -> None:
     counts = packer.counts
     if left_out := packer.left_out:
         shown = ", ".join(paths.encode(path) for path in left_out[:5])
         progress.warn(f"{len(left_out)} FIFOs, sockets or devices are not state and stay behind: {shown}")
-    for path, target in ((path, target) for count in counts.values() for path, target in count.links.items()):
-        if not any(paths.is_within(target, top) for top in counts):
-            progress.warn(f"{paths.encode(path)} is a symbolic link; what it points to, {paths.encode(target)}, is not exported")
+    for message in behind.messages():
+        progress.warn(message)
     for mount, kind in container.mounts.items():
         if kind != "tmpfs" and any(paths.overlap(mount, top) for top in counts):
             progress.warn(
