@@ -120,9 +120,9 @@ def _needed(link: Entry, exports: Collection[str], container: Container, reader:
             return []
         passed.append(where)
         if info.link_target is None:
-            break
+            return [path for path in passed if not _is_exported(path, exports) and not _is_made_anew(path, container)]
         target = info.link_target
-    return [path for path in passed if not _is_exported(path, exports) and not _is_made_anew(path, container)]
+    return []
 
 
 def _is_made_anew(path: str, container: Container) -> bool:
