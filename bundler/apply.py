@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bundler import engine_limits, naming, privileges, verify
-from bundler.errors import NotFoundError
+from bundler.errors import EngineError, NotFoundError
 from bundler.format import image, reference
 from bundler.format.content import Digest
 from bundler.format.imagearchive import NewImage, NewLayer
@@ -65,8 +65,9 @@ def apply(
     """
     engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
     with verify.at_hand(bundle, source, spool, progress) as local:
-        privileged = verify.once(bundle, local, spool, progress)
-        privileges.check(privileged, base, engine, progress, allowed=allow_privileged)
+        findings = verify.once(bundle, local, spool, progress)
+        _check_kept(findings)
+        privileges.check(findings.privileged, base, engine, progress, allowed=allow_privileged)
         new = _new_image(bundle, local, base, on, marks)
         if dry_run:
             return ApplyResult(bundle, base, tag, new.config_digest, "", _existing(engine, new) is not None)
@@ -105,11 +106,21 @@ def loaded(
     """
     engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
     with verify.at_hand(bundle, source, spool, progress) as local:
-        privileged = verify.once(bundle, local, spool, progress)
-        privileges.check(privileged, base, engine, progress, allowed=allow_privileged)
+        findings = verify.once(bundle, local, spool, progress)
+        _check_kept(findings)
+        privileges.check(findings.privileged, base, engine, progress, allowed=allow_privileged)
         new = _new_image(bundle, local, base, None, image.NO_MARKS)
         with _made(bundle, new, base, engine, progress) as (made, _):
             yield made
+
+
+def _check_kept(findings: verify.Findings) -> None:
+    """Raise `EngineError` for a bundle of which an engine would make something else without an error."""
+    if findings.unkept:
+        raise EngineError(
+            f"an engine would not keep {findings.unkept} entries of the bundle as they are: {findings.first_unkept}",
+            hint="Correct the files in the model, and push again with this version of fps-bundle, which refuses such files.",
+        )
 
 
 def _check_space(bundle: Bundle, engine: Engine) -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from bundler.errors import EngineError, ModelError
+from bundler.format import entries as entry_rules
 from bundler.format import metadata as meta
 from bundler.format import paths
 from bundler.format.compression import Compression
@@ -15,6 +16,7 @@ from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
 from bundler.format.pipeline import Pipeline
 from bundler.format.removals import Removals
+from bundler.format.tar import Entry
 from bundler.left_behind import Findings, Needs
 from bundler.mounts import ENGINE_FILES, hidden, on_tmpfs
 from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
@@ -166,10 +168,19 @@ def _read(
             elif is_hidden(entry.path):
                 packer.skip(entry.path)
             else:
+                _check_kept(entry)
                 removals.saw(entry)
                 packer.add(entry, content)
                 needs.saw(entry)
                 progress.advance(entry.size)
+
+
+def _check_kept(entry: Entry) -> None:
+    if why := entry_rules.unkept(entry):
+        raise ModelError(
+            f"the exported {paths.encode(entry.path)[:500]!r} {why}",
+            hint="Have the model set the file's time anew (touch), or use a shorter path.",
+        )
 
 
 def _refuse(faulty: Sequence[str], why: str, hint: str) -> None:
