@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bundler import naming, privileges, verify
+from bundler import engine_limits, naming, privileges, verify
+from bundler.errors import EngineError
 from bundler.format import image, reference
 from bundler.format.content import Digest
 from bundler.format.imagearchive import NewImage, NewLayer
@@ -59,11 +60,14 @@ def apply(
     ``on`` describes ``base`` when it is another one than was recorded; ``marks`` are labels of the new image. It gets its
     name in a block of ``noted``, which may still refuse it. ``allow_privileged`` says that the user, or a signer whom the
     user trusts, answers for files that give more rights than the base's. Raises `IntegrityError` before the engine is
-    touched when anything in the bundle is not as promised, and `PrivilegeError` for such files.
+    touched when anything in the bundle is not as promised, and `PrivilegeError` for such files. Raises `EngineError` before
+    anything is fetched when the engine cannot run an image of so many layers.
     """
+    engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
     with verify.at_hand(bundle, source, spool, progress) as local:
-        privileged = verify.once(bundle, local, spool, progress)
-        privileges.check(privileged, base, engine, progress, allowed=allow_privileged)
+        findings = verify.once(bundle, local, spool, progress)
+        _check_kept(findings)
+        privileges.check(findings.privileged, base, engine, progress, allowed=allow_privileged)
         new = _new_image(bundle, local, base, on, marks)
         if dry_run:
             return ApplyResult(bundle, base, tag, new.config_digest, "", engine.holding(new) is not None)
@@ -100,12 +104,23 @@ def loaded(
 
     It raises what `apply` raises.
     """
+    engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
     with verify.at_hand(bundle, source, spool, progress) as local:
-        privileged = verify.once(bundle, local, spool, progress)
-        privileges.check(privileged, base, engine, progress, allowed=allow_privileged)
+        findings = verify.once(bundle, local, spool, progress)
+        _check_kept(findings)
+        privileges.check(findings.privileged, base, engine, progress, allowed=allow_privileged)
         new = _new_image(bundle, local, base, None, image.NO_MARKS)
         with _made(bundle, new, base, engine, progress) as (made, _):
             yield made
+
+
+def _check_kept(findings: verify.Findings) -> None:
+    """Raise `EngineError` for a bundle of which an engine would make something else without an error."""
+    if findings.unkept:
+        raise EngineError(
+            f"an engine would not keep {findings.unkept} entries of the bundle as they are: {findings.first_unkept}",
+            hint="Correct the files in the model, and push again with this version of fps-bundle, which refuses such files.",
+        )
 
 
 def _check_space(bundle: Bundle, engine: Engine) -> None:

@@ -8,8 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from bundler import pausing
-from bundler.errors import ModelError
+from bundler.errors import EngineError, ModelError
 from bundler.estimate import Estimate, estimate
+from bundler.format import entries as entry_rules
 from bundler.format import metadata as meta
 from bundler.format import paths
 from bundler.format.compression import Compression
@@ -17,6 +18,8 @@ from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
 from bundler.format.pipeline import Pipeline
 from bundler.format.removals import Removals
+from bundler.format.tar import Entry
+from bundler.left_behind import Findings, Needs
 from bundler.moment import paused_reader
 from bundler.mounts import ENGINE_FILES, hidden, on_tmpfs
 from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
@@ -116,6 +119,7 @@ def capture(
     paused = 0.0
     pipeline = Pipeline()
     packer = Packer(spool.new_blob, planned.topmost, len(base.diff_ids), pipeline, compression, finished)
+    needs = Needs(frozenset(planned.topmost))
     try:
         with pipeline:
             if pause:
@@ -123,17 +127,18 @@ def capture(
                     started = time.monotonic()
                     check_unmoved()
                     steady = paused_reader(reader, container, planned.topmost, is_hidden, progress)
-                    _read(steady, planned, is_hidden, removals, packer, progress, expected)
+                    _read(steady, planned, is_hidden, removals, packer, needs, progress, expected)
                     paused = time.monotonic() - started
             else:
                 unpaused = UnpausedReader(reader, is_hidden, check_unmoved, progress)
-                _read(unpaused, planned, is_hidden, removals, packer, progress, expected)
+                _read(unpaused, planned, is_hidden, removals, packer, needs, progress, expected)
             if strict:
                 _refuse(
                     packer.left_out,
                     "hold FIFOs, sockets or devices, which are not state",
                     "Push without --strict to leave them out.",
                 )
+            behind = _left_behind(needs, container, base, engine, reader, progress, strict=strict)
             removed = removals.finish()
             for path in removed:
                 packer.remove(path)
@@ -142,7 +147,7 @@ def capture(
         if made := packer.discard():
             spool.drop(made)
         raise
-    _tell_what_stays(packer, container, progress)
+    _tell_what_stays(packer, behind, container, progress)
     return Captured(
         descriptors=descriptors,
         layers=tuple(layers),
@@ -164,6 +169,7 @@ def _read(
     is_hidden: Callable[[str], bool],
     removals: Removals,
     packer: Packer,
+    needs: Needs,
     progress: Progress,
     expected: Estimate | None,
 ) -> None:
@@ -177,9 +183,19 @@ def _read(
             elif is_hidden(entry.path):
                 packer.skip(entry.path)
             else:
+                _check_kept(entry)
                 removals.saw(entry)
                 packer.add(entry, content)
+                needs.saw(entry)
                 progress.advance(entry.size)
+
+
+def _check_kept(entry: Entry) -> None:
+    if why := entry_rules.unkept(entry):
+        raise ModelError(
+            f"the exported {paths.encode(entry.path)[:500]!r} {why}",
+            hint="Have the model set the file's time anew (touch), or use a shorter path.",
+        )
 
 
 def _refuse(faulty: Sequence[str], why: str, hint: str) -> None:
@@ -201,14 +217,32 @@ def _describe(given: str, where: str, counts: Mapping[str, ExportCount], contain
     )
 
 
-def _tell_what_stays(packer: Packer, container: Container, progress: Progress) -> None:
+def _left_behind(
+    needs: Needs, container: Container, base: Image, engine: Engine, reader: Reader, progress: Progress, *, strict: bool
+) -> Findings:
+    """What the exported files need and the bundle lacks; raises `ModelError` for it when ``strict``."""
+    try:
+        found = needs.find(container, base, engine, reader)
+    except EngineError as error:
+        if strict:
+            raise
+        progress.warn(f"not checked whether exported symbolic links lead to what is not exported: {error.message}")
+        return Findings()
+    if strict and (messages := list(found.messages())):
+        raise ModelError(
+            "; ".join(messages),
+            hint="Have the model's Export name these paths too, or push without --strict to leave them behind.",
+        )
+    return found
+
+
+def _tell_what_stays(packer: Packer, behind: Findings, container: Container, progress: Progress) -> None:
     counts = packer.counts
     if left_out := packer.left_out:
         shown = ", ".join(paths.encode(path) for path in left_out[:5])
         progress.warn(f"{len(left_out)} FIFOs, sockets or devices are not state and stay behind: {shown}")
-    for path, target in ((path, target) for count in counts.values() for path, target in count.links.items()):
-        if not any(paths.is_within(target, top) for top in counts):
-            progress.warn(f"{paths.encode(path)} is a symbolic link; what it points to, {paths.encode(target)}, is not exported")
+    for message in behind.messages():
+        progress.warn(message)
     for mount, kind in container.mounts.items():
         if kind != "tmpfs" and any(paths.overlap(mount, top) for top in counts):
             progress.warn(

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass
 
 from bundler import base as bases
-from bundler import naming
+from bundler import engine_limits, naming
 from bundler import push as pushing
 from bundler.apply import loaded
 from bundler.errors import BundlerError, ModelError, UsageError
@@ -119,6 +119,7 @@ def ingest(
     Raises `ModelError` when the model fails its Ingest; then nothing is left, or with ``keep`` the container.
     ``marks`` are labels of the new image.
     """
+    engine_limits.check_image(len(onto.diff_ids), 1, engine.info())
     with _without_volumes(onto, engine, progress) as clean, engine.running(clean, options, keep=keep) as new:
         with _last_words(new, engine, "" if keep else "With --keep its container is left for a look."):
             copied, taken = _served(old, new, engine, connect, progress)

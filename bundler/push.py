@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
-from bundler import base, transfer
+from bundler import base, engine_limits, transfer
 from bundler.audit import Forgotten, find_forgotten
 from bundler.capture import Captured, capture, plan
 from bundler.errors import BundlerError, ModelError
@@ -99,6 +99,7 @@ def push(
     spool.reserve(LEAST_SPACE)
     source = engine.image(container.image_id)
     clean = base.of_container(container, source, options.base, engine, progress)
+    engine_limits.check_push(len(clean.diff_ids), engine.info(), progress)
     progress.stage("asking the model to export its state")
     exports = paths.check_exports(model.export())
     reader = engine.reader(container, options.reader)

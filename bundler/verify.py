@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from bundler import transfer
@@ -18,32 +19,43 @@ from bundler.ports import Opener, Progress, Spool, Store, Upload
 from bundler.transfer import Bundle, CopyResult
 from bundler.watched import watched
 
-CHECKS = 1
+CHECKS = 2
 """Which checks these are; a higher number as soon as they refuse something that they let pass before."""
 
 _FAREWELL = 2.0
 """Seconds for which a layer may be read on when the copy has failed or was interrupted."""
 
 
-def verify(bundle: Bundle, source: Store, progress: Progress) -> Sequence[Entry]:
-    """Read every layer of a bundle to its end; raises `IntegrityError` for the first that is not what it should be.
+@dataclass(frozen=True)
+class Findings:
+    """What a sound bundle holds that an apply has to judge.
 
-    Gives the privileged files that it holds.
+    ``privileged`` are the files with setuid, setgid or a capability. ``unkept`` is the number of entries that an engine would
+    change without an error, and ``first_unkept`` says which the first is and why.
     """
+
+    privileged: Sequence[Entry] = ()
+    unkept: int = 0
+    first_unkept: str = ""
+
+
+def verify(bundle: Bundle, source: Store, progress: Progress) -> Findings:
+    """Read every layer of a bundle to its end; raises `IntegrityError` for the first that is not what it should be."""
     progress.stage("verifying the bundle", sum(descriptor.size for descriptor in bundle.manifest.layers))
     return _read(bundle, source.where, lambda descriptor: watched(source.open(descriptor), progress))
 
 
-def once(bundle: Bundle, store: Store, spool: Spool, progress: Progress) -> Sequence[Entry]:
+def once(bundle: Bundle, store: Store, spool: Spool, progress: Progress) -> Findings:
     """Do as `verify` does, unless this host has done so before and nobody else can have touched the bundle since.
 
-    What its blobs are is checked whenever they are read. A bundle with privileged files is always read, as they are asked for.
+    What its blobs are is checked whenever they are read. A bundle with privileged files is always read, as they are asked for;
+    one with entries that an engine would change is never noted as verified.
     """
     if not bundle.metadata.privileged and spool.is_verified(bundle.digest, store, CHECKS):
-        return ()
-    privileged = verify(bundle, store, progress)
-    spool.note_verified(bundle.digest, CHECKS)
-    return privileged
+        return Findings()
+    findings = verify(bundle, store, progress)
+    note(bundle, findings, spool)
+    return findings
 
 
 def take_in(bundle: Bundle, source: Store, local: Store, spool: Spool, progress: Progress) -> CopyResult:
@@ -54,9 +66,18 @@ def take_in(bundle: Bundle, source: Store, local: Store, spool: Spool, progress:
     """
     if spool.is_verified(bundle.digest, local, CHECKS):
         return transfer.copy(source, local, progress, bundle)
-    result = transfer.copy(source, local, progress, bundle, partial(_guarded, bundle, source.where, local, spool, progress))
-    spool.note_verified(bundle.digest, CHECKS)
+    found: list[Findings] = []
+    guarded = partial(_guarded, bundle, source.where, local, spool, progress, found)
+    result = transfer.copy(source, local, progress, bundle, guarded)
+    for findings in found:
+        note(bundle, findings, spool)
     return result
+
+
+def note(bundle: Bundle, findings: Findings, spool: Spool) -> None:
+    """Remember that a bundle was verified, unless an apply has to look at its entries again."""
+    if not findings.unkept:
+        spool.note_verified(bundle.digest, CHECKS)
 
 
 @contextmanager
@@ -83,7 +104,7 @@ def at_hand(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> 
         spool.forget(fetched)
 
 
-def _read(bundle: Bundle, where: str, opened: Callable[[Descriptor], Stream]) -> Sequence[Entry]:
+def _read(bundle: Bundle, where: str, opened: Callable[[Descriptor], Stream]) -> Findings:
     contents = Contents(bundle.metadata, where)
     for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
         contents.begin(number)
@@ -91,12 +112,17 @@ def _read(bundle: Bundle, where: str, opened: Callable[[Descriptor], Stream]) ->
             layer.verify(blob, descriptor, described, where, contents.judge)
         contents.end()
     contents.finish()
-    return list(contents.privileged.values())
+    return Findings(list(contents.privileged.values()), contents.unkept, contents.first_unkept)
 
 
 @contextmanager
-def _guarded(bundle: Bundle, where: str, local: Store, spool: Spool, progress: Progress, upload: Upload) -> Iterator[Upload]:
-    """An upload into the local store that commits only what was verified, and ends as soon as a layer is refused."""
+def _guarded(
+    bundle: Bundle, where: str, local: Store, spool: Spool, progress: Progress, found: list[Findings], upload: Upload
+) -> Iterator[Upload]:
+    """An upload into the local store that commits only what was verified, and ends as soon as a layer is refused.
+
+    What was found goes into ``found`` when all of the bundle was read.
+    """
     with _Follower(bundle, where, local, progress) as follower:
         guarded = _Guarded(upload, follower)
         try:
@@ -107,6 +133,8 @@ def _guarded(bundle: Bundle, where: str, local: Store, spool: Spool, progress: P
             if isinstance(follower.failure, IntegrityError):
                 spool.drop(guarded.named)
             raise follower.failure from None
+        if follower.findings:
+            found.append(follower.findings)
 
 
 class _Follower:
@@ -123,6 +151,8 @@ class _Follower:
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self.failure: Exception | None = None
         """Why the bundle is refused, or cannot be verified."""
+        self.findings: Findings | None = None
+        """What was found when all of it was read."""
 
     def __enter__(self) -> _Follower:
         self._thread.start()
@@ -161,7 +191,7 @@ class _Follower:
 
     def _follow(self) -> None:
         try:
-            _read(self._bundle, self._where, self._open)
+            self.findings = _read(self._bundle, self._where, self._open)
         except Exception as error:
             if not self._is_given_up:
                 self.failure = error

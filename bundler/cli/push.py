@@ -71,7 +71,12 @@ def push(
         str | None, typer.Option(metavar="IMAGE", help="The clean base. Default: what the container was started from.")
     ] = None,
     start: Annotated[bool, typer.Option("--start", help="Start a stopped container for this, and stop it again.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse FIFOs, sockets and devices; leave none out.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Refuse to leave behind FIFOs, sockets, devices, targets of symbolic links, and journals of databases."
+        ),
+    ] = False,
     audit: Annotated[
         bool, typer.Option("--audit", help="List what changed in the container outside of the exported paths.")
     ] = False,

@@ -42,9 +42,11 @@ def verify(
         store = opened.enter_context(parts.opened(named, link, parts_from))
         bundle = read_bundle(store)
         signatures = signing.find(bundle, store, gate.verifier(policy))
-        verb.verify(bundle, store, terminal)
+        findings = verb.verify(bundle, store, terminal)
+        if findings.unkept:
+            terminal.warn(f"engines would not keep {findings.unkept} entries as they are: {findings.first_unkept}")
         if isinstance(named, reference.LocalReference):
-            LocalSpool().note_verified(bundle.digest, verb.CHECKS)
+            verb.note(bundle, findings, LocalSpool())
         signing.read_referrers(bundle, store)
     refusals = trust.check(policy, bundle.metadata.model.title, signatures)
     refusals = refusals or [signature.fault for signature in signatures if signature.wrong]

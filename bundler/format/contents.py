@@ -62,6 +62,9 @@ class Contents:
         self._layer: metadata.Layer | None = None
         self.privileged: dict[str, Entry] = {}
         """The files that give rights to whoever runs them."""
+        self.unkept = 0
+        """How many entries an engine would change without an error."""
+        self.first_unkept = ""
 
     def begin(self, number: int) -> None:
         """A layer follows, the first one with number 0."""
@@ -84,6 +87,9 @@ class Contents:
             return "which is one more than a bundle may have"
         if found := entries.fault(entry):
             return found
+        if why := entries.unkept(entry):
+            self.first_unkept = self.first_unkept or f"{paths.encode(entry.path)[:500]!r} {why}"
+            self.unkept += 1
         gone = entries.deleted(entry)
         if gone is not None:
             return self._whiteout(gone)

@@ -8,6 +8,8 @@ from bundler.format.tar import Entry, Kind
 _MAX_ID = 2**32 - 2
 """Largest user or group; the number above it means nobody in particular (chown(2))."""
 _MAX_TIME = 2**63
+_LAST_SECOND = (2**63 - 1) // 10**9
+"""Latest time that engines set, in seconds since 1970; it is in the year 2262."""
 
 
 def fault(entry: Entry) -> str:
@@ -16,6 +18,19 @@ def fault(entry: Entry) -> str:
         return f"a {entry.kind.name.lower()}"
     gone = deleted(entry)
     return _path_fault(entry, gone) or _value_fault(entry) or ("" if gone is None else _whiteout_fault(entry, gone))
+
+
+def unkept(entry: Entry) -> str:
+    """What engines would change in an entry without an error when they unpack it; empty when nothing.
+
+    The limits are measured with every engine (docs/fidelity.md).
+    """
+    if not 0 <= entry.mtime <= _LAST_SECOND:
+        return "has a time before 1970 or after 2262, which engines set to 1970"
+    path = entry.path
+    if 4 * len(path) > paths.MAX_PORTABLE and len(paths.to_bytes(deleted(entry) or path)) > paths.MAX_PORTABLE:
+        return f"has a path of more than {paths.MAX_PORTABLE} bytes, which some engines leave out"
+    return ""
 
 
 def deleted(entry: Entry) -> str | None:

@@ -36,20 +36,17 @@ _FEWER = "Have the model keep its state in another form."
 
 
 class ExportCount:
-    """How much one export holds; ``links`` is the exported path itself when it is a symlink, with its target."""
+    """How much one export holds."""
 
     def __init__(self) -> None:
         self.entries = 0
         self.size = 0
         self.kind = ""
         self.left_out: list[str] = []
-        self.links: dict[str, str] = {}
 
     def add(self, entry: Entry) -> None:
         if not self.entries:
             self.kind = entry.kind.name.lower()
-            if entry.kind is Kind.SYMLINK:
-                self.links[entry.path] = paths.absolute(entry.target, entry.path)
         self.entries += 1
         self.size += entry.size
 

@@ -19,6 +19,13 @@ FORBIDDEN = ("/proc", "/sys", "/dev")
 MAX_PATHS = 100_000
 MAX_LENGTH = 4095
 """Longest path in bytes that Linux takes (path_resolution(7), without the zero at its end)."""
+MAX_PORTABLE = MAX_LENGTH - 256
+"""Longest path in bytes that is captured.
+
+Engines walk and unpack with absolute paths, and leave out what is longer than `MAX_LENGTH`, some without an error. A directory
+whose path is no longer than this can be listed to its last name, so that no reader passes over a longer path unseen; and the
+directory of the engine that a layer is unpacked in may have a path of 256 bytes.
+"""
 MAX_NAME = 255
 """Longest name of one file in bytes."""
 MAX_LINKS = 40
