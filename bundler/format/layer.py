@@ -106,8 +106,12 @@ class LayerWriter:
         self._between += tar.padding(entry.size)
 
     def rest(self) -> None:
-        """Let all that was added so far go its way, as little comes for a while."""
-        self._flush()
+        """Compress and settle the contents added so far, as few entries follow for a while.
+
+        Bytes behind the last content stay, because the frame that they are in ends at the next content or at the end of the tar.
+        """
+        if self._frames:
+            self._compress()
         self._settled = self._pipeline.later(self._blob.settle)
 
     def finish(self) -> Future[Finished]:
