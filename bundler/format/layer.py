@@ -20,7 +20,7 @@ import zstandard
 from bundler.errors import IntegrityError
 from bundler.format import artifact, metadata, paths, tar
 from bundler.format.compression import Compression, compress, decompress
-from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream, drain, pieces
+from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Sparse, Stream, drain, pieces
 from bundler.format.frames import MAX_WINDOW, Frame, Frames
 from bundler.format.pipeline import Pipeline, mapped
 from bundler.format.toc import CHUNK, Chunk, Item, Table, TableWriter
@@ -32,6 +32,8 @@ _BATCH_FRAMES = 1024
 """Most frames that are worked on at a time, where they are small."""
 _SHORT = 64 << 10
 """Bytes of a content that is hashed sooner than it is handed to another thread."""
+
+_ZEROS = bytes(CHUNK)
 
 
 class Blob(Protocol):
@@ -99,10 +101,16 @@ class LayerWriter:
             return
         self._end_between()
         whole = hashlib.sha256() if entry.size > CHUNK else None
-        for start in range(0, entry.size, CHUNK):
+        start = 0
+        while start < entry.size:
+            if whole and isinstance(content, Sparse) and (skipped := content.skip_hole(CHUNK, entry.size - start)):
+                self._add_hole(_Part(entry, 0, start, whole=whole), skipped // CHUNK)
+                start += skipped
+                continue
             chunk = _exactly(content, min(CHUNK, entry.size - start), entry)
             self._parts.append(_Part(entry, len(self._frames), start, Digest.of(chunk) if len(chunk) < _SHORT else None, whole))
             self._add_frame(chunk)
+            start += len(chunk)
         self._between += tar.padding(entry.size)
 
     def rest(self) -> None:
@@ -148,6 +156,25 @@ class LayerWriter:
         self._waiting += len(content)
         if self._waiting >= CHUNK or len(self._frames) >= _BATCH_FRAMES:
             self._compress()
+
+    def _add_hole(self, first: _Part, count: int) -> None:
+        """Append chunks of zeros as one piece of work, so that reading goes on while they are hashed."""
+        if self._frames:
+            self._compress()
+        self._pipeline.run(
+            partial(self._digest_zeros, first, count),
+            partial(_made, [_ZEROS], [first], self._compression),
+            partial(self._write_zeros, first, count),
+        )
+
+    def _digest_zeros(self, first: _Part, count: int) -> None:
+        for _ in range(count):
+            self._pipeline.check()
+            self._digest([_ZEROS], [first])
+
+    def _write_zeros(self, first: _Part, count: int, made: _Made) -> None:
+        for number in range(count):
+            self._write([_ZEROS], [replace(first, start=first.start + number * CHUNK)], made)
 
     def _compress(self) -> None:
         contents, parts = self._frames, self._parts
