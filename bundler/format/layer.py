@@ -34,6 +34,9 @@ _SHORT = 64 << 10
 """Bytes of a content that is hashed sooner than it is handed to another thread."""
 
 _ZEROS = bytes(CHUNK)
+SECONDS_PER_GIB_OF_HOLE = 5.0
+"""Time to hash and write a hole, measured by ``benchmarks/holes.py``. The pause contains it only as far as more data follows the hole
+than the pipeline has room for."""
 
 
 class Blob(Protocol):
