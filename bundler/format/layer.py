@@ -35,8 +35,9 @@ _SHORT = 64 << 10
 
 _ZEROS = bytes(CHUNK)
 SECONDS_PER_GIB_OF_HOLE = 5.0
-"""Time to hash and write a hole, measured by ``benchmarks/holes.py``. The pause contains it only as far as more data follows the hole
-than the pipeline has room for."""
+"""Time to hash and write a hole, measured by ``benchmarks/holes.py``.
+
+The pause contains it where more data follows the hole than the pipeline has room for."""
 
 
 class Blob(Protocol):
