@@ -216,6 +216,20 @@ class _Content:
         with _changes(self._path):
             return os.read(self._descriptor, size if size >= 0 else BLOCK)
 
+    def skip_hole(self, unit: int, most: int, /) -> int:
+        with _changes(self._path):
+            start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            try:
+                data = os.lseek(self._descriptor, start, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno not in (errno.ENXIO, errno.EINVAL, errno.EOPNOTSUPP):
+                    raise
+                # ENXIO: a hole up to the end (lseek(2)). The others: the file system does not tell holes.
+                data = start + most if error.errno == errno.ENXIO else start
+            skipped = min(data - start, most) // unit * unit
+            os.lseek(self._descriptor, start + skipped, os.SEEK_SET)
+            return skipped
+
 
 @contextmanager
 def _opened(directory: int, name: bytes, path: str, found: os.stat_result, flags: int) -> Iterator[int]:

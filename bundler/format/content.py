@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from bundler.errors import IntegrityError, StoreError
 from bundler.format import document
@@ -30,6 +30,14 @@ class Readable(Protocol):
     """Anything that gives up to ``size`` bytes, and ``b""`` at its end."""
 
     def read(self, size: int = -1, /) -> bytes: ...
+
+
+@runtime_checkable
+class Sparse(Readable, Protocol):
+    """A `Readable` that knows its holes, which read as zeros."""
+
+    def skip_hole(self, unit: int, most: int, /) -> int:
+        """Skip the hole that begins here, in multiples of ``unit`` and up to ``most`` bytes; return the number of bytes."""
 
 
 class Stream(Readable, Protocol):

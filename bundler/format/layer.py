@@ -20,7 +20,7 @@ import zstandard
 from bundler.errors import IntegrityError
 from bundler.format import artifact, metadata, paths, tar
 from bundler.format.compression import Compression, compress, decompress
-from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream, drain, pieces
+from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Sparse, Stream, drain, pieces
 from bundler.format.frames import MAX_WINDOW, Frame, Frames
 from bundler.format.pipeline import Pipeline, mapped
 from bundler.format.toc import CHUNK, Chunk, Item, Table, TableWriter
@@ -32,6 +32,12 @@ _BATCH_FRAMES = 1024
 """Most frames that are worked on at a time, where they are small."""
 _SHORT = 64 << 10
 """Bytes of a content that is hashed sooner than it is handed to another thread."""
+
+_ZEROS = bytes(CHUNK)
+SECONDS_PER_GIB_OF_HOLE = 5.0
+"""Time to hash and write a hole, measured by ``benchmarks/holes.py``.
+
+The pause contains it where more data follows the hole than the pipeline has room for."""
 
 
 class Blob(Protocol):
@@ -99,15 +105,25 @@ class LayerWriter:
             return
         self._end_between()
         whole = hashlib.sha256() if entry.size > CHUNK else None
-        for start in range(0, entry.size, CHUNK):
+        start = 0
+        while start < entry.size:
+            if whole and isinstance(content, Sparse) and (skipped := content.skip_hole(CHUNK, entry.size - start)):
+                self._add_hole(_Part(entry, 0, start, whole=whole), skipped // CHUNK)
+                start += skipped
+                continue
             chunk = _exactly(content, min(CHUNK, entry.size - start), entry)
             self._parts.append(_Part(entry, len(self._frames), start, Digest.of(chunk) if len(chunk) < _SHORT else None, whole))
             self._add_frame(chunk)
+            start += len(chunk)
         self._between += tar.padding(entry.size)
 
     def rest(self) -> None:
-        """Let all that was added so far go its way, as little comes for a while."""
-        self._flush()
+        """Compress and settle the contents added so far, as few entries follow for a while.
+
+        Bytes behind the last content stay, because the frame that they are in ends at the next content or at the end of the tar.
+        """
+        if self._frames:
+            self._compress()
         self._settled = self._pipeline.later(self._blob.settle)
 
     def finish(self) -> Future[Finished]:
@@ -144,6 +160,25 @@ class LayerWriter:
         self._waiting += len(content)
         if self._waiting >= CHUNK or len(self._frames) >= _BATCH_FRAMES:
             self._compress()
+
+    def _add_hole(self, first: _Part, count: int) -> None:
+        """Append chunks of zeros as one piece of work, so that reading goes on while they are hashed."""
+        if self._frames:
+            self._compress()
+        self._pipeline.run(
+            partial(self._digest_zeros, first, count),
+            partial(_made, [_ZEROS], [first], self._compression),
+            partial(self._write_zeros, first, count),
+        )
+
+    def _digest_zeros(self, first: _Part, count: int) -> None:
+        for _ in range(count):
+            self._pipeline.check()
+            self._digest([_ZEROS], [first])
+
+    def _write_zeros(self, first: _Part, count: int, made: _Made) -> None:
+        for number in range(count):
+            self._write([_ZEROS], [replace(first, start=first.start + number * CHUNK)], made)
 
     def _compress(self) -> None:
         contents, parts = self._frames, self._parts

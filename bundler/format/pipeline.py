@@ -41,7 +41,7 @@ class Pipeline:
         """
         self._room.acquire()
         try:
-            self._check()
+            self.check()
         except BaseException:
             self._room.release()
             raise
@@ -50,13 +50,14 @@ class Pipeline:
 
     def later(self, work: Callable[[], _Result]) -> Future[_Result]:
         """Do ``work`` when all that was brought so far has been handed over, beside what comes after."""
-        return self._later.submit(self._after, self._hand_over.submit(self._check), work)
+        return self._later.submit(self._after, self._hand_over.submit(self.check), work)
 
     def _after(self, before: Future[None], work: Callable[[], _Result]) -> _Result:
         before.result()
         return work()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise what any work raised before, or what ended the block; long work calls it now and then."""
         if self._failure:
             raise self._failure
 
@@ -75,6 +76,8 @@ class Pipeline:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error and not self._failure:
+            self._failure = error
         for pool in (self._aside, self._workers, self._hand_over, self._later):
             pool.shutdown(wait=True, cancel_futures=error is not None)
 

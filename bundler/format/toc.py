@@ -5,6 +5,7 @@ over, and a footer in another one tells where it begins. Annotations of the laye
 table's sha256, so that who trusts a manifest can trust the table without reading the layer.
 
 The part with the tar's headers ("tar-split") is left out: it would need a checksum of its own kind of all content.
+Without it containers/storage pulls a layer whole, so the table serves the commands of fps-bundle only.
 """
 
 from __future__ import annotations

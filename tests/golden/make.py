@@ -1,7 +1,8 @@
 """Makes the golden bundle of format version 1: ``python tests/golden/make.py --regenerate``.
 
 ``v1.tar`` holds the same, with each layer as one zstd frame and without tables of contents, as the first bundles were; it
-cannot be made any more.
+cannot be made any more. ``v1-frames.tar`` has one more cut, behind the big file that has a link: writers made it until the
+frames of a layer became a function of its tar.
 A golden that changes is a format that changes: `tests/unit/test_golden.py` fails until that is meant.
 """
 
@@ -26,7 +27,7 @@ from bundler.stores.archive import ArchiveStore
 from bundler.stores.layout import LayoutStore
 from bundler.transfer import Bundle, copy
 
-GOLDEN = Path(__file__).with_name("v1-frames.tar")
+GOLDEN = Path(__file__).with_name("v1-cuts.tar")
 EPOCH = 1_700_000_000
 BIG = 4096
 """What counts as a big file here, so that a tiny bundle has a layer of its own for one."""

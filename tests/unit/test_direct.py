@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from bundler.engines import direct
 from bundler.engines.direct import DirectReader, Process
 from bundler.errors import ModelError
+from bundler.format.content import Sparse
 
 SECRET = "not of the state"
 
@@ -172,3 +174,36 @@ def test_a_process_in_a_user_namespace_is_not() -> None:
         mark = Path(f"/proc/{child.pid}/mountinfo").read_text().split()[0]
         assert DirectReader.of(mark, lambda: Process(child.pid, "now"), extended=False) is None
         child.kill()
+
+
+@pytest.mark.parametrize("extents", [[], [0], [5], [9], [0, 9], [3, 4, 7]], ids=str)
+@pytest.mark.parametrize("knows_holes", [True, False])
+def test_holes_are_skipped_and_all_else_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extents: list[int], knows_holes: bool
+) -> None:
+    (tmp_path / "s").mkdir()
+    unit, size = 1 << 20, (10 << 20) + 5
+    with (tmp_path / "s" / "sparse").open("wb") as sparse:
+        sparse.truncate(size)
+        for extent in extents:
+            sparse.seek(extent * unit)
+            sparse.write(b"x" * unit)
+    if not knows_holes:
+        original = os.lseek
+
+        def lseek(descriptor: int, offset: int, whence: int) -> int:
+            if whence == os.SEEK_DATA:
+                raise OSError(errno.EINVAL, "no such whence")
+            return original(descriptor, offset, whence)
+
+        monkeypatch.setattr(direct.os, "lseek", lseek)
+    reader = DirectReader(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY))
+    found, count = b"", 0
+    for entry, content in reader.entries(["/s"]):
+        while entry.size and len(found) < size:
+            assert isinstance(content, Sparse)
+            found += bytes(content.skip_hole(unit, size - len(found)))
+            piece = content.read(min(unit, size - len(found)))
+            found, count = found + piece, count + len(piece)
+    assert found == (tmp_path / "s" / "sparse").read_bytes()
+    assert count == (len(extents) * unit + 5 if knows_holes else size)

@@ -23,10 +23,12 @@ DIRECTORY = Path(__file__).parents[1] / "golden"
 DIGESTS = {
     "v1.tar": "sha256:020161064b1fa3a9c92a6fd6700e9341d38cebbefefb5d3eda352ba39598d64a",
     "v1-frames.tar": "sha256:c8f4d5baba42a84d2177233a7b126f8261442f5173f919620adda17ebf89c637",
+    "v1-cuts.tar": "sha256:e4a49cb96f1150e76d22b8a9e60eefe4bfc3b450daae79695d134914c1232505",
 }
 CONFIGS = {
     "v1.tar": "sha256:93813d3a6f751935917c74eddd59f28e0ca471cc82dbd7572c9380993c0b1ba3",
     "v1-frames.tar": "sha256:066bb7ac359bd2e657fc113ed12467b1a72218ecf31759fb48b0164f6723bfff",
+    "v1-cuts.tar": "sha256:bd1342404efc5e62bfbf3e6df51f3157b9e590dbe6589b36918dc5cfc847e842",
 }
 """Digests of the configurations of the images that every host makes of them, which name their bundles."""
 
@@ -93,6 +95,13 @@ def test_the_image_made_of_it_is_the_one_it_was(golden: transfer.Bundle, path: P
     config = image.build_config(golden.metadata, golden.digest)
     assert json.loads(config)["config"]["Labels"]["mine"] == "yes"
     assert str(Digest.of(config)) == CONFIGS[path.name]
+
+
+def test_the_file_with_the_extra_cut_holds_the_same_tars_in_other_frames() -> None:
+    old, new = (transfer.read_bundle(ArchiveStore(DIRECTORY / name)) for name in ("v1-frames.tar", "v1-cuts.tar"))
+    assert old.metadata == new.metadata
+    assert old.manifest.layers[0].digest != new.manifest.layers[0].digest
+    assert old.manifest.layers[1].digest == new.manifest.layers[1].digest
 
 
 def test_it_can_be_copied_as_it_is(golden: transfer.Bundle, store: ArchiveStore) -> None:

@@ -4,19 +4,21 @@ import contextlib
 import io
 import random
 import struct
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 import zstandard
 from bundles import MemoryBlob, pack
 from fakes import MemoryStore, directory, file, tree
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bundler.errors import IntegrityError, NoSpaceError
 from bundler.format import entries, layer, tar, toc
 from bundler.format import metadata as meta
 from bundler.format.compression import Compression
-from bundler.format.content import Descriptor, Digest, VerifyingReader
+from bundler.format.content import Descriptor, Digest, Readable, VerifyingReader
 from bundler.format.pack import Packer
 from bundler.format.pipeline import Pipeline
 from bundler.format.toc import CHUNK, Table
@@ -194,3 +196,94 @@ def test_what_breaks_while_it_is_packed_ends_the_packing() -> None:
 
     with pytest.raises(NoSpaceError):
         run()
+
+
+class Pieces(io.BytesIO):
+    """A content whose reads return fewer bytes than asked for."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        super().__init__(data)
+        self.most = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(self.most if size is None or size < 0 else min(size, self.most))
+
+
+class Holes(io.BytesIO):
+    """A content that knows which of its chunks are holes, and counts the bytes that are read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self.count += len(found)
+        return found
+
+    def skip_hole(self, unit: int, most: int) -> int:
+        rest = self.getvalue()[self.tell() :][:most]
+        whole = (len(rest) - len(rest.lstrip(b"\0"))) // unit * unit
+        self.seek(whole, io.SEEK_CUR)
+        return whole
+
+
+def written(
+    members: Sequence[tuple[tar.Entry, Readable]], rests: Container[int] = ()
+) -> tuple[bytes, meta.Layer, Mapping[str, str]]:
+    store = MemoryStore()
+    with Pipeline() as pipeline:
+        writer = layer.LayerWriter(MemoryBlob(store), pipeline, Compression.FAST)
+        for number, (entry, content) in enumerate(members):
+            writer.add(entry, content)
+            if number in rests:
+                writer.rest()
+        descriptor, described = writer.finish().result()
+    return store.blobs[descriptor.digest], described, descriptor.annotations
+
+
+SIZES = st.sampled_from([0, 1, 511, 512, 70_000, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
+
+
+@settings(max_examples=25, derandomize=True, deadline=None, database=None)
+@given(
+    sizes=st.lists(SIZES, min_size=1, max_size=5),
+    alone=st.booleans(),
+    rests=st.sets(st.integers(0, 5)),
+    most=st.sampled_from([65_537, 1 << 20, CHUNK - 1]),
+    frames=st.sampled_from([1, 2, 1024]),
+)
+def test_a_blob_is_a_function_of_its_tar(sizes: list[int], alone: bool, rests: set[int], most: int, frames: int) -> None:
+    members = [file(f"/s/{number}", bytes([number + 1]) * size) for number, size in enumerate(sizes)]
+    usual = written([(entry, io.BytesIO(data)) for entry, data in members])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer, "_BATCH_FRAMES", frames)
+        odd = written([(replace(entry, alone=alone), Pieces(data, most)) for entry, data in members], rests)
+    assert odd == usual
+
+
+@pytest.mark.parametrize(
+    "parts", [[0], [0, 0, 0], [1, 0], [0, 1], [1, 0, 0, 1, 0], [0, 1, 0]], ids=lambda parts: "".join(map(str, parts))
+)
+@pytest.mark.parametrize("more", [0, 1, 700])
+def test_holes_give_the_blob_that_zeros_give_and_are_not_read(parts: list[int], more: int) -> None:
+    data = b"".join(bytes([part]) * CHUNK for part in [*parts, 1, 0, 0]) + bytes(more)
+    entry, _ = file("/s/sparse", data)
+    members = [file("/s/before", b"x" * 9), file("/s/z", b"y" * 9)]
+    (before, first), (behind, last) = members
+    holes = Holes(data)
+    sparse = written([(before, io.BytesIO(first)), (entry, holes), (behind, io.BytesIO(last))])
+    assert sparse == written([(before, io.BytesIO(first)), (entry, io.BytesIO(data)), (behind, io.BytesIO(last))])
+    assert holes.count == (sum(parts) + 1) * CHUNK + more
+    verify(*sparse)
+
+
+def test_the_hashing_of_a_hole_ends_with_the_pipeline() -> None:
+    class Endless(Holes):
+        def skip_hole(self, unit: int, most: int) -> int:
+            return most // unit * unit
+
+    with pytest.raises(KeyboardInterrupt), Pipeline() as pipeline:  # noqa: PT012
+        writer = layer.LayerWriter(MemoryBlob(MemoryStore()), pipeline, Compression.FAST)
+        writer.add(replace(file("/s/x")[0], size=1 << 50), Endless(b""))  # takes days to hash
+        raise KeyboardInterrupt
