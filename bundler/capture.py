@@ -104,6 +104,7 @@ def capture(
     is_hidden = hidden(container)
     progress.stage("estimating how long this takes")
     expected = estimate(container, planned.topmost, engine, reader, is_hidden, compression)
+    pausing.refuse_unappliable(expected)
     pausing.warn_of_small_disk(expected, spool, progress)
     if pause:
         pausing.refuse_long_pause(expected, max_pause)

@@ -14,6 +14,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from bundler.errors import BaseMismatchError, BundlerError, ModelError, disk_errors
+from bundler.format import units
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
     from rich.tree import Tree
+
+size = units.shown
 
 _WIDE = 250
 """Columns for which results are laid out: a narrow terminal wraps lines itself, so that digests can still be copied whole."""
@@ -57,16 +60,6 @@ def safe(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if _harmless(character) else ascii(character)[1:-1] for character in text)
-
-
-def size(count: int) -> str:
-    """Bytes for people, in powers of 1000."""
-    value, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bundler.format.compression import Compression
+from bundler.format.layer import SECONDS_PER_GIB_OF_HOLE
 from bundler.mounts import mounted
 from bundler.ports import Container, Engine, Reader, Surveyor
 
@@ -22,9 +23,6 @@ API_RATE = 120e6
 BEST_RATE = 25e6
 """The same with ``--compression best``, whatever the reader."""
 
-HOLE_RATE = 400e6
-"""Bytes of holes in sparse files per second."""
-
 FIXED_TIME = 0.2
 """Seconds that the shortest pause takes: pausing, looking where the exports lie, resuming."""
 
@@ -36,8 +34,8 @@ ENTRY_TIME = 100e-6
 class Estimate:
     """What will be read, in bytes, and for how many seconds the model will be paused.
 
-    ``size`` has the holes of sparse files, ``data`` has not. Where nothing but a rough size is known, ``exact`` is false and
-    ``entries`` is 0.
+    ``size`` has the holes of sparse files, ``data`` has not; ``capacity`` is that of the disk they lie on. Where nothing but a
+    rough size is known, ``exact`` is false, and ``entries`` and ``capacity`` are 0.
     """
 
     size: int
@@ -45,11 +43,12 @@ class Estimate:
     entries: int
     exact: bool
     seconds: float
+    capacity: int = 0
 
 
 def cost_of_holes(size: int) -> float:
     """Seconds for so many bytes of holes."""
-    return size / HOLE_RATE
+    return size / (1 << 30) * SECONDS_PER_GIB_OF_HOLE
 
 
 def estimate(
@@ -67,7 +66,8 @@ def estimate(
         for seen in reader.survey(exports, ignored):
             size, data, entries = size + seen.size, data + seen.allocated, entries + 1
         rate = BEST_RATE if best else DIRECT_RATE
-        return Estimate(size, data, entries, True, FIXED_TIME + data / rate + cost_of_holes(size - data) + entries * ENTRY_TIME)
+        seconds = FIXED_TIME + data / rate + cost_of_holes(size - data) + entries * ENTRY_TIME
+        return Estimate(size, data, entries, True, seconds, reader.capacity())
     if any(mounted(container, export) for export in exports):
         return None
     rough = engine.extent(container, reader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bundler.errors import ModelError, NoSpaceError
 from bundler.estimate import Estimate
+from bundler.format import units
 from bundler.ports import Container, Progress, Spool
 
 LONG = 60.0
@@ -15,6 +16,17 @@ _SUPERVISORS = {
     "io.kubernetes.pod.name": "Kubernetes, of whose pod it is a part",
 }
 """Labels of containers that something restarts when they are unhealthy."""
+
+
+def refuse_unappliable(expected: Estimate | None) -> None:
+    """Raises `ModelError` for sparse files that no engine on such a host can unpack, as engines fill the holes."""
+    if expected and expected.exact and expected.size > expected.capacity:
+        size, holes, capacity = (units.shown(count) for count in (expected.size, expected.size - expected.data, expected.capacity))
+        raise ModelError(
+            f"the state is {size}, of which {holes} are holes of sparse files: more than the whole disk of the container "
+            f"({capacity}), and an engine that unpacks it fills the holes",
+            hint="Have the model keep smaller files, for example an LMDB database with a smaller map size.",
+        )
 
 
 def refuse_long_pause(expected: Estimate | None, longest: float | None) -> None:

@@ -254,6 +254,10 @@ class Surveyor(Protocol):
         """Everything at and below these paths but what is ignored, in walking order, without reading any content."""
         ...
 
+    def capacity(self) -> int:
+        """Bytes that the file system of the container could hold if it were empty."""
+        ...
+
 
 class Model(Protocol):
     """The Migrator of a model. Every method raises `ModelError`."""

@@ -109,6 +109,10 @@ class DirectReader:
     def survey(self, exports: Sequence[str], ignored: Callable[[str], bool]) -> Generator[Seen]:
         return survey(self._parent, exports, ignored)
 
+    def capacity(self) -> int:
+        disk = os.fstatvfs(self._root)
+        return disk.f_frsize * disk.f_blocks
+
     @contextmanager
     def _parent(self, path: str) -> Iterator[tuple[int, bytes]]:
         """The open directory that a path lies in, and its name there; a link among the parents is an error."""

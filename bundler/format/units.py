@@ -33,6 +33,16 @@ def size(text: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
 
 
+def shown(count: int) -> str:
+    """Bytes for people, in powers of 1000."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
 def duration(text: str) -> float:
     """Seconds: ``90``, ``90s``, ``1.5m`` and ``1h30m`` are such; raises `UsageError`."""
     found = _DURATION.fullmatch(text.strip().lower())

@@ -178,6 +178,9 @@ class FakeSurveyor(TwoTrees):
         yield Seen("/s", 0o40755, 4096, 0, 0, 1, 0, 0)
         yield Seen("/s/sparse", 0o100644, 1000, 0, 0, 2, 1000, 100)
 
+    def capacity(self) -> int:
+        return 999
+
 
 def sized(reader: Reader, mounts: dict[str, str] | None = None) -> object:
     from fakes import FakeEngine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ CHECK = HealthCheck(interval=5, timeout=3, retries=1)
 
 def lasting(seconds: float) -> Estimate:
     return Estimate(1000, 1000, 1, True, seconds)
+
+
+def test_holes_that_no_disk_like_this_one_can_take_are_refused_before_the_pause() -> None:
+    sparse = Estimate(size=2**40, data=4096, entries=1, exact=True, seconds=5000, capacity=10**12)
+    with pytest.raises(ModelError, match=r"the state is 1\.1 TB, of which 1\.1 TB are holes .* whole disk .* \(1\.0 TB\)"):
+        pausing.refuse_unappliable(sparse)
+    pausing.refuse_unappliable(replace(sparse, capacity=2**40))
+    pausing.refuse_unappliable(replace(sparse, exact=False))
+    pausing.refuse_unappliable(None)
 
 
 def warned(engine: str, expected: Estimate | None, **changes: Any) -> str:
