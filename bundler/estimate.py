@@ -10,17 +10,17 @@ from bundler.format.layer import SECONDS_PER_GIB_OF_HOLE
 from bundler.mounts import mounted
 from bundler.ports import Container, Engine, Reader, Surveyor
 
-DIRECT_RATE = 200e6
+DIRECT_RATE = 150e6
 """Bytes per second of content that the direct reader can be counted on to read and pack on two cores.
 
-This and the rates below are about half of what `make bench` measures (docs/performance.md), so that a pause is
-shorter than expected rather than longer.
+This and the rates below are about half of what was measured on two cores that do nothing else (docs/transport.md), so that a pause
+is shorter than expected rather than longer.
 """
 
-API_RATE = 120e6
+API_RATE = 100e6
 """The same by the engine's API, on this host."""
 
-BEST_RATE = 25e6
+BEST_RATE = 20e6
 """The same with ``--compression best``, whatever the reader."""
 
 FIXED_TIME = 0.2

@@ -15,7 +15,7 @@ from fakes import RecordingProgress, Tree, container, file, tree
 from bundler import unpaused
 from bundler.engines.direct import DirectReader
 from bundler.errors import ModelError
-from bundler.estimate import ENTRY_TIME, FIXED_TIME, cost_of_holes, estimate
+from bundler.estimate import DIRECT_RATE, ENTRY_TIME, FIXED_TIME, cost_of_holes, estimate
 from bundler.format.compression import Compression
 from bundler.format.content import Readable
 from bundler.format.tar import Entry
@@ -185,7 +185,7 @@ class FakeSurveyor(TwoTrees):
 def sized(reader: Reader, mounts: dict[str, str] | None = None) -> object:
     from fakes import FakeEngine
 
-    engine = FakeEngine(files=tree(file("/s/a", bytes(120_000_000))))
+    engine = FakeEngine(files=tree(file("/s/a", bytes(100_000_000))))
     return estimate(container(mounts=mounts or {}), ["/s"], engine, reader, nothing_ignored, Compression.AUTO)
 
 
@@ -195,7 +195,7 @@ def test_the_estimate_counts_data_holes_and_entries() -> None:
     found = estimate(container(), ["/s"], None, reader, nothing_ignored, Compression.AUTO)  # type: ignore[arg-type]
     assert found
     assert (found.size, found.data, found.entries, found.exact) == (1000, 100, 2, True)
-    assert found.seconds == pytest.approx(FIXED_TIME + 100 / 200e6 + cost_of_holes(900) + 2 * ENTRY_TIME)
+    assert found.seconds == pytest.approx(FIXED_TIME + 100 / DIRECT_RATE + cost_of_holes(900) + 2 * ENTRY_TIME)
 
 
 def test_a_second_name_of_a_file_is_counted_once(root: Path) -> None:
