@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from bundler.completeness import Expected
 from bundler.errors import EngineError, ModelError
 from bundler.format import entries as entry_rules
 from bundler.format import metadata as meta
@@ -98,6 +99,7 @@ def capture(
     planned = plan(container, reader, exports)
     progress.stage("listing what the base image has there")
     is_hidden = hidden(container)
+    expected = _expected(container, planned, engine, reader)
     removals = Removals(listed for listed in engine.listing(base, planned.topmost) if not is_hidden(listed.path))
 
     def check_unmoved() -> None:
@@ -108,20 +110,24 @@ def capture(
     pipeline = Pipeline()
     packer = Packer(spool.new_blob, planned.topmost, len(base.diff_ids), pipeline, compression, finished)
     needs = Needs(frozenset(planned.topmost))
+    sockets: list[str] = []
     try:
         with pipeline:
             if pause:
                 with engine.paused(container):
                     started = time.monotonic()
                     check_unmoved()
-                    _read(reader, planned, is_hidden, removals, packer, needs, progress)
+                    _read(reader, planned, is_hidden, removals, packer, needs, expected, progress)
+                    sockets += expected.left_out(container, engine, reader)
                     paused = time.monotonic() - started
             else:
                 unpaused = UnpausedReader(reader, is_hidden, check_unmoved, progress)
-                _read(unpaused, planned, is_hidden, removals, packer, needs, progress)
+                _read(unpaused, planned, is_hidden, removals, packer, needs, expected, progress)
+                sockets += expected.left_out(container, engine, reader)
+            left_out = [*packer.left_out, *sockets]
             if strict:
                 _refuse(
-                    packer.left_out,
+                    left_out,
                     "hold FIFOs, sockets or devices, which are not state",
                     "Push without --strict to leave them out.",
                 )
@@ -134,7 +140,7 @@ def capture(
         if made := packer.discard():
             spool.drop(made)
         raise
-    _tell_what_stays(packer, behind, container, progress)
+    _tell_what_stays(packer.counts, left_out, behind, container, progress)
     return Captured(
         descriptors=descriptors,
         layers=tuple(layers),
@@ -156,6 +162,7 @@ def _read(
     removals: Removals,
     packer: Packer,
     needs: Needs,
+    expected: Expected,
     progress: Progress,
 ) -> None:
     """All that leaves the container."""
@@ -163,6 +170,7 @@ def _read(
     progress.stage(f"reading {len(planned.topmost)} exported paths")
     with closing(reader.entries(planned.topmost)) as entries:
         for entry, content in entries:
+            expected.saw(entry.path)
             if entry.path in above:
                 packer.add_parent(entry)
             elif is_hidden(entry.path):
@@ -221,15 +229,22 @@ def _left_behind(
     return found
 
 
-def _tell_what_stays(packer: Packer, behind: Findings, container: Container, progress: Progress) -> None:
-    counts = packer.counts
-    if left_out := packer.left_out:
+def _expected(container: Container, planned: Plan, engine: Engine, reader: Reader) -> Expected:
+    """What an engine's archives must hold; a reader that sees every entry itself needs no such proof."""
+    sees_all = getattr(reader, "sees_all", False)
+    return Expected({} if sees_all else engine.changes(container), planned.topmost, container)
+
+
+def _tell_what_stays(
+    exports: Collection[str], left_out: Sequence[str], behind: Findings, container: Container, progress: Progress
+) -> None:
+    if left_out:
         shown = ", ".join(paths.encode(path) for path in left_out[:5])
         progress.warn(f"{len(left_out)} FIFOs, sockets or devices are not state and stay behind: {shown}")
     for message in behind.messages():
         progress.warn(message)
     for mount, kind in container.mounts.items():
-        if kind != "tmpfs" and any(paths.overlap(mount, top) for top in counts):
+        if kind != "tmpfs" and any(paths.overlap(mount, top) for top in exports):
             progress.warn(
                 f"{mount} is a {kind}: its content is in the bundle, but a mount there hides it when the new image is run"
             )

@@ -172,3 +172,13 @@ def test_a_process_in_a_user_namespace_is_not() -> None:
         mark = Path(f"/proc/{child.pid}/mountinfo").read_text().split()[0]
         assert DirectReader.of(mark, lambda: Process(child.pid, "now"), extended=False) is None
         child.kill()
+
+
+def test_a_tree_of_any_depth_is_read(root: Path) -> None:
+    """Deeper than Python's limit of recursion would let generators within generators go."""
+    deepest = root / "s" / "/".join(["d"] * 600)
+    deepest.mkdir(parents=True)
+    (deepest / "leaf").write_text("state")
+    found = read(root)
+    assert found["/s/" + "d/" * 600 + "leaf"] == b"state"
+    assert len([path for path in found if path.endswith("/d")]) == 600
