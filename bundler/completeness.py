@@ -46,7 +46,7 @@ class Expected:
             if info.is_directory or info.link_target is not None or engine.size(container, path):
                 raise ModelError(
                     f"the engine left {paths.encode(path)!r} out of what it sent",
-                    hint="See the engine's log for the reason, and check the disk; or push with --reader direct, as root on that host.",
+                    hint="See the engine's log for the reason, and check the disk; or use --reader direct as root on that host.",
                 )
             sockets.append(path)
         return sockets
