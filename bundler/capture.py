@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from bundler import pausing
+from bundler.completeness import Expected
 from bundler.errors import EngineError, ModelError
 from bundler.estimate import Estimate, estimate
 from bundler.format import entries as entry_rules
@@ -110,6 +111,7 @@ def capture(
         pausing.refuse_long_pause(expected, max_pause)
         pausing.warn_of_long_pause(expected, progress)
         pausing.warn_of_health_check(container, engine.info().name, expected, progress)
+    changed = _changed(container, planned, engine, reader)
     progress.stage("listing what the base image has there")
     removals = Removals(listed for listed in engine.listing(base, planned.topmost) if not is_hidden(listed.path))
 
@@ -121,6 +123,7 @@ def capture(
     pipeline = Pipeline()
     packer = Packer(spool.new_blob, planned.topmost, len(base.diff_ids), pipeline, compression, finished)
     needs = Needs(frozenset(planned.topmost))
+    sockets: list[str] = []
     try:
         with pipeline:
             if pause:
@@ -128,14 +131,17 @@ def capture(
                     started = time.monotonic()
                     check_unmoved()
                     steady = paused_reader(reader, container, planned.topmost, is_hidden, progress)
-                    _read(steady, planned, is_hidden, removals, packer, needs, progress, expected)
+                    _read(steady, planned, is_hidden, removals, packer, needs, changed, progress, expected)
+                    sockets += changed.left_out(container, engine, reader)
                     paused = time.monotonic() - started
             else:
                 unpaused = UnpausedReader(reader, is_hidden, check_unmoved, progress)
-                _read(unpaused, planned, is_hidden, removals, packer, needs, progress, expected)
+                _read(unpaused, planned, is_hidden, removals, packer, needs, changed, progress, expected)
+                sockets += changed.left_out(container, engine, reader)
+            left_out = [*packer.left_out, *sockets]
             if strict:
                 _refuse(
-                    packer.left_out,
+                    left_out,
                     "hold FIFOs, sockets or devices, which are not state",
                     "Push without --strict to leave them out.",
                 )
@@ -148,7 +154,7 @@ def capture(
         if made := packer.discard():
             spool.drop(made)
         raise
-    _tell_what_stays(packer, behind, container, progress)
+    _tell_what_stays(packer.counts, left_out, behind, container, progress)
     return Captured(
         descriptors=descriptors,
         layers=tuple(layers),
@@ -171,6 +177,7 @@ def _read(
     removals: Removals,
     packer: Packer,
     needs: Needs,
+    changed: Expected,
     progress: Progress,
     expected: Estimate | None,
 ) -> None:
@@ -179,6 +186,7 @@ def _read(
     progress.stage(f"reading {len(planned.topmost)} exported paths", expected.size if expected and expected.exact else None)
     with closing(reader.entries(planned.topmost)) as entries:
         for entry, content in entries:
+            changed.saw(entry.path)
             if entry.path in above:
                 packer.add_parent(entry)
             elif is_hidden(entry.path):
@@ -237,15 +245,21 @@ def _left_behind(
     return found
 
 
-def _tell_what_stays(packer: Packer, behind: Findings, container: Container, progress: Progress) -> None:
-    counts = packer.counts
-    if left_out := packer.left_out:
+def _changed(container: Container, planned: Plan, engine: Engine, reader: Reader) -> Expected:
+    """What an engine's archives must hold; a reader that sees every entry itself needs no such proof."""
+    return Expected({} if reader.sees_all else engine.changes(container), planned.topmost, container)
+
+
+def _tell_what_stays(
+    exports: Collection[str], left_out: Sequence[str], behind: Findings, container: Container, progress: Progress
+) -> None:
+    if left_out:
         shown = ", ".join(paths.encode(path) for path in left_out[:5])
         progress.warn(f"{len(left_out)} FIFOs, sockets or devices are not state and stay behind: {shown}")
     for message in behind.messages():
         progress.warn(message)
     for mount, kind in container.mounts.items():
-        if kind != "tmpfs" and any(paths.overlap(mount, top) for top in counts):
+        if kind != "tmpfs" and any(paths.overlap(mount, top) for top in exports):
             progress.warn(
                 f"{mount} is a {kind}: its content is in the bundle, but a mount there hides it when the new image is run"
             )

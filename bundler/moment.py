@@ -56,6 +56,10 @@ class SurveyedReader:
         self._ignored = ignored
         self._progress = progress
 
+    @property
+    def sees_all(self) -> bool:
+        return self._reader.sees_all
+
     def stat(self, path: str) -> PathInfo | None:
         return self._reader.stat(path)
 

@@ -215,6 +215,11 @@ class Engine(Protocol):
 class Reader(Protocol):
     """The file system of one container, as a capture reads it; all readers give the same entries."""
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether it fails at an entry that it cannot read. An engine's archives may leave one out without an error."""
+        ...
+
     def stat(self, path: str) -> PathInfo | None:
         """What stands at a path, or None; symlinks among its parents are followed."""
         ...

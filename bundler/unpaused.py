@@ -52,6 +52,10 @@ class UnpausedReader:
         self._between = between
         self._progress = progress
 
+    @property
+    def sees_all(self) -> bool:
+        return self._reader.sees_all
+
     def stat(self, path: str) -> PathInfo | None:
         return self._reader.stat(path)
 

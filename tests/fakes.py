@@ -314,6 +314,8 @@ def _config(data: bytes) -> Mapping[str, Any]:
 
 
 class _FakeReader:
+    sees_all = True
+
     def __init__(self, engine: FakeEngine, files: Tree) -> None:
         self._engine = engine
         self._files = files

@@ -43,6 +43,9 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _HINT = "Let the model stand still while it is read (without --no-pause), or run the command again."
 
 
+_Steps = Generator["tuple[Entry, Readable] | _Steps"]
+
+
 @dataclass(frozen=True)
 class Process:
     """The main process of a container; ``started`` is the engine's word for which start of the container it is."""
@@ -53,6 +56,9 @@ class Process:
 
 class DirectReader:
     """The files of a running container, as its own main process sees them."""
+
+    sees_all = True
+    """It fails at what it cannot read, and leaves nothing out; the engine's archives may."""
 
     def __init__(self, root: int, *, extended: bool = False) -> None:
         self._root = root
@@ -135,6 +141,22 @@ class _Walk:
         self._first: dict[tuple[int, int], Entry] = {}  # of every inode that has several names
 
     def entries(self, directory: int, name: bytes, path: str) -> Generator[tuple[Entry, Readable]]:
+        walks = [self._walk(directory, name, path)]  # a stack, as generators within generators end at Python's recursion limit
+        try:
+            while walks:
+                for found in walks[-1]:
+                    if not isinstance(found, tuple):
+                        walks.append(found)
+                        break
+                    yield found
+                else:
+                    walks.pop()
+        finally:
+            while walks:
+                walks.pop().close()
+
+    def _walk(self, directory: int, name: bytes, path: str) -> _Steps:
+        """An entry, and the entries and walks of what is in it."""
         with _changes(path):
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if modes.S_ISDIR(found.st_mode):
@@ -151,7 +173,7 @@ class _Walk:
             with _opened(directory, name, path, found, _READ) as descriptor:
                 yield self._file(descriptor, path, found), _Content(descriptor, path)
 
-    def _children(self, directory: int, path: str) -> Generator[tuple[Entry, Readable]]:
+    def _children(self, directory: int, path: str) -> _Steps:
         with _changes(path), os.scandir(directory) as found:
             children = sorted((os.fsencode(child.name), child.is_file(follow_symlinks=False)) for child in found)
         for name, is_file in children:
@@ -160,7 +182,7 @@ class _Walk:
             if small:
                 yield small
             else:
-                yield from self.entries(directory, name, below)
+                yield self._walk(directory, name, below)
 
     def _small(self, directory: int, name: bytes, path: str) -> tuple[Entry, Readable] | None:
         """A file with one name that is read at once: that is most of what there is, and every step counts."""

@@ -27,6 +27,8 @@ class ExportReader:
     where the first ended, with the contents that they need kept in a temporary file as they pass.
     """
 
+    sees_all = False
+
     def __init__(self, stat: Stat, open_tar: OpenTar, mounts: Collection[str]) -> None:
         self.stat = stat
         self._open = open_tar

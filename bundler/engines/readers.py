@@ -29,6 +29,8 @@ _BROKEN_HINT = "The model changed its files while they were read, or the contain
 class ArchiveReader:
     """Reads by ``GET /containers/ID/archive``, one request for each exported path (Docker Engine API)."""
 
+    sees_all = False
+
     def __init__(self, stat: Stat, open_tar: OpenTar) -> None:
         self.stat = stat
         self._open = open_tar

@@ -207,3 +207,13 @@ def test_holes_are_skipped_and_all_else_is_read(
             found, count = found + piece, count + len(piece)
     assert found == (tmp_path / "s" / "sparse").read_bytes()
     assert count == (len(extents) * unit + 5 if knows_holes else size)
+
+
+def test_a_tree_of_any_depth_is_read(root: Path) -> None:
+    """Deeper than Python's limit of recursion would let generators within generators go."""
+    deepest = root / "s" / "/".join(["d"] * 600)
+    deepest.mkdir(parents=True)
+    (deepest / "leaf").write_text("state")
+    found = read(root)
+    assert found["/s/" + "d/" * 600 + "leaf"] == b"state"
+    assert len([path for path in found if path.endswith("/d")]) == 600
