@@ -44,6 +44,7 @@ class DisturbedReader:
         self._inner = inner
         self._act = act
         self.walks = 0
+        self.sees_all = inner.sees_all
 
     def stat(self, path: str) -> PathInfo | None:
         return self._inner.stat(path)
@@ -65,6 +66,9 @@ class DisturbedSurveyor(DisturbedReader):
 
     def survey(self, exports: Sequence[str], ignored: Callable[[str], bool]) -> Generator[Seen]:
         return self._surveyor.survey(exports, ignored)
+
+    def capacity(self) -> int:
+        return self._surveyor.capacity()
 
 
 class DisturbedEngine(DockerEngine):

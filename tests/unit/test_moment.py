@@ -122,6 +122,8 @@ def test_the_walk_goes_deeper_than_pythons_stack(tmp_path: Path) -> None:
 class TwoTrees:
     """A reader by an engine's API that finds another tree at its second walk."""
 
+    sees_all = False
+
     def __init__(self, *trees: Tree) -> None:
         self._trees = list(trees)
         self.walks: list[Sequence[str]] = []

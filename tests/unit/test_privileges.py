@@ -21,6 +21,8 @@ SETUID = file("/s/\udce9/d/f", mode=0o4755)
 class Telling:
     """Gives what it is asked for, and fails for a name that is not UTF-8, which Docker's archives tell wrong."""
 
+    sees_all = True
+
     def __init__(self, inner: Reader) -> None:
         self.stat = inner.stat
         self._inner = inner

@@ -61,6 +61,8 @@ class BreakingContent:
 class BreakingReader:
     """Gives all that the engine's reader gives, but a content that cannot be read."""
 
+    sees_all = True
+
     def __init__(self, engine: FakeEngine, inner: Reader, error: BaseException) -> None:
         self.stat = inner.stat
         self._inner = inner
@@ -332,6 +334,8 @@ class Announcing:
 
 class WaitingReader:
     """Gives the last entry only when something of the first ones has arrived elsewhere."""
+
+    sees_all = True
 
     def __init__(self, inner: Reader, arrived: threading.Event) -> None:
         self.stat = inner.stat

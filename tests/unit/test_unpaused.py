@@ -27,6 +27,8 @@ def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 class TwoTrees:
     """A reader that finds another tree at its second walk."""
 
+    sees_all = False
+
     def __init__(self, first: Tree, second: Tree) -> None:
         self._trees = [first, second]
 
