@@ -25,6 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "installing the locked dependencies into $(VENV) …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q bundler  # the tests start the program a thousand times, also where Python may not write bytecode
 	@touch $@
 
 demo: $(STAMP)

@@ -54,7 +54,7 @@ class Client(APIClient):
     """A client that refuses a request about a container while a stream of that container is open.
 
     An engine locks a container that it streams (Docker, and Podman from 4.4 on): such a request would wait for the end of the
-    stream, and the stream for whoever reads it.
+    stream, and the stream for the caller that reads it.
     """
 
     def __init__(self, **options: Any) -> None:
