@@ -35,9 +35,9 @@ test: $(STAMP)
 	@$(PYTEST)
 
 test-engines: $(STAMP)
-	@mkdir -p .bench
-	@FPS_BUNDLE_ENGINES=all FPS_BUNDLE_ENGINE_REPORT=.bench/engines.json $(BIN)/pytest tests/integration -m operation
-	@$(BIN)/python tools/enginesdoc.py .bench/engines.json
+	@rm -rf .bench/engines && mkdir -p .bench/engines
+	@FPS_BUNDLE_ENGINES=all FPS_BUNDLE_ENGINE_REPORT=.bench/engines $(PYTEST) tests/integration -m operation
+	@$(BIN)/python tools/enginesdoc.py .bench/engines
 
 unit contract integration hostile: $(STAMP)
 	@$(PYTEST) tests/$@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,11 +27,18 @@ def _cell(counts: Mapping[str, int]) -> str:
     return f"{counts.get('passed', 0)} of {total}" if total else "not for it"
 
 
-def main(path: str) -> int:
-    found = json.loads(Path(path).read_text())
+def main(directory: str) -> int:
+    versions: dict[str, str] = {}
+    operations: dict[str, dict[str, Counter[str]]] = {}
+    for path in sorted(Path(directory).glob("*.json")):  # one of each worker
+        found = json.loads(path.read_text())
+        versions |= found["versions"]
+        for engine, counts in found["operations"].items():
+            for operation, outcomes in counts.items():
+                operations.setdefault(engine, {}).setdefault(operation, Counter()).update(outcomes)
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}{table(found['operations'], found['versions'])}{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}{table(operations, versions)}{END}{after}")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Generator, Iterator
@@ -41,9 +40,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_sessionfinish() -> None:
-    """Write the counts down for ``tools/enginesdoc.py``."""
-    if path := os.environ.get("FPS_BUNDLE_ENGINE_REPORT"):
-        Path(path).write_text(json.dumps({"versions": VERSIONS, "operations": REPORT}, indent=1))
+    """Write the counts of this worker down for ``tools/enginesdoc.py``."""
+    if REPORT and (directory := os.environ.get("FPS_BUNDLE_ENGINE_REPORT")):
+        path = Path(directory) / f"{os.environ.get('PYTEST_XDIST_WORKER', 'only')}.json"
+        path.write_text(json.dumps({"versions": VERSIONS, "operations": REPORT}, indent=1))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,16 +64,25 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="session")
-def _hosts(request: pytest.FixtureRequest, builder: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host]]:
-    with contextlib.ExitStack() as stack:
-        if request.param == DEFAULT:
-            here = builder
-        else:
-            here = Host(stack.enter_context(ENGINES[request.param]()), tmp_path_factory.mktemp("here"))
-            here.take_image(builder, MODEL)
-        there = Host(stack.enter_context(ENGINES[request.param]()), tmp_path_factory.mktemp("there"))
+def _first_hosts(builder: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host]]:
+    with ENGINES[DEFAULT]() as address:
+        there = Host(address, tmp_path_factory.mktemp("there"))
         there.take_image(builder, MODEL)
-        VERSIONS[request.param] = here.api.version()["Version"]
+        VERSIONS[DEFAULT] = there.api.version()["Version"]
+        yield builder, there
+
+
+@pytest.fixture(scope="session")
+def _hosts(request: pytest.FixtureRequest, builder: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host]]:
+    engine = getattr(request, "param", DEFAULT)  # a test that asks for a host by the name of its fixture has no parameter
+    if engine == DEFAULT:
+        yield request.getfixturevalue("_first_hosts")
+        return
+    with ENGINES[engine]() as first, ENGINES[engine]() as second:
+        here, there = Host(first, tmp_path_factory.mktemp("here")), Host(second, tmp_path_factory.mktemp("there"))
+        for host in (here, there):
+            host.take_image(builder, MODEL)
+        VERSIONS[engine] = here.api.version()["Version"]
         yield here, there
 
 
