@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import docker
 import pytest
 from test_round_trip import STATE_SETUP
 from world import MODEL, Host
@@ -156,8 +155,7 @@ os.symlink('/etc/passwd', '/data/real/outside')
     there.must("apply", str(tmp_path / "x.tar"), "--tag", "links:1")
     copy = there.api.create_container("links:1")["Id"]
     assert there.tree(copy, "/data/real") == here.tree(source, "/data/real")
-    with pytest.raises(docker.errors.NotFound):
-        there.tree(copy, "/linked")
+    assert not there.has(copy, "/linked")
 
 
 def test_the_engines_own_files_are_left_out(here: Host, there: Host, tmp_path: Path) -> None:

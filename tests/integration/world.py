@@ -74,7 +74,7 @@ class Host:
 
     def must(self, *arguments: str) -> Outcome:
         outcome = self.bundle(*arguments)
-        assert outcome.code == 0, outcome.err
+        assert outcome.code == 0, outcome.err + outcome.out
         return outcome
 
     def build_model(self, version: str = "1.0") -> None:
@@ -204,6 +204,13 @@ class Host:
                     capability,
                 )
         return found
+
+    def has(self, container: str, path: str) -> bool:
+        """Whether something stands at a path of a container."""
+        try:
+            return bool(self.tree(container, path))  # of Podman the tree is cut out of the whole container, and empty
+        except docker.errors.NotFound:
+            return False
 
     def output(self, image: str, code: str) -> str:
         """What Python code prints in a new container of an image."""
