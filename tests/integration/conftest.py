@@ -32,8 +32,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Count what became of each operation on each engine."""
     report = yield
     marker = item.get_closest_marker("operation")
-    if marker and (report.when == "call" or report.outcome != "passed"):
-        engine = item.callspec.params["_hosts"]  # type: ignore[attr-defined]
+    engine = item.callspec.params["_hosts"] if marker else None  # type: ignore[attr-defined]
+    if marker and engine in ENGINES and (report.when == "call" or report.outcome != "passed"):
         counts = REPORT.setdefault(engine, {}).setdefault(marker.args[0], {})
         counts[report.outcome] = counts.get(report.outcome, 0) + 1
     return report
