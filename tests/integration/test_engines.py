@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,19 +53,27 @@ def test_a_paused_podman_model_is_resumed(podman: Host) -> None:
 @pytest.fixture
 def namespaced(here: Host, tmp_path: Path) -> Iterator[Host]:
     """A host whose engine maps the users of its containers to others (dockerd's ``--userns-remap``)."""
+    with _mapped_users(), private_engine("--userns-remap=daemon") as address:
+        host = Host(address, tmp_path)
+        host.take_image(here, MODEL)
+        yield host
+        host.clean()
+
+
+@contextmanager
+def _mapped_users() -> Iterator[None]:
+    """Give the user ``daemon`` other users to map to; the tables are the machine's, so one worker at a time does this."""
     tables = [Path("/etc/subuid"), Path("/etc/subgid")]
-    before = [table.read_text() if table.exists() else "" for table in tables]
-    for table, text in zip(tables, before, strict=True):
-        table.write_text(f"{text}daemon:300000:65536\n")
-    try:
-        with private_engine("--userns-remap=daemon") as address:
-            host = Host(address, tmp_path)
-            host.take_image(here, MODEL)
-            yield host
-            host.clean()
-    finally:
+    with (Path(tempfile.gettempdir()) / "fps-tests-subuid.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = [table.read_text() if table.exists() else "" for table in tables]
         for table, text in zip(tables, before, strict=True):
-            table.write_text(text)
+            table.write_text(f"{text}daemon:300000:65536\n")
+        try:
+            yield
+        finally:
+            for table, text in zip(tables, before, strict=True):
+                table.write_text(text)
 
 
 OWNED = """
