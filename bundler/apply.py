@@ -63,17 +63,26 @@ def apply(
     touched when anything in the bundle is not as promised, and `PrivilegeError` for such files. Raises `EngineError` before
     anything is fetched when the engine cannot run an image of so many layers.
     """
-    engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
-    with verify.at_hand(bundle, source, spool, progress) as local:
-        findings = verify.once(bundle, local, spool, progress)
-        _check_kept(findings)
-        privileges.check(findings.privileged, base, engine, progress, allowed=allow_privileged)
+    with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allow_privileged) as local:
         new = _new_image(bundle, local, base, on, marks)
         if dry_run:
             return ApplyResult(bundle, base, tag, new.config_digest, "", engine.holding(new) is not None)
         with _made(bundle, new, base, engine, progress) as (made, existed), noted():
             previous = naming.give(engine, made, tag)
         return ApplyResult(bundle, base, tag, new.config_digest, made.id, existed, previous)
+
+
+@contextmanager
+def _checked(
+    bundle: Bundle, source: Store, base: Image, engine: Engine, spool: Spool, progress: Progress, *, allow_privileged: bool
+) -> Iterator[Store]:
+    """The bundle in a store, after all checks that need no new image; it raises what `apply` raises."""
+    engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
+    with verify.at_hand(bundle, source, spool, progress) as local:
+        findings = verify.once(bundle, local, spool, progress)
+        _check_kept(findings)
+        privileges.check(findings.privileged, base, engine, progress, allowed=allow_privileged)
+        yield local
 
 
 @contextmanager
@@ -104,11 +113,7 @@ def loaded(
 
     It raises what `apply` raises.
     """
-    engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
-    with verify.at_hand(bundle, source, spool, progress) as local:
-        findings = verify.once(bundle, local, spool, progress)
-        _check_kept(findings)
-        privileges.check(findings.privileged, base, engine, progress, allowed=allow_privileged)
+    with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allow_privileged) as local:
         new = _new_image(bundle, local, base, None, image.NO_MARKS)
         with _made(bundle, new, base, engine, progress) as (made, _):
             yield made

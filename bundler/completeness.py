@@ -26,7 +26,7 @@ class Expected:
         self._unseen = {
             path
             for path, change in changes.items()
-            if change != "deleted" and _REPLACED not in path and _is_within(path, tops) and not _is_within(path, outside)
+            if change != "deleted" and _REPLACED not in path and paths.top_of(path, tops) and not paths.top_of(path, outside)
         }
 
     def saw(self, path: str) -> None:
@@ -50,7 +50,3 @@ class Expected:
                 )
             sockets.append(path)
         return sockets
-
-
-def _is_within(path: str, tops: Collection[str]) -> bool:
-    return path in tops or any(above in tops for above in paths.ancestors(path))

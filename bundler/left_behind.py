@@ -72,7 +72,7 @@ class Needs:
 
     def saw(self, entry: Entry) -> None:
         """Take note of one entry of the state."""
-        if entry.kind is Kind.SYMLINK and not _is_exported(paths.absolute(entry.target, entry.path), self.exports):
+        if entry.kind is Kind.SYMLINK and not paths.top_of(paths.absolute(entry.target, entry.path), self.exports):
             if len(self._links) < MAX_LINKS:
                 self._links.append(entry)
             else:
@@ -90,13 +90,9 @@ class Needs:
             LeftBehind(file, beside)
             for file in self._files
             for beside in (file + suffix for suffix in _SIDECARS)
-            if not _is_exported(beside, self.exports) and reader.stat(beside) and engine.size(container, beside)
+            if not paths.top_of(beside, self.exports) and reader.stat(beside) and engine.size(container, beside)
         ]
         return Findings(targets, sidecars, self._unchecked)
-
-
-def _is_exported(path: str, exports: Collection[str]) -> bool:
-    return path in exports or any(above in exports for above in paths.ancestors(path))
 
 
 def _needed(link: Entry, exports: Collection[str], container: Container, reader: Reader) -> list[str]:
@@ -120,7 +116,7 @@ def _needed(link: Entry, exports: Collection[str], container: Container, reader:
             return []
         passed.append(where)
         if info.link_target is None:
-            return [path for path in passed if not _is_exported(path, exports) and not _is_made_anew(path, container)]
+            return [path for path in passed if not paths.top_of(path, exports) and not _is_made_anew(path, container)]
         target = info.link_target
     return []
 
@@ -156,10 +152,10 @@ class _Changes:
             if change != "deleted"
             and path not in brought
             and not (change == "changed" and path in parents)
-            and not _is_exported(path, exports)
+            and not paths.top_of(path, exports)
             and not _is_made_anew(path, container)
         }
-        self._mounts = [path for path, kind in container.mounts.items() if kind != "tmpfs" and not _is_exported(path, exports)]
+        self._mounts = [path for path, kind in container.mounts.items() if kind != "tmpfs" and not paths.top_of(path, exports)]
         self._parents = _above((*self._changed, *self._mounts))
 
     def concern(self, path: str) -> bool:

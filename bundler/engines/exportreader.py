@@ -92,15 +92,12 @@ class _Wanted:
         self._above = frozenset(directory for export in exports for directory in paths.ancestors(export))
 
     def takes(self, entry: Entry) -> bool:
-        return entry.path in self._above or bool(self._export_of(entry.path))
+        return entry.path in self._above or bool(paths.top_of(entry.path, self._exports))
 
     def link_out(self, entry: Entry) -> str:
         """The export of a hard link whose target is not in it; empty for any other entry."""
-        export = self._export_of(entry.path) if entry.kind is Kind.HARD_LINK else ""
+        export = paths.top_of(entry.path, self._exports) if entry.kind is Kind.HARD_LINK else ""
         return export if export and not paths.is_within(entry.target, export) else ""
-
-    def _export_of(self, path: str) -> str:
-        return next((top for top in (path, *paths.ancestors(path)) if top in self._exports), "")
 
 
 class _Originals:

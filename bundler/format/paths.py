@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from urllib.parse import unquote_to_bytes
 
 from bundler.errors import IntegrityError, ModelError
@@ -72,6 +72,11 @@ def sort_key(path: str) -> tuple[bytes, ...]:
 def is_within(path: str, top: str) -> bool:
     """Whether ``path`` is ``top`` or lies below it."""
     return path == top or path.startswith(top.rstrip("/") + "/")
+
+
+def top_of(path: str, tops: Collection[str]) -> str:
+    """The one of ``tops`` that is ``path`` or lies above it; empty where none does."""
+    return next((top for top in (path, *ancestors(path)) if top in tops), "")
 
 
 def overlap(one: str, other: str) -> bool:
