@@ -48,6 +48,7 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{next(_numbers)}"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist writes each group into its node ids
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Shuffle the modules of each folder and the tests of each module, and say which tests stay on one worker."""
     chosen = random.Random(ORDER)
