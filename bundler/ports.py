@@ -311,6 +311,11 @@ def from_memory(data: bytes) -> Opener:
 class Upload(Protocol):
     """A bundle on its way into a store; nobody sees it there before `commit`."""
 
+    @property
+    def sent(self) -> int:
+        """Bytes that came in this run: not those that were here before, nor those that an earlier run had brought."""
+        ...
+
     def has(self, blob: Descriptor) -> bool: ...
 
     def reserve(self, size: int) -> None:

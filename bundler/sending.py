@@ -31,8 +31,6 @@ class Sender:
         self._source = source
         self._todo: queue.SimpleQueue[Descriptor | None] = queue.SimpleQueue()
         self._blobs: dict[Digest, Future[None]] = {}
-        self.sent: set[Digest] = set()
-        """The blobs that have arrived and were not there before."""
         self._come = 0  # bytes of the blob under way
         self._progress: Progress = NOBODY
         self._lock = threading.Lock()
@@ -88,7 +86,6 @@ class Sender:
             self.advance(blob.size)
             return
         self.upload.put(blob, WatchedOpener(partial(self._source.open, blob), self, self.stop))
-        self.sent.add(blob.digest)
 
 
 @contextmanager

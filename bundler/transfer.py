@@ -41,7 +41,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class CopyResult:
-    """What a copy did; sizes are in bytes."""
+    """What a copy did: bytes that travelled in this run, and bytes of the bundle that did not have to."""
 
     bundle: Bundle
     sent: int
@@ -71,7 +71,7 @@ def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
     from bundler.format.metadata import Metadata
 
     descriptor = manifest or store.resolve()
-    _check_is_manifest(descriptor, store.where)
+    artifact.check_media_type(descriptor, store.where)
     document.check_size(descriptor.size, f"{store.where}: the manifest")
     read = artifact.read(store.manifest(descriptor), store.where)
     document.check_size(read.config.size, f"{store.where}: the metadata")
@@ -111,8 +111,7 @@ def copy(
             carrier.carry(other.blobs)
             upload.add(other.descriptor, other.data)
         upload.commit(manifest.descriptor)
-    sent = sum(blob.size for blob in blobs if blob.digest in carrier.sent)
-    return CopyResult(bundle, sent, sum(blob.size for blob in blobs) - sent)
+    return CopyResult(bundle, upload.sent, max(0, sum(blob.size for blob in blobs) - upload.sent))
 
 
 def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
@@ -145,8 +144,6 @@ class _Carrier:
         self._missing: dict[Digest, Descriptor] = {}
         self.missing_size = 0
         """Bytes that have to be brought."""
-        self.sent = early.sent if early else set()
-        """The blobs that had to be brought, now or early."""
 
     def find_missing(self, blobs: Sequence[Descriptor]) -> None:
         """Ask the target which blobs it lacks."""
@@ -174,7 +171,6 @@ class _Carrier:
                 raise
             self._progress.note(f"fetching it once more: {error.message}")
             self._upload.put(blob, opener)
-        self.sent.add(blob.digest)
 
     def _each(self, work: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
         parallel.each(work, blobs, self._workers, self._stop)
@@ -216,10 +212,3 @@ def _read_referrer(source: Store, descriptor: Descriptor, bundle: Bundle) -> Ref
     if referrer.subject != bundle.digest:
         raise IntegrityError(f"{source.where}: {descriptor.digest} refers to {referrer.subject}, not to this bundle")
     return referrer
-
-
-def _check_is_manifest(descriptor: Descriptor, where: str) -> None:
-    if descriptor.media_type != artifact.MANIFEST:
-        raise IntegrityError(
-            f"{where}: this is no bundle but {descriptor.media_type[:100]!r}", hint="Name a bundle that `fps-bundle push` made."
-        )

@@ -215,6 +215,10 @@ class _Guarded:
         self.named: list[Descriptor] = []
         """All that belongs to the bundle, here before or not."""
 
+    @property
+    def sent(self) -> int:
+        return self._inner.sent
+
     def has(self, blob: Descriptor) -> bool:
         self.named.append(blob)
         is_here = self._inner.has(blob)

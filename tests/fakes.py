@@ -421,6 +421,11 @@ class _MemoryUpload:
         self._store = store
         self._name = name
         self._added: list[Descriptor] = []
+        self._sent: list[int] = []
+
+    @property
+    def sent(self) -> int:
+        return sum(self._sent)
 
     def has(self, blob: Descriptor) -> bool:
         return self._store.has(blob)
@@ -431,6 +436,7 @@ class _MemoryUpload:
     def put(self, blob: Descriptor, opened: Opener) -> None:
         with opened() as content:
             self._store.blobs[blob.digest] = b"".join(iter(lambda: content.read(1000), b""))
+        self._sent.append(blob.size)
 
     def add(self, manifest: Descriptor, data: bytes) -> None:
         self._store.blobs[manifest.digest] = data

@@ -52,9 +52,9 @@ class Link:
 
     @property
     def progress(self) -> Progress:
-        from bundler.ports import NOBODY
+        from bundler.console import Terminal
 
-        return self.terminal or NOBODY
+        return self.terminal or Terminal()  # so that every command tells of waits
 
     def open(self, reference: RegistryReference) -> Store:
         from bundler.stores.registry import RegistryStore

@@ -38,7 +38,7 @@ def split(
         whole = parts.whole(store, store.holds)
         bundle = transfer.read_bundle(whole)
         transfer.read_through(whole, bundle, terminal)
-        listed = splitfiles.split(target, bundle.digest, store.volumes(), how, terminal)
+        listed = splitfiles.split(target, bundle.digest, store.volumes(), how, terminal).listed
     if json:
         names = [{"name": found.name, "size": found.size, "digest": str(found.digest)} for found in listed.parts]
         console.result_json({"digest": str(bundle.digest), "reference": str(target), "parts": names})

@@ -22,6 +22,13 @@ CONFIG = "application/vnd.fps.bundle.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 LAYER_PLAIN = "application/vnd.oci.image.layer.v1.tar"
 
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+MANIFESTS = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST)
+"""All that a name may stand for; a registry that is asked for less than these converts, or says that it has nothing."""
+_IMAGES = {INDEX: "an index of images", DOCKER_LIST: "an index of images", DOCKER_MANIFEST: "an image"}
+
 _KEYS = frozenset({"schemaVersion", "mediaType", "artifactType", "config", "layers", "subject", "annotations"})
 _OTHER_KINDS = frozenset({"manifests", "fslayers", "signatures", "history"})
 """What makes a document an index, or a manifest of Docker's first kind, to some parsers (CVE-2021-41190)."""
@@ -99,12 +106,11 @@ def read(data: bytes, where: str) -> Manifest:
     """Read a bundle's manifest; raises `IntegrityError` for anything that is no bundle, or could be taken for two things."""
     content = _read_manifest(data, where)
     artifact_type = content.get("artifactType")
-    if artifact_type != BUNDLE:
-        raise IntegrityError(
-            f"{where}: this is no bundle: its artifact type is {str(artifact_type)[:100]!r}, not {BUNDLE!r}",
-            hint="Name a bundle that `fps-bundle push` made.",
-        )
     config, layers = _read_blobs(content, where)
+    if artifact_type is None and config.media_type in (IMAGE_CONFIG, DOCKER_CONFIG):
+        raise no_bundle(where, "an image")
+    if artifact_type != BUNDLE:
+        raise no_bundle(where, f"an artifact of type {str(artifact_type)[:100]!r}")
     if any({"urls", "data"} & blob.keys() for blob in (content["config"], *content["layers"])):
         raise IntegrityError(f"{where}: the manifest says where else a blob could come from, which a bundle's never does")
     if config.media_type != CONFIG or any(layer.media_type != LAYER for layer in layers):
@@ -113,6 +119,17 @@ def read(data: bytes, where: str) -> Manifest:
     if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
         raise IntegrityError(f"{where}: the manifest's annotations are not strings")
     return Manifest(Descriptor.of(MANIFEST, data), data, config, layers, given, artifact_type)
+
+
+def check_media_type(manifest: Descriptor, where: str) -> None:
+    """Raises `IntegrityError` for what can be no bundle because it is no OCI image manifest."""
+    if manifest.media_type != MANIFEST:
+        raise no_bundle(where, _IMAGES.get(manifest.media_type, f"of media type {manifest.media_type[:100]!r}"))
+
+
+def no_bundle(where: str, kind: str) -> IntegrityError:
+    """That something else was found than a bundle."""
+    return IntegrityError(f"{where}: this is {kind}, not a bundle", hint="Name a bundle that `fps-bundle push` made.")
 
 
 def read_referrer(data: bytes, where: str) -> Referrer:

@@ -38,7 +38,7 @@ class ArchiveReader:
         self._found: tuple[Volumes, dict[str, Member]] | None = None
 
     def resolve(self) -> Descriptor:
-        return index.find(self.names(), self._name, self._digest, self.where)
+        return index.find(self._index(), self._name, self._digest, self.where)
 
     def manifest(self, descriptor: Descriptor) -> bytes:
         document.check_size(descriptor.size, f"{self.where}: the manifest")
@@ -181,8 +181,8 @@ class ArchiveStore(ArchiveReader):
         blobs = (index.blob(name, place.size) for name, place in sorted(found.items(), key=lambda item: item[1].offset))
         return [blob for blob in blobs if blob]
 
-    def _write(self, manifest: Descriptor, files: Sequence[File], *, again: bool = False) -> None:
-        """Write all files; with ``again`` one that comes damaged is fetched once more."""
+    def _write(self, manifest: Descriptor, files: Sequence[File], *, again: bool = False) -> int:
+        """Write all files, and give their size; with ``again`` one that comes damaged is fetched once more."""
         del manifest
         with PartFile(self._path.parent) as part:
             written = Begun()
@@ -198,6 +198,7 @@ class ArchiveStore(ArchiveReader):
             if self._readback:
                 read_back(part, Digest(written.hash.hexdigest()), self.where, self._progress)
             part.publish(self._path)
+        return sum(file.size for file in files)
 
     def _refuse_strangers(self) -> None:
         """A file that is no bundle is somebody's work: never written over."""

@@ -46,13 +46,13 @@ class File:
 class ArchiveUpload:
     """A bundle on its way into an archive, which is written when all that goes into it is known.
 
-    ``write`` is given the bundle's manifest and the files, in their order, and gives the archive its name when it
-    is whole. Where it reads them twice, ``source`` is the store that they are read from.
+    ``write`` is given the bundle's manifest and the files, in their order, gives the archive its name when it
+    is whole, and returns how many bytes that took. Where it reads them twice, ``source`` is the store that they are read from.
     """
 
     def __init__(
         self,
-        write: Callable[[Descriptor, Sequence[File]], None],
+        write: Callable[[Descriptor, Sequence[File]], int],
         reserve: Callable[[int], None],
         name: str,
         digest: Digest | None,
@@ -68,6 +68,7 @@ class ArchiveUpload:
         self._files = [small(index.LAYOUT_FILE, index.LAYOUT_CONTENT)]
         self._known: set[Digest] = set()
         self._manifests: list[Descriptor] = []
+        self.sent = 0
 
     def has(self, blob: Descriptor) -> bool:
         return blob.digest in self._known
@@ -89,7 +90,7 @@ class ArchiveUpload:
         named = Named(self._name or f"bundle@{manifest.digest}", manifest)
         referrers = [Named("", other) for other in self._manifests if other.digest != manifest.digest]
         last = small(index.INDEX_FILE, index.write([named, *referrers]), last=True)
-        self._write(manifest, [*self._files, last])
+        self.sent = self._write(manifest, [*self._files, last])
 
 
 def blocks(files: Sequence[File]) -> Iterator[bytes]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from urllib.parse import urlsplit
 
-import oras.auth
 import oras.auth.utils
 import requests
 
@@ -13,47 +11,45 @@ from bundler.errors import AuthorizationError, StoreError
 from bundler.format import document
 from bundler.stores import credentials
 from bundler.stores.credentials import Credentials
+from bundler.stores.reason import reason
 from bundler.stores.receiving import body
 from bundler.stores.retry import RETRIED, TransientError
+from bundler.stores.session import origin_of
 
 CLIENT_ID = "fps-bundle"
 _LONGEST_REASON = 1 << 16
+_FAILURES: dict[int, type[StoreError | AuthorizationError]] = {
+    **dict.fromkeys((400, 401, 403), AuthorizationError),
+    **dict.fromkeys(RETRIED, TransientError),
+}
+"""What an answer of a token service means by its status."""
 
 
-class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
-    """Answers the challenges of one registry, ``SCHEME://HOST``, and of nobody else.
+class RegistryAuth:
+    """Answers the challenges of one registry, ``SCHEME://HOST[:PORT]``, and of no other."""
 
-    oras asks it when a request got 401 or 403, and sends that request once more. What it answers is
-    remembered for the next requests, and found anew when that is refused, as tokens expire. Several threads
-    may ask at once: what one was answered is the others' only after its own request was sent, as a token may be
-    good for one request alone.
-    """
-
-    def __init__(self, origin: str, known: Credentials | None, timeout: float) -> None:
-        super().__init__()
+    def __init__(self, origin: str, known: Credentials | None, session: requests.Session, timeout: float) -> None:
         self._origin = origin
         self._known = known
+        self._session = session
         self._timeout = timeout
-        self._fresh = threading.local()
-        self.token = ""  # none yet; with None, oras would never ask for the header  # nosec B105
 
-    def get_auth_header(self) -> dict[str, str]:
-        self.token = self._fresh.__dict__.pop("answer", self.token)
-        return {"Authorization": self.token} if self.token else {}
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether there are no credentials for this registry."""
+        return self._known is None
 
-    def authenticate_request(
-        self, original: requests.Response, headers: dict[str, str] | None, refresh: bool = False
-    ) -> tuple[dict[str, str], bool]:
-        del refresh  # what was refused once is never sent again
-        body(original, _LONGEST_REASON, self._timeout)  # so that the connection can be used again
-        original.close()
-        if origin_of(original.url) != self._origin:
-            raise StoreError(f"{self._origin} sends us on to {origin_of(original.url)}, which wants to know who we are")
-        challenge = original.headers.get("WWW-Authenticate", "")
-        if original.status_code == 403 and not challenge:
-            return headers or {}, False
-        self._fresh.answer = self._answer(challenge)
-        return {**(headers or {}), "Authorization": self._fresh.answer}, True
+    def answer(self, refused: requests.Response) -> str:
+        """The ``Authorization`` that an answer of 401 asks for.
+
+        What was refused once is never sent again: tokens expire, and one may be good for one request alone. Raises
+        `AuthorizationError` without the right credentials, and `StoreError` for a challenge that must not be answered.
+        """
+        body(refused, _LONGEST_REASON, self._timeout)  # so that the connection can be used again
+        refused.close()
+        if origin_of(refused.url) != self._origin:
+            raise StoreError(f"{self._origin} redirects to {origin_of(refused.url)}, which asks for credentials")
+        return self._answer(refused.headers.get("WWW-Authenticate", ""))
 
     def _answer(self, challenge: str) -> str:
         scheme = challenge.partition(" ")[0].lower()
@@ -75,10 +71,10 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
         asked = {"service": challenge.service, "scope": challenge.scope}
         if known and known.identity_token:
             form = {"grant_type": "refresh_token", "client_id": CLIENT_ID, "refresh_token": known.identity_token, **asked}
-            response = self.session.post(realm, data=form, allow_redirects=False, stream=True)
+            response = self._session.post(realm, data=form, allow_redirects=False, stream=True)
         else:
             account = (known.user, known.secret) if known else None
-            response = self.session.get(realm, params=asked, auth=account, allow_redirects=False, stream=True)
+            response = self._session.get(realm, params=asked, auth=account, allow_redirects=False, stream=True)
         with response:
             return self._token_in(response, realm)
 
@@ -95,23 +91,15 @@ class RegistryAuth(oras.auth.TokenAuth):  # type: ignore[misc]
 
     def _token_in(self, response: requests.Response, realm: str) -> str:
         service = f"the token service {realm[:200]}"
-        if response.status_code in (400, 401, 403):
-            raise AuthorizationError(f"{service} refused us with {response.status_code}")
-        if response.status_code in RETRIED:
-            raise TransientError(f"{service} answered {response.status_code}")
+        data = body(response, document.MAX_SIZE + 1, self._timeout, decode=True)
         if response.status_code != 200:
-            raise StoreError(f"{service} answered {response.status_code}")
-        content = document.load(body(response, document.MAX_SIZE + 1, self._timeout, decode=True), service)
+            kind = _FAILURES.get(response.status_code, StoreError)
+            raise kind(f"{service} answered {response.status_code}: {reason(response, data)}")
+        content = document.load(data, service)
         token = content.get("token") or content.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise AuthorizationError(f"{service} gave no token")
         return token
-
-
-def origin_of(url: str) -> str:
-    """Scheme and host of a URL, which credentials belong to (RFC 6454)."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def belongs_to(service: str, registry: str) -> bool:

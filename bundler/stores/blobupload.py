@@ -13,9 +13,10 @@ from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format.content import BLOCK, Descriptor, Readable
 from bundler.format.pipeline import ahead
 from bundler.ports import Opener
-from bundler.stores.client import SEND_BLOCK, RegistryClient, number_in
+from bundler.stores.client import RegistryClient, number_in
 from bundler.stores.limits import Limits, throttle
-from bundler.stores.retry import TransientError
+from bundler.stores.retry import ATTEMPTS, TransientError
+from bundler.stores.session import SEND_BLOCK
 from bundler.stores.sessions import Memory
 from bundler.stores.volumes import skip
 
@@ -28,8 +29,12 @@ DEAR = 0.2
 """Seconds for a chunk that nobody wants to send twice, so that its record is to outlive a power failure."""
 _PIECES = 64
 """In how many steps a chunk is handed to the network, each with the connection's timeout; only quick links get large chunks."""
+SMALLEST_PIECE = 64 << 10
+"""Bytes of a chunk that are still sent at once when larger pieces of it broke off."""
 SESSIONS = 3
-"""How many uploads of one blob may be lost before it is given up."""
+"""How many uploads of one blob may be lost one after the other, none of which came further than those before."""
+ADVISED_PARTS = {"4MiB": 4 << 20, "1MiB": 1 << 20}
+"""The parts to split a bundle into whose blobs do not get through, for those that are larger."""
 
 _BYTES = "application/octet-stream"
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
@@ -66,9 +71,12 @@ class BlobUpload:
         self._has = has
         self._memory = Memory(client.registry, blob.digest, blob.size)
         self._chunk = SMALLEST_CHUNK
+        self._piece = LARGEST_CHUNK
+        self._furthest = 0
+        self._sent = 0
 
-    def send(self, opened: Opener) -> None:
-        """Raises `StoreError` when the blob does not get through."""
+    def send(self, opened: Opener) -> int:
+        """Give the bytes that were sent, those of lost uploads included; raises `StoreError` when the blob does not get through."""
         with self._memory.held():
             try:
                 self._send_somehow(opened)
@@ -76,10 +84,12 @@ class BlobUpload:
                 self._memory.remember(self._repository, "")
                 raise
             self._memory.arrived(self._repository)
+        return self._sent
 
     def _send_somehow(self, opened: Opener) -> None:
-        reason = ""
-        for _ in range(SESSIONS):
+        lost = 0
+        while lost < SESSIONS:
+            before = self._furthest
             try:
                 self._send_in_chunks(self._resumed() or self._begin(), opened)
                 return
@@ -91,10 +101,16 @@ class BlobUpload:
                 self._memory.remember(self._repository, "")
                 if self._has():  # only the answer was lost
                     return
-        raise StoreError(
-            f"{self._where}: the registry lost the upload of {self._blob.digest} {SESSIONS} times: {reason}",
-            hint="The link breaks too often for so large a blob. Send it in parts: fps-bundle copy … --split 4MiB",
-        )
+            lost = 1 if self._furthest > before else lost + 1
+        raise self._too_large(f"{self._where}: the registry lost the upload of {self._blob.digest} {SESSIONS} times: {reason}")
+
+    def _too_large(self, message: str, hint: str = "") -> StoreError:
+        """That this blob does not get through; smaller ones may."""
+        size = next((size for size, count in ADVISED_PARTS.items() if self._blob.size > count), None)
+        if not size:
+            return StoreError(message, hint=hint or "Check the link, then run the same command again.")
+        hint = "The link breaks too often for so large a blob. Send it in parts:"
+        return StoreError(message, hint=hint, command=f"fps-bundle copy … --split {size}")
 
     def _begin(self) -> _Session:
         url = self._client.url(f"{self._repository}/blobs/uploads/")
@@ -137,15 +153,23 @@ class BlobUpload:
             left -= len(chunk)
             yield chunk
 
-    def _send_next(self, session: _Session, chunk: bytearray) -> _Session:
+    def _send_next(self, session: _Session, data: bytearray) -> _Session:
         """Send one more chunk; gives the upload as it is then."""
         started = time.monotonic()
-        if session.offset + len(chunk) == self._blob.size:
-            self._client.retried(_Chunk(self, session, chunk).finish)
-            return session
-        sent: _Session = self._client.retried(_Chunk(self, session, chunk).send)
+        chunk = _Chunk(self, session, data, self._piece)
+        is_last = session.offset + len(data) == self._blob.size
+        try:
+            sent: _Session = self._client.retried(chunk.finish if is_last else chunk.send, come=chunk.offset)
+        except TransientError as error:
+            message = f"{error.message}; {self._blob.digest} came no further than byte {chunk.offset()} in {ATTEMPTS} attempts"
+            raise self._too_large(message, error.hint) from error
+        finally:
+            self._furthest = max(self._furthest, chunk.offset())
+        self._sent += len(data)
+        self._piece = min(chunk.piece * 2, LARGEST_CHUNK)
         seconds = time.monotonic() - started
-        self._memory.remember(self._repository, sent.location, sent.least, safely=seconds > DEAR)
+        if not is_last:
+            self._memory.remember(self._repository, sent.location, sent.least, safely=seconds > DEAR)
         self._adapt(seconds)
         return sent
 
@@ -182,6 +206,7 @@ class BlobUpload:
     def _send_whole(self, opened: Opener) -> None:
         try:
             self.put(self._begin(), _Whole(opened, self._blob.size, self._client.limits))
+            self._sent += self._blob.size
         except _SessionLostError as error:
             raise TransientError(f"{self._where}: {error}") from error
 
@@ -190,21 +215,39 @@ class BlobUpload:
 
 
 class _Chunk:
-    """One chunk, and how far it has come after an attempt that failed."""
+    """One chunk, and how far it has come after an attempt that failed; what broke off is sent in smaller pieces."""
 
-    def __init__(self, upload: BlobUpload, session: _Session, data: bytearray) -> None:
+    def __init__(self, upload: BlobUpload, session: _Session, data: bytearray, piece: int) -> None:
         self._upload = upload
         self._session = session
         self._data = memoryview(data)
         self._tried = False
+        self.piece = piece
+        """Bytes that are sent at once; fewer after each attempt that brought nothing."""
+
+    def offset(self) -> int:
+        """How far the blob has come."""
+        return self._session.offset
 
     def send(self) -> _Session:
         self._find_out()
-        return self._upload.patch(self._session, self._data) if self._data else self._session
+        while self._data:
+            self._send_piece()
+        return self._session
 
-    def finish(self) -> None:
+    def finish(self) -> _Session:
+        """Send it as the last one, and have the registry take the blob in."""
         self._find_out()
+        while len(self._data) > self.piece:
+            self._send_piece()
         self._upload.put(self._session, self._data)
+        return self._session
+
+    def _send_piece(self) -> None:
+        fits = len(self._data) - self.piece >= self._session.least
+        piece = self._data[: self.piece] if fits else self._data
+        self._session = self._upload.patch(self._session, piece)
+        self._data = self._data[len(piece) :]
 
     def _find_out(self) -> None:
         """Before another attempt, ask what the last one has brought; raises `_SessionLostError`."""
@@ -215,6 +258,8 @@ class _Chunk:
         come = found.offset - self._session.offset
         if not 0 <= come <= len(self._data):
             raise _SessionLostError(f"it has {found.offset} bytes of it, which were not all sent")
+        if not come:
+            self.piece = max(min(self.piece, len(self._data)) // 2, SMALLEST_PIECE, self._session.least)
         self._session, self._data = found, self._data[come:]
 
 

@@ -1,41 +1,41 @@
-"""Requests to one registry, whatever the link does; with `auth`, the only importer of ``oras``.
+"""Requests to one registry, whatever the link does.
 
-oras brings the round of request, challenge, token and request. Around it stand our own timeouts, attempts and
-rules of who may see our credentials (docs/adr/0002-oras-as-a-thin-client.md).
+The round of request, challenge, token and request is `RegistryClient._send`; oras reads the challenge
+(docs/adr/0002-oras-as-a-thin-client.md).
 """
 
 from __future__ import annotations
 
-import ipaddress
-import logging
+import errno
+import http.client
 import re
+import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-import oras.provider
 import requests
-import requests.adapters
 import urllib3
 
-from bundler.errors import AuthorizationError, BundlerError, NoSpaceError, NotFoundError, StoreError
+from bundler.errors import AuthorizationError, NoSpaceError, NotFoundError, StoreError
 from bundler.format import document
-from bundler.stores import credentials, tls
-from bundler.stores.auth import RegistryAuth, origin_of
+from bundler.stores import credentials
+from bundler.stores.auth import RegistryAuth
 from bundler.stores.credentials import Credentials
 from bundler.stores.limits import Limits
+from bundler.stores.reason import is_full, reason
 from bundler.stores.receiving import body
 from bundler.stores.retry import RETRIED, TransientError, attempts
+from bundler.stores.session import Session, is_loopback, origin_of
 
-CONNECT_TIMEOUT = 15.0
-"""Seconds until a connection stands, and for each `SEND_BLOCK` that is sent on it."""
-COMMIT_PATIENCE = 5
-"""How many times `Limits.timeout` the answer to the end of an upload may take: a registry may hash a large blob before."""
-SEND_BLOCK = 16 << 10
-"""Bytes that are sent at a time; with `CONNECT_TIMEOUT` that makes the slowest link that is borne, some 1 kB/s."""
+_NOT_LISTENING = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+"""What OpenSSL makes of an answer that is no TLS."""
 
-_send = oras.provider.Registry.do_request.__wrapped__  # without the 131 s of waits that oras adds
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class RegistryClient:
@@ -50,19 +50,18 @@ class RegistryClient:
         tell: Callable[[str], None] | None = None,
         known: Credentials | None = None,
     ) -> None:
-        logging.getLogger("oras").setLevel(logging.CRITICAL)  # we raise what it would print
         self.registry = registry
         self.limits = limits
         self._tell = tell or (lambda _: None)
-        self._oras = oras.provider.Registry()
-        self._session = self._oras.session = _Session(registry, limits)
+        self._session = Session(registry, limits)
         self.origin = self.retried(self._find_origin, plain_http)
-        self._oras.auth = RegistryAuth(self.origin, known or credentials.find(registry), limits.timeout)
-        self._oras.auth.session = self._session
+        self._auth = RegistryAuth(self.origin, known or credentials.find(registry), self._session, limits.timeout)
+        self._authorization = ""
+        """What the registry took last; requests of all threads begin with it."""
 
-    def retried(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """What some work gives, which is repeated while it raises `TransientError`, within bounds."""
-        return attempts(self.limits, self._tell)(work, *arguments)
+    def retried(self, work: Callable[..., Any], *arguments: Any, come: Callable[[], int] = lambda: 0) -> Any:
+        """What some work gives, which is repeated while it raises `TransientError`, as `attempts` says."""
+        return attempts(self.limits, self._tell, come)(work, *arguments)
 
     def url(self, path: str) -> str:
         """The address of something below ``/v2/``."""
@@ -82,11 +81,29 @@ class RegistryClient:
         """As `request`, but not repeated: what may be worth it raises `TransientError`."""
         headers, streams = dict(options.get("headers", {})), options.get("stream", False)
         with self.network_errors():
-            response: requests.Response = _send(self._oras, url, method, options.get("data"), headers, stream=True)
+            response = self._send(method, url, options.get("data"), headers)
         self._check(response, where, expected)
         if not streams:
             with self.network_errors():
                 self._drain(response)
+        return response
+
+    def _send(self, method: str, url: str, data: Any, headers: Mapping[str, str]) -> requests.Response:
+        """Send a request; a registry that answers 401 gets what it asks for, and the request once more.
+
+        That is used for other requests only when this one was sent: a token may be good for one request alone.
+        """
+
+        def send(authorization: str) -> requests.Response:
+            sent = {**headers, "Authorization": authorization} if authorization else headers
+            return self._session.request(method, url, data=data, headers=sent, stream=True)
+
+        response = send(self._authorization)
+        if response.status_code != 401:
+            return response
+        fresh = self._auth.answer(response)
+        response = send(fresh)
+        self._authorization = fresh
         return response
 
     def read_document(self, url: str, where: str, headers: Mapping[str, str]) -> tuple[requests.Response, bytes]:
@@ -104,7 +121,7 @@ class RegistryClient:
         """Where a ``Location`` or ``Link`` leads; raises `StoreError` when it would take our credentials to somebody else."""
         url = urljoin(known, address)
         if origin_of(url) != self.origin:
-            raise StoreError(f"{self.registry} sends us on to another host, {urlsplit(url).netloc[:200]}")
+            raise StoreError(f"{self.registry} refers to another host, {urlsplit(url).netloc[:200]}")
         return url
 
     @contextmanager
@@ -113,37 +130,49 @@ class RegistryClient:
         try:
             yield
         except requests.exceptions.SSLError as error:
-            raise StoreError(
-                f"{self.registry}: the TLS connection failed: {_root(error)}",
-                hint=f"The certificate of a private authority belongs into /etc/docker/certs.d/{self.registry}/ca.crt; "
-                "for a registry without TLS use --plain-http.",
-            ) from error
+            raise self._tls_failed(error) from error
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.TooManyRedirects) as error:
-            raise StoreError(f"{self.registry}: it sends us to where nothing is: {error}") from error
+            raise StoreError(f"{self.registry} redirects to an address that cannot be used: {error}") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise TransientError(
                 f"{self.registry}: {_root(error)}", hint="Check the address and the link, then run the same command again."
             ) from error
-        except ValueError as error:  # how oras says that it could not authenticate
-            raise denied(self.registry, str(error)) from error
         except AuthorizationError as error:
-            error.hint = error.hint or denied(self.registry, "").hint
+            error.hint, error.command = error.hint or "Log in first:", error.command or f"fps-bundle login {self.registry}"
             raise
+
+    def _tls_failed(self, error: BaseException) -> StoreError:
+        found = _in_chain(error, ssl.SSLError)
+        if found and found.reason in _NO_TLS:
+            return StoreError(f"{self.registry} does not speak TLS", hint="If it is meant to be without, use --plain-http.")
+        return StoreError(
+            f"{self.registry}: the TLS connection failed: {_root(error)}",
+            hint=f"Put the certificate of a private authority into /etc/docker/certs.d/{self.registry}/ca.crt",
+        )
 
     def _find_origin(self, plain_http: bool) -> str:
         """How the registry is reached; loopback may do without TLS."""
         host = "registry-1.docker.io" if self.registry == "docker.io" else self.registry
         if plain_http:
-            return self._knock(f"http://{host}")
+            return self._knock_plainly(host)
         try:
             return self._knock(f"https://{host}")
         except StoreError as error:
-            if not is_loopback(self.registry) or "certificate verify failed" in error.message:
+            if not is_loopback(self.registry) or _in_chain(error, ssl.SSLCertVerificationError):
                 raise
             try:
                 return self._knock(f"http://{host}")
             except _TlsWantedError:
                 raise error from None
+
+    def _knock_plainly(self, host: str) -> str:
+        try:
+            return self._knock(f"http://{host}")
+        except _TlsWantedError as error:
+            raise StoreError(f"{self.registry} speaks TLS, and was asked without", hint="Leave out --plain-http.") from error
+        except TransientError as error:
+            error.hint = f"{error.hint} If the registry speaks TLS, leave out --plain-http."
+            raise
 
     def _knock(self, origin: str) -> str:
         try:
@@ -152,6 +181,8 @@ class RegistryClient:
                     raise _TlsWantedError
                 self._drain(response)
         except StoreError as error:
+            if origin.startswith("http:") and _is_no_http(error):
+                raise _TlsWantedError from error
             raise _lasting(error) from error.__cause__
         return origin
 
@@ -159,26 +190,30 @@ class RegistryClient:
         status = response.status_code
         if status in expected:
             return
-        reason = self._reason(response)
-        if "no space left" in reason or status == 507:
-            raise NoSpaceError(f"{where}: the registry has no space left: {reason}")
+        with self.network_errors():
+            data = self._drain(response)
+        said = reason(response, data)
+        if status == 507 or is_full(data):
+            raise NoSpaceError(f"{where}: the registry has no space left: {said}", hint="Free some space there, then try again.")
         if status in RETRIED:
-            error = TransientError(f"{where}: the registry answered {status}: {reason}", hint="Run the same command again later.")
+            error = TransientError(f"{where}: the registry answered {status}: {said}", hint="Run the same command again later.")
             error.retry_after = number_in(response, "Retry-After")
             raise error
         if status in (401, 403):
-            raise denied(where, reason)
+            raise self._denied(where, status, said)
         if status == 404:
-            raise NotFoundError(f"{where} is not there: {reason}", hint=f"See what is: fps-bundle list {where.split('@')[0]}")
-        raise StoreError(f"{where}: the registry answered {status} to {response.request.method}: {reason}")
+            raise NotFoundError(
+                f"{where} is not there: {said}", hint="List what is:", command=f"fps-bundle list {where.split('@')[0]}"
+            )
+        raise StoreError(f"{where}: the registry answered {status} to {response.request.method}: {said}")
 
-    def _reason(self, response: requests.Response) -> str:
-        """The registry's own words (distribution spec, "Error Codes")."""
-        try:
-            first = document.load(self._drain(response), "the answer")["errors"][0]
-            return f"{first.get('message') or first['code']} {first.get('detail') or ''}".strip()[:300]
-        except (BundlerError, ValueError, LookupError, TypeError, AttributeError, OSError, urllib3.exceptions.HTTPError):
-            return response.reason or "no reason given"
+    def _denied(self, where: str, status: int, said: str) -> AuthorizationError:
+        """That a registry does not do what it was asked; only where other credentials could help, they are advised."""
+        message = f"{where}: the registry answered {status}: {said}"
+        if status == 403 and not self._auth.is_anonymous:
+            return AuthorizationError(message, hint="Ask the registry's administrator; the account itself was accepted.")
+        advice = "Log in with an account that may do this:" if status == 401 else "If an account is needed for this, log in:"
+        return AuthorizationError(message, hint=advice, command=f"fps-bundle login {self.registry}")
 
     def _drain(self, response: requests.Response) -> bytes:
         """Read a short body, so that the connection can be used again."""
@@ -191,47 +226,16 @@ class _TlsWantedError(Exception):
     """A registry that speaks TLS was spoken to without."""
 
 
-class _Session(requests.Session):
-    """A session in which no request waits for ever, and no redirect leads out of TLS."""
-
-    def __init__(self, registry: str, limits: Limits) -> None:
-        super().__init__()
-        self._connect_timeout = min(CONNECT_TIMEOUT, limits.timeout)
-        self._timeout = limits.timeout
-        self.trust_env = not is_loopback(registry)  # a proxy of the environment cannot reach our loopback
-        self.auth = _no_netrc
-        connections = limits.parallel + 2
-        self.mount("https://", tls.Adapter(tls.context(registry), pool_maxsize=connections))
-        self.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=connections))
-
-    def request(self, method: str | bytes, url: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
-        commits = method == "PUT" and "/manifests/" not in str(url)
-        options["timeout"] = (self._connect_timeout, self._timeout * (COMMIT_PATIENCE if commits else 1))
-        return super().request(method, url, *arguments, **options)
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Takes ours away where a redirect leads to another host, and none for that one out of ``~/.netrc``."""
-        if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
-            prepared_request.headers.pop("Authorization", None)
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target = super().get_redirect_target(resp)
-        if target and urlsplit(resp.url).scheme == "https" and urlsplit(urljoin(resp.url, target)).scheme != "https":
-            raise StoreError(f"{urlsplit(resp.url).netloc} sends us on to a host without TLS, {target[:200]!r}")
-        return target
-
-
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leaves a request as it is; without it requests would take credentials out of ``~/.netrc``."""
-    return request
-
-
 def _lasting(error: StoreError) -> StoreError:
-    """A registry that nobody listens at, or that has no such name, is told at once: more often it is mistyped than away."""
-    text = str(error)
-    if isinstance(error, TransientError) and any(sign in text for sign in ("refused", "not known", "resolve", "unreachable")):
-        return StoreError(error.message, hint=error.hint)
-    return error
+    """What is not tried again: a port without a server, or a host without an address, is more often mistyped than away."""
+    is_away = _in_chain(error, socket.gaierror) or getattr(_in_chain(error, OSError), "errno", None) in _NOT_LISTENING
+    return StoreError(error.message, hint=error.hint) if is_away else error
+
+
+def _is_no_http(error: BaseException) -> bool:
+    """Whether an answer had no status line, as that of a server which waits for a TLS handshake."""
+    found = _in_chain(error, http.client.BadStatusLine)
+    return found is not None and not isinstance(found, http.client.RemoteDisconnected)
 
 
 def number_in(response: requests.Response, header: str) -> int | None:
@@ -240,21 +244,12 @@ def number_in(response: requests.Response, header: str) -> int | None:
     return int(said) if re.fullmatch("[0-9]{1,18}", said) else None
 
 
-def denied(where: str, reason: str) -> AuthorizationError:
-    """That a registry wants other credentials than it got."""
-    host = where.partition("/")[0]
-    return AuthorizationError(
-        f"{where}: the registry refused us: {reason}", hint=f"Log in with an account that may do this: fps-bundle login {host}"
-    )
-
-
-def is_loopback(registry: str) -> bool:
-    """Whether a registry is on this host, where plain HTTP is nobody else's to hear."""
-    host = urlsplit(f"//{registry}").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _in_chain(error: BaseException, kind: type[_Error]) -> _Error | None:
+    """The innermost exception of a kind among those that led to an error, which requests and urllib3 also keep in attributes."""
+    for inner in (error.__cause__, getattr(error, "reason", None), *error.args):
+        if isinstance(inner, BaseException) and (found := _in_chain(inner, kind)):
+            return found
+    return error if isinstance(error, kind) else None
 
 
 def _root(error: BaseException) -> str:

@@ -10,10 +10,7 @@ from bundler.format.content import Descriptor, Stream
 from bundler.stores.client import RegistryClient
 from bundler.stores.limits import throttle
 from bundler.stores.receiving import RECEIVE_BLOCK, Watch, blocks
-from bundler.stores.retry import TransientError
-
-LEAST_PROGRESS = 4 << 10
-"""Bytes that a connection must have brought before it breaks for the next one to be no repetition of it."""
+from bundler.stores.retry import LEAST_PROGRESS, TransientError
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 

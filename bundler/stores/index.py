@@ -61,10 +61,15 @@ def read(data: bytes, where: str) -> list[Named]:
     return [_named(item) for item in descriptors if item.media_type == MANIFEST]
 
 
+def images(data: bytes, where: str) -> list[Named]:
+    """What an index names that is no manifest of a bundle, such as an index of images, so that `read` passes it over."""
+    descriptors = [Descriptor.from_json(entry) for entry in document.load(data, where)["manifests"]]
+    return [_named(descriptor) for descriptor in descriptors if descriptor.media_type != MANIFEST]
+
+
 def foreign(data: bytes, where: str) -> list[str]:
     """The digests of what other tools put into an index that is no manifest, so that `read` passes it over."""
-    descriptors = [Descriptor.from_json(entry) for entry in document.load(data, where)["manifests"]]
-    return [str(descriptor.digest) for descriptor in descriptors if descriptor.media_type != MANIFEST]
+    return [str(item.manifest.digest) for item in images(data, where)]
 
 
 def write(named: Iterable[Named]) -> bytes:
@@ -81,9 +86,17 @@ def edit(data: bytes, remove: Callable[[Named], bool], add: Iterable[Named], whe
     return _dump(content)
 
 
-def find(named: Sequence[Named], name: str, digest: Digest | None, where: str) -> Descriptor:
-    """The one manifest that is meant: by digest, by name, or the only one; raises `NotFoundError`."""
-    meant = [item for item in named if (item.manifest.digest == digest if digest else item.name == name if name else True)]
+def find(data: bytes, name: str, digest: Digest | None, where: str) -> Descriptor:
+    """The one manifest of an index that is meant: by digest, by name, or the only one.
+
+    Raises `NotFoundError`, and `IntegrityError` for an image or another artifact.
+    """
+    named = read(data, where)
+
+    def is_meant(item: Named) -> bool:
+        return item.manifest.digest == digest if digest else item.name == name if name else True
+
+    meant = [item for item in named if is_meant(item)]
     bundles = [item for item in meant if item.manifest.artifact_type in ("", BUNDLE)]  # no signatures, or the like
     found = {item.manifest.digest: item.manifest for item in bundles}
     if len(found) == 1:
@@ -94,6 +107,8 @@ def find(named: Sequence[Named], name: str, digest: Digest | None, where: str) -
         raise IntegrityError(
             f"{where}: the index says that {others[0].name!r} is no bundle but {others[0].manifest.artifact_type!r}"
         )
+    if not found and (image := next(filter(is_meant, images(data, where)), None)):
+        artifact.check_media_type(image.manifest, where)
     names = ", ".join(sorted({item.name for item in named if item.name})[:20])
     if found:
         raise NotFoundError(f"{where} holds several bundles and none was named", hint=f"Name one of: {names}")

@@ -61,7 +61,7 @@ class LayoutStore:
         self._progress = progress
 
     def resolve(self) -> Descriptor:
-        return index.find(self.names(), self._name, self._digest, self.where)
+        return index.find(self._index(), self._name, self._digest, self.where)
 
     def manifest(self, descriptor: Descriptor) -> bytes:
         document.check_size(descriptor.size, f"{self.where}: the manifest")
@@ -97,11 +97,14 @@ class LayoutStore:
             self._edit(lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known])
 
     def names(self) -> Sequence[Named]:
+        return index.read(self._index(), self.where)
+
+    def _index(self) -> bytes:
         if not self._path.is_dir():
             raise NotFoundError(f"{self.where}: there is no directory {self._path}")
         try:
             self._check_version()
-            return index.read(self._read_index(), self.where)
+            return self._read_index()
         except FileNotFoundError:
             raise NotFoundError(f"{self.where}: {self._path} is no OCI layout, it has no index.json") from None
         except OSError as error:
@@ -250,6 +253,11 @@ class LayoutUpload:
         self._name = name
         self._keep = keep
         self._referrers: list[Descriptor] = []
+        self._sent: list[int] = []
+
+    @property
+    def sent(self) -> int:
+        return sum(self._sent)
 
     def has(self, blob: Descriptor) -> bool:
         return self._store.has(blob)
@@ -260,10 +268,12 @@ class LayoutUpload:
     def put(self, blob: Descriptor, opened: Opener) -> None:
         part = keep_part(self._store.blobs, blob.digest.hex) if self._keep else PartFile(self._store.blobs)
         with part:
-            with opened(part.begun(blob.size)) as content:
+            begun = part.begun(blob.size)
+            with opened(begun) as content:
                 while block := content.read(BLOCK):
                     part.write(block)
             self._store.adopt(part, blob.digest)
+        self._sent.append(blob.size - (begun.size if begun else 0))
 
     def add(self, manifest: Descriptor, data: bytes) -> None:
         self._store.take(manifest.digest, data)

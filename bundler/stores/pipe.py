@@ -45,11 +45,12 @@ class PipeStore(ArchiveReader):
                 error.hint = _CUT_OFF
             raise
 
-    def _write(self, manifest: Descriptor, files: Sequence[File]) -> None:
+    def _write(self, manifest: Descriptor, files: Sequence[File]) -> int:
         del manifest
         for block in blocks(files):
             with disk_errors(self.where):
                 _write_all(self._descriptor, block)
+        return sum(file.size for file in files)
 
 
 @contextmanager
@@ -70,24 +71,24 @@ def received(stream: Readable, name: str = "", digest: Digest | None = None) -> 
 
 
 class _Received(WrappedStore):
-    """The local store as far as its blobs go, and the names that came through the pipe."""
+    """The local store as far as its blobs go, and the index that came through the pipe."""
 
-    def __init__(self, local: LocalStore, named: Sequence[Named], name: str, digest: Digest | None) -> None:
+    def __init__(self, local: LocalStore, data: bytes, name: str, digest: Digest | None) -> None:
         super().__init__(local)
         self.where = _INPUT
         self._local = local
-        self._named = named
+        self._index = data
         self._name = name
         self._digest = digest
 
     def resolve(self) -> Descriptor:
-        return index.find(self._named, self._name, self._digest, self.where)
+        return index.find(self._index, self._name, self._digest, self.where)
 
     def names(self) -> Sequence[Named]:
-        return self._named
+        return index.read(self._index, self.where)
 
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
-        return index.referrers(self._named, manifest, self.manifest, self.where)
+        return index.referrers(self.names(), manifest, self.manifest, self.where)
 
     def attach(self, new: NewReferrer) -> None:
         refuse_attaching(new, self.where)
@@ -113,22 +114,23 @@ class _Received(WrappedStore):
             raise IntegrityError(f"{self.where}: the blob {blob.digest} is missing from the archive")
 
 
-def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> Sequence[Named]:
-    """Read an archive to its end; what it brings goes into the store, and is told at once."""
-    named: Sequence[Named] | None = None
+def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> bytes:
+    """Read an archive to its end, and give its index; what it brings goes into the store, and is told at once."""
+    data: bytes | None = None
     with disk_errors(_INPUT), _archive_errors():
         for info, content in members.walk(stream):
             if members.plain_name(info) == index.INDEX_FILE:
-                named = index.read(limited(content, document.MAX_SIZE + 1).read(), _INPUT)
+                data = limited(content, document.MAX_SIZE + 1).read()
             elif members.plain_name(info) == index.LAYOUT_FILE:
                 index.check_layout(limited(content, document.MAX_SIZE + 1).read(), _INPUT)
             elif blob := index.blob(members.plain_name(info), info.size):
                 _take_blob(blob, content, upload, brought)
-    if named is None:
+    if data is None:
         raise IntegrityError(
             f"{_INPUT}: {index.INDEX_FILE} is missing from the archive", hint="It is incomplete, or no bundle archive."
         )
-    return named
+    index.read(data, _INPUT)
+    return data
 
 
 def _take_blob(blob: Descriptor, content: Stream, upload: Upload, brought: list[Descriptor]) -> None:

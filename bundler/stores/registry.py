@@ -22,6 +22,7 @@ from bundler.stores.client import RegistryClient, number_in
 from bundler.stores.download import Download
 from bundler.stores.index import check_digest
 from bundler.stores.limits import Limits
+from bundler.stores.pages import Deadline, pages
 from bundler.stores.retry import TransientError
 from bundler.stores.sessions import Memory
 
@@ -29,8 +30,9 @@ _AGAIN = "Run the same command again."
 _TRIES = 5
 MAX_LISTED = 100_000
 """Most tags of a repository, or referrers of a manifest, that are listed."""
-MAX_PAGES = 1_000
-"""Most pages of one list; some registries put no more than a hundred tags on one."""
+
+LOOKING_UP = 60
+"""How many times `Limits.timeout` it may take to ask for the manifests of all tags."""
 
 _Item = TypeVar("_Item")
 
@@ -60,16 +62,16 @@ class RegistryStore:
 
     def resolve(self) -> Descriptor:
         wanted = self.reference.digest
-        response, data = self._manifest(str(wanted or self.reference.tag), artifact.MANIFEST, wanted)
+        response, data = self._manifest(str(wanted or self.reference.tag), ", ".join(artifact.MANIFESTS), wanted)
         return Descriptor.of(response.headers.get("Content-Type", "").partition(";")[0].strip(), data)
 
     def manifest(self, descriptor: Descriptor) -> bytes:
         return self._manifest(str(descriptor.digest), descriptor.media_type, descriptor.digest)[1]
 
-    def _manifest(self, name: str, media_type: str, wanted: Digest | None) -> tuple[requests.Response, bytes]:
+    def _manifest(self, name: str, accept: str, wanted: Digest | None) -> tuple[requests.Response, bytes]:
         """A manifest, which is as it was asked for, or for a tag as the registry says; fetched once more when it is not."""
         for _ in range(2):
-            response, data = self._document(f"manifests/{name}", {"Accept": media_type})
+            response, data = self._document(f"manifests/{name}", {"Accept": accept})
             document.check_size(len(data), f"{self.where}: the manifest")
             said = response.headers.get("Docker-Content-Digest") or str(wanted or Digest.of(data))
             if str(Digest.of(data)) == said and wanted in (None, Digest.of(data)):
@@ -116,7 +118,9 @@ class RegistryStore:
 
     def names(self) -> Sequence[Named]:
         named = []
+        deadline = Deadline(self._client.limits.timeout * LOOKING_UP, f"{self.where}: looking up its tags")
         for tag in self._tags():
+            deadline.check()
             headers = {"Accept": artifact.MANIFEST}
             response = self._client.request("HEAD", self._url(f"manifests/{tag}"), self.where, (200, 404), headers=headers)
             media_type = response.headers.get("Content-Type", "")
@@ -171,8 +175,9 @@ class RegistryStore:
             return False
         return self.has(blob)
 
-    def put_blob(self, blob: Descriptor, opened: Opener) -> None:
-        BlobUpload(self._client, self.reference.repository, blob, self.where, lambda: self.has(blob)).send(opened)
+    def put_blob(self, blob: Descriptor, opened: Opener) -> int:
+        """Take in a blob; gives the bytes that were sent."""
+        return BlobUpload(self._client, self.reference.repository, blob, self.where, lambda: self.has(blob)).send(opened)
 
     def put_manifest(self, manifest: Descriptor, data: bytes) -> None:
         """Take in a manifest by its digest; what it refers to is told where the registry does not keep account itself."""
@@ -193,7 +198,8 @@ class RegistryStore:
             failure = error
         try:
             found = self.resolve()
-            self._check_is_manifest(found)
+            if found.media_type not in artifact.MANIFESTS:
+                raise IntegrityError(f"{self.where}: the registry gave no manifest but {found.media_type[:100]!r}")
         except BundlerError as error:
             if failure:
                 raise failure from error
@@ -204,10 +210,6 @@ class RegistryStore:
                 f"{self.where}: the tag names {found.digest} just after it was pushed",
                 hint="Somebody else pushed to this tag at the same time; push again if yours shall stand.",
             )
-
-    def _check_is_manifest(self, found: Descriptor) -> None:
-        if found.media_type not in (artifact.MANIFEST, artifact.INDEX):
-            raise IntegrityError(f"{self.where}: the registry gave no manifest but {found.media_type[:100]!r}")
 
     def check_arrived(self, blobs: Sequence[Descriptor]) -> None:
         """Raises `StoreError` when a blob that was sent is not there as it should be; reads all of it if that was asked for."""
@@ -242,16 +244,7 @@ class RegistryStore:
         return self._bounded((tag for data in pages for tag in _tags_in(data, self.where)), "tags")
 
     def _pages(self, path: str, headers: dict[str, str]) -> Iterator[bytes]:
-        """The pages of a list, each of which names the next one (RFC 8288); raises `IntegrityError` for too many of them."""
-        url = self._url(path)
-        for _ in range(MAX_PAGES):
-            response, data = self._client.read_document(url, self.where, headers)
-            yield data
-            following = response.links.get("next", {}).get("url")
-            if not following:
-                return
-            url = self._client.follow(following, url)
-        raise IntegrityError(f"{self.where}: the registry gives more than {MAX_PAGES} pages of {path}")
+        return pages(self._client, self._url(path), self.where, headers)
 
     def _bounded(self, items: Iterable[_Item], what: str) -> list[_Item]:
         found = list(islice(items, MAX_LISTED + 1))
@@ -272,8 +265,13 @@ class RegistryUpload:
     def __init__(self, store: RegistryStore, neighbour: str) -> None:
         self._store = store
         self._neighbour = neighbour
-        self._sent: list[Descriptor] = []
+        self._unchecked: list[Descriptor] = []
+        self._sizes: list[int] = []
         self._data: dict[Digest, bytes] = {}
+
+    @property
+    def sent(self) -> int:
+        return sum(self._sizes)
 
     def has(self, blob: Descriptor) -> bool:
         return self._store.has(blob) or any(self._store.mount(blob, origin) for origin in self._origins(blob))
@@ -282,12 +280,12 @@ class RegistryUpload:
         """A registry does not tell what space it has."""
 
     def put(self, blob: Descriptor, opened: Opener) -> None:
-        self._store.put_blob(blob, opened)
-        self._sent.append(blob)
+        self._sizes.append(self._store.put_blob(blob, opened))
+        self._unchecked.append(blob)
 
     def add(self, manifest: Descriptor, data: bytes) -> None:
-        self._store.check_arrived(self._sent)
-        self._sent.clear()
+        self._store.check_arrived(self._unchecked)
+        self._unchecked.clear()
         self._store.put_manifest(manifest, data)
         self._data[manifest.digest] = data
 

@@ -10,11 +10,13 @@ from bundler.errors import StoreError
 from bundler.stores.limits import Limits
 
 ATTEMPTS = 8
-"""How often one thing is tried without getting anywhere."""
+"""How often one thing is tried without getting any further."""
 
 RETRIED = (408, 429, 500, 502, 503, 504)
 """Statuses of an answer that may be another one the next time (RFC 9110, section 15)."""
 
+LEAST_PROGRESS = 4 << 10
+"""Bytes by which work must have come further for an attempt to be no repetition of the one before."""
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 LONGEST_RETRY_AFTER = 120.0
@@ -27,8 +29,18 @@ class TransientError(StoreError):
     retry_after: float | None = None
 
 
-def attempts(limits: Limits, tell: Callable[[str], None]) -> Retrying:
-    """Repeats what raises `TransientError`: exponential, with jitter, bounded, and told before each wait."""
+def attempts(limits: Limits, tell: Callable[[str], None], come: Callable[[], int] = lambda: 0) -> Retrying:
+    """Repeats what raises `TransientError`: exponential, with jitter, bounded, and told before each wait.
+
+    ``come`` says how many bytes have come; an attempt after which these are clearly more counts as the first one again.
+    """
+    reached = come()
+
+    def begin_anew(state: RetryCallState) -> None:
+        nonlocal reached
+        if (now := come()) >= reached + LEAST_PROGRESS:
+            reached, state.attempt_number = now, 1
+
     backoff = wait_exponential_jitter(multiplier=FIRST_WAIT, max=LONGEST_WAIT, jitter=FIRST_WAIT)
 
     def wait(state: RetryCallState) -> float:
@@ -43,6 +55,7 @@ def attempts(limits: Limits, tell: Callable[[str], None]) -> Retrying:
     return Retrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_attempt(ATTEMPTS),
+        after=begin_anew,
         wait=wait,
         before_sleep=say,
         reraise=True,

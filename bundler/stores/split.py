@@ -128,7 +128,7 @@ class SplitTarget(SplitStore):
         with self.inner.upload(name) as upload:
             yield ArchiveUpload(partial(self._write, upload), upload.reserve, name, None, self.where, source)
 
-    def _write(self, upload: Upload, bundle: Descriptor, files: Sequence[File]) -> None:
+    def _write(self, upload: Upload, bundle: Descriptor, files: Sequence[File]) -> int:
         sizes = [as_volumes([file]).size for file in files]
         part_size = splitartifact.part_size(self._part_size, sizes)
         if part_size > self._part_size:
@@ -140,6 +140,7 @@ class SplitTarget(SplitStore):
         manifest = Descriptor.of(artifact.MANIFEST, data)
         upload.add(manifest, data)
         upload.commit(manifest)
+        return upload.sent
 
 
 @dataclass(frozen=True)

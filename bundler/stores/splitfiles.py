@@ -55,11 +55,19 @@ class SplitFileStore(ArchiveReader):
         # What is needed depends on which parts are there already, so that only the writing itself can tell.
         yield ArchiveUpload(self._write, lambda _: None, self._name or name, self._digest, self.where, source)
 
-    def _write(self, manifest: Descriptor, files: Sequence[File]) -> None:
-        split(self._path, manifest.digest, as_volumes(files), self._how, self._progress)
+    def _write(self, manifest: Descriptor, files: Sequence[File]) -> int:
+        return split(self._path, manifest.digest, as_volumes(files), self._how, self._progress).written
 
 
-def split(path: Path, bundle: Digest, archive: Volumes, how: Split, progress: Progress) -> PartList:
+@dataclass(frozen=True)
+class Result:
+    """The list of the parts, and how many bytes of them were written now."""
+
+    listed: PartList
+    written: int
+
+
+def split(path: Path, bundle: Digest, archive: Volumes, how: Split, progress: Progress) -> Result:
     """Make the parts of the archive of a bundle that are not there yet, or are damaged, and their list.
 
     Raises `StoreError` when there is a list of something else.
@@ -71,7 +79,8 @@ def split(path: Path, bundle: Digest, archive: Volumes, how: Split, progress: Pr
         known = _known(path, bundle, archive.size, how.part_size)
         listed = known or _plan(path, bundle, archive, how.part_size, progress)
         missing = _missing(path, listed, how.only, progress)
-        check_space(path.parent, sum(part.size for part in missing))
+        size = sum(part.size for part in missing)
+        check_space(path.parent, size)
         if not known:
             _refuse_strangers(path, listed)
             write_file(parts.list_path(path), listed.to_bytes())
@@ -81,7 +90,7 @@ def split(path: Path, bundle: Digest, archive: Volumes, how: Split, progress: Pr
             if not known and not any((path.parent / part.name).exists() for part in listed.parts):
                 parts.list_path(path).unlink(missing_ok=True)
             raise
-    return listed
+    return Result(listed, size)
 
 
 def _known(path: Path, bundle: Digest, size: int, part_size: int) -> PartList | None:

@@ -38,6 +38,10 @@ class _ThinUpload:
         self._had = had
         self._needed: dict[Had, None] = {}
 
+    @property
+    def sent(self) -> int:
+        return self._inner.sent
+
     def has(self, blob: Descriptor) -> bool:
         if self._inner.has(blob):
             return True

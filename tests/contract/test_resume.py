@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from disks import small_disk
 from fakes import MemoryStore, RecordingProgress
 from faultproxy import FaultProxy, fault_proxy
 from links import standing, store
+from tokenregistry import TokenRegistry, token_registry
 
 from bundler import transfer
 from bundler.errors import BundlerError, StoreError
@@ -22,6 +24,8 @@ from bundler.stores import sessions
 from bundler.stores.layout import LayoutStore
 from bundler.stores.limits import Limits
 from bundler.stores.registry import RegistryStore
+from bundler.stores.split import SplitTarget
+from bundler.stores.splitfiles import Split, SplitFileStore
 
 MIB = 1 << 20
 SIZE = 8 * MIB
@@ -146,8 +150,74 @@ def test_a_link_that_breaks_in_every_chunk_is_told_with_the_way_out(proxy: Fault
     proxy.cut(MIB // 2, down=False)
     with pytest.raises(StoreError, match="3 times") as caught:
         copy(source, store(proxy.address, "resume/hopeless"))
-    assert "--split" in caught.value.hint
+    assert "--split" in caught.value.command
     assert standing(registry, "resume/hopeless") == ""
+
+
+@pytest.fixture
+def keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FaultProxy, TokenRegistry]]:
+    """A registry that keeps an upload when a chunk of it breaks, as version 3 of distribution does, behind a proxy."""
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
+    with token_registry() as registry, fault_proxy(registry.address) as proxy:
+        registry.anonymous, registry.least_chunk = True, 1
+        yield proxy, registry
+
+
+def test_what_breaks_in_every_chunk_comes_in_smaller_pieces(keeping: tuple[FaultProxy, TokenRegistry], source: MemoryStore) -> None:
+    proxy, registry = keeping
+    proxy.cut(300 << 10, down=False)
+    copy(source, store(proxy.address, "team/model"))
+    assert registry.blobs.keys() == {str(digest) for digest in source.blobs} - {str(source.tags["1"].digest)}
+
+
+def test_what_never_comes_any_further_is_told_with_the_way_out(
+    keeping: tuple[FaultProxy, TokenRegistry], source: MemoryStore
+) -> None:
+    proxy, registry = keeping
+    for method in ("PATCH", "PUT"):
+        proxy.fail(faults.reset(), method=method, times=1_000)
+    with pytest.raises(StoreError, match="came no further than byte 0 in 8 attempts") as caught:
+        copy(source, store(proxy.address, "team/model"))
+    assert caught.value.command == "fps-bundle copy … --split 4MiB"
+    assert re.search("reset|closed", caught.value.message)
+    assert registry.manifests == {}
+
+
+def test_a_resumed_push_says_what_it_sent(proxy: FaultProxy, source: MemoryStore) -> None:
+    break_a_push(proxy, source, "resume/told")
+    proxy.forget()
+    result = transfer.copy(source, store(proxy.address, "resume/told"), RecordingProgress())
+    assert result.sent < SIZE - 2 * MIB
+    assert result.sent + result.skipped >= SIZE
+    assert abs(result.sent - proxy.traffic.up) < MIB // 4
+
+
+def test_a_resumed_pull_says_what_it_fetched(proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path) -> None:
+    copy(source, store(registry, "resume/fetched"))
+    break_a_pull(proxy, "resume/fetched", tmp_path / "layout")
+    proxy.forget()
+    result = transfer.copy(store(proxy.address, "resume/fetched"), LayoutStore(tmp_path / "layout", "1"), RecordingProgress())
+    assert result.sent < SIZE - 4 * MIB
+    assert abs(result.sent - proxy.traffic.down) < MIB // 4
+
+
+def test_a_repeated_split_copy_says_that_it_sent_little(proxy: FaultProxy, source: MemoryStore) -> None:
+    def split() -> transfer.CopyResult:
+        target = SplitTarget(store(proxy.address, "resume/split"), MIB, RecordingProgress())
+        return transfer.copy(source, target, RecordingProgress())
+
+    assert split().sent >= SIZE
+    assert split().sent < MIB // 4
+
+
+def test_repeated_parts_say_that_nothing_was_written(source: MemoryStore, tmp_path: Path) -> None:
+    def split() -> int:
+        target = SplitFileStore(tmp_path / "x.tar", "1", None, Split(MIB), RecordingProgress())
+        return transfer.copy(source, target, RecordingProgress()).sent
+
+    assert split() >= SIZE
+    assert split() == 0
 
 
 def test_a_blob_that_is_in_another_repository_is_mounted(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:

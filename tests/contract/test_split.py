@@ -82,6 +82,10 @@ class _Counted:
         self._inner = inner
         self._store = store
 
+    @property
+    def sent(self) -> int:
+        return self._inner.sent
+
     def put(self, blob: Descriptor, opened: Opener) -> None:
         if len(self._store.sent) >= self._store.fails_after:
             raise StoreError("the link is down")

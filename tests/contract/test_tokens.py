@@ -25,7 +25,8 @@ from bundler.stores import credentials
 from bundler.stores.auth import belongs_to
 from bundler.stores.blobupload import LARGEST_CHUNK
 from bundler.stores.limits import Limits
-from bundler.stores.registry import MAX_PAGES, RegistryStore
+from bundler.stores.pages import MAX_PAGES
+from bundler.stores.registry import RegistryStore
 from bundler.watched import watched
 
 SECRETS = ("Bearer", "Basic")
@@ -152,7 +153,7 @@ def test_a_host_that_we_were_sent_on_to_cannot_ask_who_we_are(registry: TokenReg
     with strange_host(registry.blobs) as strange:
         strange.challenge = f'Bearer realm="http://{strange.address}/token"'
         registry.redirect_blobs = f"http://{strange.address}"
-        with pytest.raises(StoreError, match="wants to know who we are"):
+        with pytest.raises(StoreError, match="asks for credentials"):
             read_all(opened(registry))
     assert not set(strange.seen) - {""}
 

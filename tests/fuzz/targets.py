@@ -51,7 +51,7 @@ def metadata(data: bytes) -> object:
 def layout_index(data: bytes) -> object:
     named = index.read(data, "here")
     assert index.read(index.edit(data, lambda _: False, (), "here"), "here") == named
-    return index.find(named, "1", None, "here")
+    return index.find(data, "1", None, "here")
 
 
 def part_list(data: bytes) -> object:

@@ -186,9 +186,9 @@ def test_one_of_several_must_be_named() -> None:
     bundle(store, name="1")
     bundle(store, name="2", created="2027-01-01T00:00:00Z")
     with pytest.raises(NotFoundError, match="several"):
-        index.find(store.names(), "", None, "here")
-    assert index.find(store.names(), "2", None, "here") == store.tags["2"]
-    assert index.find(store.names(), "", store.tags["1"].digest, "here") == store.tags["1"]
+        index.find(index.write(store.names()), "", None, "here")
+    assert index.find(index.write(store.names()), "2", None, "here") == store.tags["2"]
+    assert index.find(index.write(store.names()), "", store.tags["1"].digest, "here") == store.tags["1"]
     with pytest.raises(NotFoundError) as caught:
-        index.find(store.names(), "3", None, "here")
+        index.find(index.write(store.names()), "3", None, "here")
     assert "1, 2" in caught.value.hint

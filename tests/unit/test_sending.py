@@ -32,6 +32,10 @@ class SlowUpload:
         self.may_go_on = threading.Event()
         self.puts: list[Digest] = []
 
+    @property
+    def sent(self) -> int:
+        return self._upload.sent
+
     def put(self, blob: Descriptor, opened: Opener) -> None:
         self.puts.append(blob.digest)
         with opened() as content:

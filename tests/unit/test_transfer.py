@@ -71,7 +71,7 @@ def test_an_unknown_name_is_not_found(source: MemoryStore) -> None:
 
 def test_an_index_is_no_bundle(source: MemoryStore) -> None:
     source.tags["1"] = replace(source.tags["1"], media_type=artifact.INDEX)
-    with pytest.raises(IntegrityError, match="no bundle") as caught:
+    with pytest.raises(IntegrityError, match="this is an index of images, not a bundle") as caught:
         transfer.read_bundle(source)
     assert "fps-bundle push" in caught.value.hint
 
