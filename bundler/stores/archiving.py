@@ -68,6 +68,7 @@ class ArchiveUpload:
         self._files = [small(index.LAYOUT_FILE, index.LAYOUT_CONTENT)]
         self._known: set[Digest] = set()
         self._manifests: list[Descriptor] = []
+        self._size = 0
         self.sent = 0
 
     def has(self, blob: Descriptor) -> bool:
@@ -80,6 +81,7 @@ class ArchiveUpload:
         opened = partial(self._source.open, blob) if self._source else opened
         self._files.append(File(index.blob_path(blob.digest), blob.size, opened))
         self._known.add(blob.digest)
+        self._size += blob.size
 
     def add(self, manifest: Descriptor, data: bytes) -> None:
         self._files.append(small(index.blob_path(manifest.digest), data))
@@ -90,7 +92,8 @@ class ArchiveUpload:
         named = Named(self._name or f"bundle@{manifest.digest}", manifest)
         referrers = [Named("", other) for other in self._manifests if other.digest != manifest.digest]
         last = small(index.INDEX_FILE, index.write([named, *referrers]), last=True)
-        self.sent = self._write(manifest, [*self._files, last])
+        written = self._write(manifest, [*self._files, last])
+        self.sent = min(written, self._size)  # without the documents of the archive, which are no blobs
 
 
 def blocks(files: Sequence[File]) -> Iterator[bytes]:

@@ -72,6 +72,7 @@ class BlobUpload:
         self._memory = Memory(client.registry, blob.digest, blob.size)
         self._chunk = SMALLEST_CHUNK
         self._piece = LARGEST_CHUNK
+        self._come = 0
         self._furthest = 0
         self._sent = 0
 
@@ -115,7 +116,13 @@ class BlobUpload:
     def _begin(self) -> _Session:
         url = self._client.url(f"{self._repository}/blobs/uploads/")
         response = self._client.request("POST", url, self._where, (202,))
-        return _Session(self._location(response, url), 0, number_in(response, "OCI-Chunk-Min-Length") or 0)
+        return self._at(_Session(self._location(response, url), 0, number_in(response, "OCI-Chunk-Min-Length") or 0))
+
+    def _at(self, session: _Session) -> _Session:
+        """Remember how far the upload has come."""
+        self._come = session.offset
+        self._furthest = max(self._furthest, session.offset)
+        return session
 
     def _resumed(self) -> _Session | None:
         """The upload of an earlier run, if the registry still has it."""
@@ -135,7 +142,7 @@ class BlobUpload:
             response = self._client.request_once("GET", session.location, self._where, (200, 202, 204), {})
         except NotFoundError as error:
             raise _SessionLostError(error.message) from error
-        return replace(session, location=self._location(response, session.location), offset=_offset(response) or 0)
+        return self._at(replace(session, location=self._location(response, session.location), offset=_offset(response) or 0))
 
     def _send_in_chunks(self, session: _Session, opened: Opener) -> None:
         if session.least > LARGEST_CHUNK:
@@ -159,12 +166,10 @@ class BlobUpload:
         chunk = _Chunk(self, session, data, self._piece)
         is_last = session.offset + len(data) == self._blob.size
         try:
-            sent: _Session = self._client.retried(chunk.finish if is_last else chunk.send, come=chunk.offset)
+            sent: _Session = self._client.retried(chunk.finish if is_last else chunk.send, come=lambda: self._come)
         except TransientError as error:
-            message = f"{error.message}; {self._blob.digest} came no further than byte {chunk.offset()} in {ATTEMPTS} attempts"
+            message = f"{error.message}; {self._blob.digest} came no further than byte {self._come} in {ATTEMPTS} attempts"
             raise self._too_large(message, error.hint) from error
-        finally:
-            self._furthest = max(self._furthest, chunk.offset())
         self._sent += len(data)
         self._piece = min(chunk.piece * 2, LARGEST_CHUNK)
         seconds = time.monotonic() - started
@@ -191,7 +196,7 @@ class BlobUpload:
             raise _SessionLostError("it is unknown there")
         if response.status_code == 416 or (_offset(response) or end) != end:
             raise TransientError(f"{self._where}: the registry has another part of the blob than it was sent")
-        return replace(session, location=self._location(response, session.location), offset=end)
+        return self._at(replace(session, location=self._location(response, session.location), offset=end))
 
     def put(self, session: _Session, data: memoryview | _Whole) -> None:
         """Send the last bytes, and have the registry take the blob in."""
@@ -224,10 +229,6 @@ class _Chunk:
         self._tried = False
         self.piece = piece
         """Bytes that are sent at once; fewer after each attempt that brought nothing."""
-
-    def offset(self) -> int:
-        """How far the blob has come."""
-        return self._session.offset
 
     def send(self) -> _Session:
         self._find_out()

@@ -96,7 +96,7 @@ def test_without_credentials_one_is_not_authorised(guarded: str, docker_config: 
     with pytest.raises(AuthorizationError) as caught:
         push_and_read(guarded)
     assert caught.value.exit_code == 7
-    assert "fps-bundle login" in caught.value.hint
+    assert "fps-bundle login" in caught.value.command
 
 
 def test_null_stands_for_no_credentials_of_this_registry(guarded: str, docker_config: Path) -> None:

@@ -185,9 +185,9 @@ def test_what_never_comes_any_further_is_told_with_the_way_out(
 
 
 def test_a_resumed_push_says_what_it_sent(proxy: FaultProxy, source: MemoryStore) -> None:
-    break_a_push(proxy, source, "resume/told")
+    break_a_push(proxy, source, "resume/said")
     proxy.forget()
-    result = transfer.copy(source, store(proxy.address, "resume/told"), RecordingProgress())
+    result = transfer.copy(source, store(proxy.address, "resume/said"), RecordingProgress())
     assert result.sent < SIZE - 2 * MIB
     assert result.sent + result.skipped >= SIZE
     assert abs(result.sent - proxy.traffic.up) < MIB // 4

@@ -327,6 +327,10 @@ class Announcing:
         self._upload = upload
         self._arrived = arrived
 
+    @property
+    def sent(self) -> int:
+        return self._upload.sent
+
     def put(self, blob: Descriptor, opened: Opener) -> None:
         self._upload.put(blob, opened)
         self._arrived.set()
