@@ -76,7 +76,7 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except (KeyboardInterrupt, typer.Abort):
             sys.stderr.write("interrupted\n")
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED[signal.SIGINT]) from None
         except BundlerError as failure:
             from bundler import console
 

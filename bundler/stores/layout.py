@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
+from bundler.errors import BusyError, IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, RangeReader, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
@@ -92,7 +92,11 @@ class LayoutStore:
         self.take(new.referrer.descriptor.digest, new.referrer.data)
         with self._locked():
             if not any(item.manifest.digest == new.subject for item in self.names()):
-                raise StoreError(f"{self.where}: the bundle {new.subject} was removed just now", hint="Look: fps-bundle list")
+                raise BusyError(
+                    f"{self.where}: another process removed the bundle {new.subject} meanwhile",
+                    hint="List the bundles that are there:",
+                    command="fps-bundle list",
+                )
             known = Named("", new.referrer.descriptor)
             self._edit(lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known])
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import IntegrityError, StoreError, disk_errors
+from bundler.errors import BusyError, IntegrityError, disk_errors
 from bundler.format import artifact
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference
@@ -55,7 +55,7 @@ class Pruned:
 def prune(keep: int, *, dry_run: bool) -> Pruned:
     """Remove the untagged bundles that are not among the ``keep`` newest of their name, and every file that no bundle needs.
 
-    Raises `StoreError` while another process uses the store, and `IntegrityError` when what stays cannot all be read,
+    Raises `BusyError` while another process uses the store, and `IntegrityError` when what stays cannot all be read,
     as nobody can tell then which blobs it needs; nothing has been touched in either case.
     """
     if not directory().is_dir():
@@ -63,7 +63,7 @@ def prune(keep: int, *, dry_run: bool) -> Pruned:
     store = LocalStore(LocalReference(""))
     with store.alone() as alone, disk_errors(directory()):
         if not alone:
-            raise StoreError(
+            raise BusyError(
                 "another fps-bundle is at work in the local store", hint="Wait until it is done, then run the command again."
             )
         plan = _Plan(store, keep)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import requests
 import urllib3
 
-from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
+from bundler.errors import BundlerError, BusyError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, document
 from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader, drain
 from bundler.format.reference import RegistryReference, is_tag
@@ -200,9 +200,9 @@ class RegistryStore:
             self._tell(f"the tag cannot be looked at again: {error.message}")
             return
         if found.digest != manifest.digest:
-            raise failure or StoreError(
-                f"{self.where}: the tag names {found.digest} just after it was pushed",
-                hint="Somebody else pushed to this tag at the same time; push again if yours shall stand.",
+            raise failure or BusyError(
+                f"{self.where}: another process pushed {found.digest} to this tag at the same time",
+                hint="To move the tag to your bundle, run the same command again.",
             )
 
     def _check_is_manifest(self, found: Descriptor) -> None:
@@ -235,7 +235,7 @@ class RegistryStore:
                 return
             content = {"schemaVersion": 2, "mediaType": artifact.INDEX, "manifests": [it.to_json() for it in (*known, manifest)]}
             self._put(tag, artifact.INDEX, json.dumps(content, sort_keys=True).encode())  # and look whether it stands
-        raise StoreError(f"{self.where}: others write to {tag} all the time", hint=_AGAIN)
+        raise BusyError(f"{self.where}: other processes keep writing to {tag}", hint=_AGAIN)
 
     def _tags(self) -> list[str]:
         pages = self._pages("tags/list?n=1000", {})

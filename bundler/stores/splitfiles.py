@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import IntegrityError, StoreError, UsageError, disk_errors
+from bundler.errors import BusyError, IntegrityError, StoreError, UsageError, disk_errors
 from bundler.format import partlist
 from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Readable
 from bundler.format.partlist import Part, PartList
@@ -171,7 +171,7 @@ def _blocks(content: Readable, progress: Progress) -> Iterator[bytes]:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Raises `StoreError` while another process splits an archive into the same directory."""
+    """Raises `BusyError` while another process splits an archive into the same directory."""
     with disk_errors(directory):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -185,6 +185,6 @@ def _lock(descriptor: int, directory: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise StoreError(
+        raise BusyError(
             f"{directory}: another fps-bundle is splitting an archive there", hint="Wait for it, then run the same command again."
         ) from error

@@ -435,7 +435,7 @@ def test_two_ingests_into_one_name(here: Host) -> None:
     process = here.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
     wait_until(lambda: here.paused(old))
     outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
-    assert outcome.code == 5
+    assert outcome.code == 12
     assert "another fps-bundle is at work" in outcome.err
     process.communicate(timeout=120)
     assert process.returncode == 0
