@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -160,4 +161,7 @@ def _nothing_to_read() -> Volumes:
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # the caller made the pipe non-blocking, and it is full
+            select.select([], [descriptor], [])

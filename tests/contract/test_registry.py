@@ -68,7 +68,7 @@ class _Raced(RegistryStore):
 
 
 def test_a_tag_that_another_process_moves_at_the_same_time_is_exit_code_12(registry: str, source: MemoryStore) -> None:
-    with pytest.raises(BusyError, match="another process pushed sha256:[0-9a-f]{64} to this tag") as caught:
+    with pytest.raises(BusyError, match=r"another process pushed sha256:[0-9a-f]{64} to this tag") as caught:
         transfer.copy(source, _Raced(RegistryReference(registry, "raced/tag", "1")), RecordingProgress())
     assert (caught.value.exit_code, bool(caught.value.hint)) == (12, True)
 
