@@ -79,10 +79,20 @@ def test_a_signal_while_the_program_is_loaded_shows_no_traceback(sign: signal.Si
 
 
 def test_signals_are_handled_before_anything_slow_is_loaded() -> None:
-    code = "import sys, bundler.__main__; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "bundler.cli.signals" in loaded
-    assert HEAVY.isdisjoint(loaded)
+    code = "import sys, bundler.__main__; print('main', *sys.modules); import bundler.cli.signals; print('signals', *sys.modules)"
+    shown = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    loaded = {line.split()[0]: set(line.split()) for line in shown}
+    assert "bundler.cli.signals" in loaded["signals"]
+    assert HEAVY.isdisjoint(loaded["signals"])
+    assert {"signal", "enum", *HEAVY}.isdisjoint(loaded["main"])
+
+
+def test_a_ctrl_c_before_signals_are_handled_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "signal.py").write_text("raise KeyboardInterrupt")  # as the first module that is slow to load
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from bundler.__main__ import main; main()"
+    with program(sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path}; {code}", str(tmp_path)) as process:
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (-signal.SIGINT, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("sign", [signal.SIGHUP, signal.SIGINT])
