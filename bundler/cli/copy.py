@@ -63,7 +63,7 @@ def copy(
     from bundler.stores.local import LocalSpool
 
     named = reference.parse(source)
-    target = targets.parse(reference.parse(dest), readback=readback, split=split, only=part or (), have=have or ())
+    target = targets.parse(parts.destination(dest), readback=readback, split=split, only=part or (), have=have or ())
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
         origin = opened.enter_context(parts.opened(named, link, parts_from))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import namedfiles, options
 
 if TYPE_CHECKING:
     from bundler.estimate import Estimate
@@ -86,7 +86,11 @@ def push(
     ] = False,
     sign_key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Sign the bundle with this key before it travels. Default: signing-key of trust.toml."),
+        typer.Option(
+            metavar="FILE",
+            callback=namedfiles.option,
+            help="Sign the bundle with this key before it travels. Default: signing-key of trust.toml.",
+        ),
     ] = None,
     verify_remote: options.VerifyRemote = False,
     limit_rate: options.LimitRate = None,

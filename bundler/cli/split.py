@@ -28,10 +28,12 @@ def split(
     """
     from bundler import console, transfer
     from bundler.cli import parts, targets
+    from bundler.format.reference import ArchiveReference
     from bundler.stores import splitfiles
     from bundler.stores.archive import ArchiveStore
 
     how = splitfiles.Split(targets.parse_part_size(size), frozenset(part or ()), readback)
+    parts.check_source(ArchiveReference(str(file)))
     store = ArchiveStore(file, parts_from=tuple(parts_from or ()))
     target = (into or file.parent) / file.name
     with console.Terminal(quiet=quiet) as terminal:

@@ -84,7 +84,7 @@ def test_what_becomes_of_the_reader_decides(
 
 
 @pytest.mark.parametrize("streams", ["2> /dev/full", "2>&-"])
-@pytest.mark.parametrize(("arguments", "code"), [(["list"], 0), (["inspect", "none.tar"], 6), (["nonsense"], 2)])
+@pytest.mark.parametrize(("arguments", "code"), [(["list"], 0), (["inspect", "none:1"], 6), (["nonsense"], 2)])
 def test_a_message_that_cannot_be_shown_changes_nothing(streams: str, arguments: list[str], code: int) -> None:
     done = program(arguments, streams)
     assert (done.returncode, bool(done.stdout)) == (code, code == 0)
