@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 size = units.shown
+counted = units.counted
 
 _WIDE = 250
 """Columns for which results are laid out: a narrow terminal wraps lines itself, so that digests can still be copied whole."""

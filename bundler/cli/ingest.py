@@ -190,4 +190,6 @@ def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *
 
 
 def _left_out(count: int) -> str:
-    return f"{count} FIFOs, sockets or devices left out" if count else ""
+    from bundler.format import units
+
+    return f"{units.counted(count, 'special file')} (FIFO, socket or device) left out" if count else ""

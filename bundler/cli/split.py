@@ -45,5 +45,6 @@ def split(
         names = [{"name": found.name, "size": found.size, "digest": str(found.digest)} for found in listed.parts]
         console.result_json({"digest": str(bundle.digest), "reference": str(target), "parts": names})
         return
-    terminal.say(f"{target} is {len(listed.parts)} parts of {console.size(listed.part_size)}, listed in {target.name}.parts")
+    in_parts = f"{console.counted(len(listed.parts), 'part')} of {console.size(listed.part_size)}"
+    terminal.say(f"{target} is {in_parts}, listed in {target.name}.parts")
     console.result(str(bundle.digest))

@@ -15,7 +15,7 @@ from io import BytesIO
 
 from bundler import parallel
 from bundler.errors import NotFoundError
-from bundler.format import artifact, splitartifact
+from bundler.format import artifact, splitartifact, units
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.partlist import cuts
 from bundler.format.signature import NewReferrer
@@ -173,11 +173,11 @@ class _Sender:
     def send(self, parts: Sequence[_Part]) -> None:
         """Send those that are not there."""
         distinct = {part.descriptor.digest: part for part in parts}
-        self._progress.stage(f"looking which of {len(distinct)} parts {self._where} has")
+        self._progress.stage(f"looking which of {units.counted(len(distinct), 'part')} {self._where} has")
         parallel.each(self._look, distinct.values(), self._workers, self._stop)
         missing = [part for digest, part in distinct.items() if digest in self._missing]
         size = sum(part.descriptor.size for part in missing)
-        self._progress.stage(f"sending {len(missing)} of {len(distinct)} parts to {self._where}", size)
+        self._progress.stage(f"sending {len(missing)} of {units.counted(len(distinct), 'part')} to {self._where}", size)
         if not self._upload.has(EMPTY):
             self._upload.put(EMPTY, lambda begun=None: BytesIO(EMPTY_CONTENT[begun.size if begun else 0 :]))
         parallel.each(self._bring, missing, self._workers, self._stop)

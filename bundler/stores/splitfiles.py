@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.errors import BusyError, IntegrityError, StoreError, UsageError, disk_errors
-from bundler.format import partlist
+from bundler.format import partlist, units
 from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Readable
 from bundler.format.partlist import Part, PartList
 from bundler.partfile import PartFile, check_space, sweep, write_file
@@ -129,7 +129,7 @@ def _refuse_strangers(path: Path, listed: PartList) -> None:
 
 
 def _make(path: Path, archive: Volumes, missing: Sequence[Part], progress: Progress, *, readback: bool) -> None:
-    progress.stage(f"writing {len(missing)} parts of {path}", sum(part.size for part in missing))
+    progress.stage(f"writing {units.counted(len(missing), 'part')} of {path}", sum(part.size for part in missing))
     for run in _runs(missing):
         with archive.open(run[0].offset) as content:
             for part in run:
