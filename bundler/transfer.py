@@ -16,7 +16,7 @@ from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import Descriptor, Digest, drain
 from bundler.format.have import Had
 from bundler.format.reference import image_tag
-from bundler.ports import Named, Progress, Store, Upload
+from bundler.ports import Displaced, Named, Progress, Store, Upload
 from bundler.watched import WatchedOpener, watched
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class CopyResult:
     bundle: Bundle
     sent: int
     skipped: int
+    displaced: Displaced | None = None
+    """The bundle that had the name before."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,9 @@ def copy(
         for other in others:
             carrier.carry(other.blobs)
             upload.add(other.descriptor, other.data)
-        upload.commit(manifest.descriptor)
+        displaced = upload.commit(manifest.descriptor)
     sent = sum(blob.size for blob in blobs if blob.digest in carrier.sent)
-    return CopyResult(bundle, sent, sum(blob.size for blob in blobs) - sent)
+    return CopyResult(bundle, sent, sum(blob.size for blob in blobs) - sent, displaced)
 
 
 def plan(source: Store, target: Store, bundle: Bundle) -> Plan:

@@ -149,6 +149,7 @@ def _is_bundle(old: str) -> bool:
 
 def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *, json: bool) -> None:
     from bundler import console
+    from bundler.cli import displacement
     from bundler.format import paths
 
     if json:
@@ -171,6 +172,7 @@ def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *
                 ],
                 "bundle": str(pushed.bundle.digest) if pushed else None,
                 "reference": pushed.where if pushed else None,
+                "displaced": displacement.as_json(pushed.displaced) if pushed else None,
             }
         )
         return
@@ -186,6 +188,7 @@ def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *
     console.result(f"image {result.image_id}")
     if pushed:
         terminal.say(f"pushed {pushed.where}")
+        displacement.tell(pushed.where, pushed.displaced, terminal)
         console.result(f"bundle {pushed.bundle.digest}")
 
 

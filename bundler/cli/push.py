@@ -109,7 +109,7 @@ def push(
     """
     from bundler import console, statefiles
     from bundler import push as verb
-    from bundler.cli import gate, parts, planned
+    from bundler.cli import displacement, gate, parts, planned
     from bundler.errors import UsageError
     from bundler.format import paths, units
     from bundler.format.compression import Compression as How
@@ -161,6 +161,7 @@ def push(
                 "entries": sum(layer.entries for layer in bundle.metadata.layers),
                 "sent": result.sent,
                 "unchanged": result.unchanged,
+                "displaced": displacement.as_json(result.displaced),
                 "pausedSeconds": round(result.paused, 3),
                 "estimate": _estimate(result.expected),
                 "forgotten": [{"path": paths.encode(it.path), "change": it.change, "size": it.size} for it in result.forgotten],
@@ -170,6 +171,7 @@ def push(
     for item in result.forgotten:
         console.warn(f"not exported but {item.change}: {paths.encode(item.path)} ({console.size(item.size)})")
     state = f"{console.size(bundle.metadata.size)} of state in {console.size(bundle.manifest.size)}"
+    displacement.tell(result.where, result.displaced, terminal)
     done = "unchanged since it was pushed to" if result.unchanged else "pushed"
     terminal.say(f"{done} {result.where}: {state}; the model stood still for {result.paused:.1f} s")
     console.result(str(bundle.digest))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from bundler.format import artifact, document
 from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader, drain
 from bundler.format.reference import RegistryReference, is_tag
 from bundler.format.signature import NewReferrer
-from bundler.ports import Named, Opener, Store, from_memory
+from bundler.ports import Displaced, Named, Opener, Store, from_memory
 from bundler.stores.blobupload import BlobUpload
 from bundler.stores.client import RegistryClient, number_in
 from bundler.stores.download import Download
@@ -181,11 +182,22 @@ class RegistryStore:
         if subject and not response.headers.get("OCI-Subject"):
             self._list_referrer(subject, manifest)
 
-    def tag(self, manifest: Descriptor, data: bytes) -> None:
-        """Give a manifest the name that this store was opened for."""
+    def tag(self, manifest: Descriptor, data: bytes) -> Displaced | None:
+        """Give a manifest the name that this store was opened for; gives what had it."""
         check_digest(manifest, self.reference.digest, self.where)
         if self.reference.digest:
-            return
+            return None
+        former = self._former(manifest)
+        self._move_tag(manifest, data)
+        return former
+
+    def _former(self, manifest: Descriptor) -> Displaced | None:
+        with suppress(BundlerError):  # a token may be for pushing alone
+            found = self.resolve().digest
+            return None if found == manifest.digest else Displaced(found, str(replace(self.reference, digest=found)))
+        return None
+
+    def _move_tag(self, manifest: Descriptor, data: bytes) -> None:
         failure: BundlerError | None = None
         try:
             self._put(self.reference.tag, manifest.media_type, data)
@@ -291,10 +303,10 @@ class RegistryUpload:
         self._store.put_manifest(manifest, data)
         self._data[manifest.digest] = data
 
-    def commit(self, manifest: Descriptor) -> None:
+    def commit(self, manifest: Descriptor) -> Displaced | None:
         if self._store.manifest(manifest) != self._data[manifest.digest]:
             raise StoreError(f"{self._store.where}: the registry gives another manifest back than it was sent", hint=_AGAIN)
-        self._store.tag(manifest, self._data[manifest.digest])
+        return self._store.tag(manifest, self._data[manifest.digest])
 
     def _origins(self, blob: Descriptor) -> list[str]:
         """Other repositories of the registry that may have a blob: the one that it comes from, and where it went before."""

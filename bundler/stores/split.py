@@ -20,7 +20,7 @@ from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, Ver
 from bundler.format.partlist import cuts
 from bundler.format.signature import NewReferrer
 from bundler.format.splitartifact import EMPTY, EMPTY_CONTENT, PART
-from bundler.ports import Named, Progress, Store, Upload
+from bundler.ports import Displaced, Named, Progress, Store, Upload
 from bundler.stores import volumes
 from bundler.stores.archive import ArchiveReader
 from bundler.stores.archiving import ArchiveUpload, File, as_volumes
@@ -128,7 +128,7 @@ class SplitTarget(SplitStore):
         with self.inner.upload(name) as upload:
             yield ArchiveUpload(partial(self._write, upload), upload.reserve, name, None, self.where, source)
 
-    def _write(self, upload: Upload, bundle: Descriptor, files: Sequence[File]) -> None:
+    def _write(self, upload: Upload, bundle: Descriptor, files: Sequence[File]) -> Displaced | None:
         sizes = [as_volumes([file]).size for file in files]
         part_size = splitartifact.part_size(self._part_size, sizes)
         if part_size > self._part_size:
@@ -139,7 +139,7 @@ class SplitTarget(SplitStore):
         data = splitartifact.build(bundle.digest, [part.descriptor for part in parts])
         manifest = Descriptor.of(artifact.MANIFEST, data)
         upload.add(manifest, data)
-        upload.commit(manifest)
+        return upload.commit(manifest)
 
 
 @dataclass(frozen=True)

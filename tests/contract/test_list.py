@@ -61,3 +61,26 @@ def test_what_is_not_there_is_exit_code_6(where: str, option: list[str], registr
     assert (done.exit_code, done.stdout) == (6, "")
     assert "no such bundle" in done.stderr
     assert "Available: " in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["local store", "registry", "layout", "archive"])
+def test_a_copy_tells_which_bundle_a_name_was_taken_from(
+    kind: str, digests: list[str], registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    first, second = digests
+    dest, kept = {
+        "local store": ("moved:1", f"moved@{first}"),
+        "registry": (f"{registry}/list/moved:1", f"{registry}/list/moved@{first}"),
+        "layout": (f"oci:{tmp_path}/moved:1", None),
+        "archive": (f"{tmp_path}/moved.tar", None),
+    }[kind]
+    found = []
+    for source in ("one:1", "one:2", "one:2"):
+        done = CliRunner().invoke(app, ["copy", source, dest, "--json"])
+        assert done.exit_code == 0, done.output
+        found.append(json.loads(done.stdout)["displaced"])
+    assert found == [None, {"digest": first, "reference": kept}, None]
+    done = CliRunner().invoke(app, ["copy", "one:1", dest])
+    assert f"was another bundle before, {second}" in done.stderr
+    assert kept is None or [digest for _, digest in listed(kept)] == [first]
