@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bundler import ownfiles
 from bundler.errors import UsageError
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -14,23 +15,23 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def check(path: Path) -> Path:
-    """The path of a plain file, with ``~`` expanded; raises `UsageError` when it cannot be read."""
-    return _checked(path.expanduser(), stat.S_ISREG, "a plain file")
+    """The path of a plain file; raises `UsageError` when it cannot be read."""
+    return _checked(path, stat.S_ISREG, "a plain file")
 
 
 def check_directory(path: Path) -> Path:
-    """The path of a directory, with ``~`` expanded; raises `UsageError` when it cannot be read."""
-    return _checked(path.expanduser(), stat.S_ISDIR, "a directory")
+    """The path of a directory; raises `UsageError` when it cannot be read."""
+    return _checked(path, stat.S_ISDIR, "a directory")
 
 
 def option(path: Path | None) -> Path | None:
-    """The callback of an option that takes a file."""
-    return check(path) if path else None
+    """The callback of an option that takes a file; of ``--key=~/x`` a shell does not expand the ``~``."""
+    return check(ownfiles.expanded(path)) if path else None
 
 
 def directories_option(paths: Sequence[Path] | None) -> list[Path]:
     """The callback of a repeatable option that takes directories."""
-    return [check_directory(path) for path in paths or ()]
+    return [check_directory(ownfiles.expanded(path)) for path in paths or ()]
 
 
 def _checked(path: Path, is_kind: Callable[[int], bool], kind: str) -> Path:

@@ -43,7 +43,7 @@ def sign(
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
-    chosen = key or gate.Gate().policy().signing_key
+    chosen = gate.signing_key(key)
     if chosen is None:
         raise UsageError("there is no key to sign with", hint="Name one with --key, or as signing-key in trust.toml.")
     terminal = console.Terminal(quiet=quiet)

@@ -89,15 +89,18 @@ UNREADABLE = pytest.mark.parametrize("make", [nothing, directory, os.mkfifo, loo
         "list oci-archive:FILE",
         "split FILE.tar 64KiB",
         "split FILE 64KiB",
+        "inspect ~nosuchuser/x.tar",
+        "sign model:1 --key ~nosuchuser/x",
+        "verify model:1 --revoked ~nosuchuser/x",
         "sign FILE.tar --key x.tar",
         "copy model:1 new.tar --have FILE.tar",
     ],
 )
 def test_a_file_that_cannot_be_read_is_exit_code_2(command: str, make: Callable[[Path], None], here: Path) -> None:
     words = [word.replace("FILE", str(here / "d" / "file")) for word in command.split()]
-    path = next(Path(word.removeprefix("oci-archive:").removesuffix(":1")) for word in words if "d/file" in word)
-    path.parent.mkdir()
-    make(path)
+    path = next(Path(word.removeprefix("oci-archive:").removesuffix(":1")) for word in words if "d/file" in word or "~" in word)
+    (here / "d").mkdir()
+    make(here / "d" / "file" if "~" in str(path) else path)
     before = sorted(here.iterdir())
     done = run(*words)
     assert (done.exit_code, sorted(here.iterdir())) == (2, before), done.output
@@ -193,3 +196,29 @@ def test_a_value_is_checked_wherever_it_is_given(command: str, value: str) -> No
 @pytest.mark.parametrize("value", ["inf", "nan", "604801", "1e300"])
 def test_a_time_that_no_wait_takes_is_refused(option: str, value: str) -> None:
     assert run("push", "model", option, value).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "command"),
+    [
+        (6, "inspect none:1"),
+        (5, "inspect 127.0.0.1:9/x:1"),
+        (4, "doctor"),
+        (0, "list"),
+        (0, "logout x.example"),
+    ],
+)
+def test_a_user_without_a_home_is_no_bug(code: int, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "DOCKER_CONFIG", "DOCKER_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONTEXT", "none")
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    done = run(*command.split())
+    assert done.exit_code == code, done.output
+
+
+@pytest.mark.parametrize("host", ["[::1/x", "oci-archive::x", "http://[::1", "tcp://x:999999", "ssh://"])
+@pytest.mark.parametrize("command", ["doctor", "undo x:1", "push model", "apply model:1", "ingest model:1 --onto b --tag x:1"])
+def test_what_is_no_address_of_an_engine_is_exit_code_2(command: str, host: str) -> None:
+    done = run(*command.split(), "--host", host)
+    assert done.exit_code == 2, done.output
