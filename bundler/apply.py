@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundler import engine_limits, naming, privileges, verify
 from bundler.errors import EngineError
-from bundler.format import image, reference
+from bundler.format import image, reference, units
 from bundler.format.content import Digest
 from bundler.format.imagearchive import NewImage, NewLayer
 from bundler.format.metadata import Base
@@ -122,8 +122,9 @@ def loaded(
 def _check_kept(findings: verify.Findings) -> None:
     """Raise `EngineError` for a bundle of which an engine would make something else without an error."""
     if findings.unkept:
+        entries = units.counted(findings.unkept, "entry", "entries")
         raise EngineError(
-            f"an engine would not keep {findings.unkept} entries of the bundle as they are: {findings.first_unkept}",
+            f"an engine would not keep {entries} of the bundle unchanged: {findings.first_unkept}",
             hint="Correct the files in the model, and push again with this version of fps-bundle, which refuses such files.",
         )
 

@@ -13,7 +13,7 @@ from bundler.errors import EngineError, ModelError
 from bundler.estimate import Estimate, estimate
 from bundler.format import entries as entry_rules
 from bundler.format import metadata as meta
-from bundler.format import paths
+from bundler.format import paths, units
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
@@ -183,7 +183,8 @@ def _read(
 ) -> None:
     """All that leaves the container."""
     above = {directory for top in planned.topmost for directory in paths.ancestors(top)}
-    progress.stage(f"reading {len(planned.topmost)} exported paths", expected.size if expected and expected.exact else None)
+    what = units.counted(len(planned.topmost), "exported path")
+    progress.stage(f"reading {what}", expected.size if expected and expected.exact else None)
     with closing(reader.entries(planned.topmost)) as entries:
         for entry, content in entries:
             changed.saw(entry.path)

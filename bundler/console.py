@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from bundler.errors import BaseMismatchError, BundlerError, ModelError, disk_errors
+from bundler.errors import BaseMismatchError, BundlerError, ModelError
 from bundler.format import units
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 size = units.shown
+counted = units.counted
 
 _WIDE = 250
 """Columns for which results are laid out: a narrow terminal wraps lines itself, so that digests can still be copied whole."""
@@ -279,14 +280,8 @@ def _plain(text: str) -> str:
 
 
 def _write(data: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise  # whoever read it has seen enough
-    except OSError:
-        with disk_errors("standard output"):
-            raise
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def _harmless(character: str) -> bool:

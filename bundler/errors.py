@@ -11,9 +11,10 @@ BundlerError                 1   a bug of ours, when raised bare
 ├── TrustError               9   a signature, the policy for signers, an older bundle
 │   └── PrivilegeError       9   files with more rights than the base's, for which nobody answers
 ├── BaseMismatchError       10   the base image is another one
-└── NoSpaceError            11   a disk is full, ours or the engine's
+├── NoSpaceError            11   a disk is full, ours or the engine's
+└── BusyError               12   another fps-bundle holds a lock, or won a race
 
-Interrupted runs exit with 130, as shells do.
+A run that a signal ended exits with 128 and the number of the signal, as shells do: SIGINT 130, SIGTERM 143, SIGHUP 129.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EDQUOT, EFBIG, ENOSPC
+from signal import SIGHUP, SIGINT, SIGTERM
 
-INTERRUPTED = 130
+INTERRUPTED = {SIGINT: 130, SIGTERM: 143, SIGHUP: 129}
+"""The exit code of a run that one of these signals ended; it cleans up first, as after an error."""
 
 
 class BundlerError(Exception):
@@ -115,6 +118,12 @@ class NoSpaceError(BundlerError):
     """A disk is full."""
 
     exit_code = 11
+
+
+class BusyError(BundlerError):
+    """Another fps-bundle holds a lock, or won a race; run the same command again later."""
+
+    exit_code = 12
 
 
 @contextmanager

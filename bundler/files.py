@@ -8,7 +8,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 from bundler.errors import IntegrityError, NotFoundError, UsageError
-from bundler.format import entries, filecontent, paths, tar, toc
+from bundler.format import entries, filecontent, paths, tar, toc, units
 from bundler.format.content import BLOCK, Descriptor, Digest, Readable, VerifyingReader, drain
 from bundler.format.contents import MAX_OWN
 from bundler.format.layer import decompressed
@@ -115,7 +115,7 @@ def _items(layer: _Layer, progress: Progress) -> Iterator[Item]:
         if count <= layer.described.entries:
             yield item
     if count != layer.described.entries:
-        raise IntegrityError(f"{layer.what} has {count} entries in place of {layer.described.entries}")
+        raise IntegrityError(f"{layer.what} has {units.counted(count, 'entry', 'entries')} in place of {layer.described.entries}")
 
 
 def _told(layer: _Layer, table: Table) -> Iterator[Item]:

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bundler.errors import ModelError
-from bundler.format import paths
+from bundler.format import paths, units
 from bundler.format.tar import Entry, Kind
 from bundler.mounts import ENGINE_FILES, on_tmpfs
 from bundler.ports import Container, Engine, Image, Reader
@@ -48,17 +48,15 @@ class Findings:
         """What to say about them, with counts and a few examples."""
         if self.targets:
             shown = ", ".join(f"{paths.encode(it.path)} -> {paths.encode(it.needed)}" for it in self.targets[:_SHOWN])
-            yield (
-                f"{len(self.targets)} exported symbolic links lead to what is not exported, so their targets stay behind: {shown}"
-            )
+            links = units.counted(len(self.targets), "exported symbolic link")
+            yield f"not exported, so they stay behind: the targets of {links}: {shown}"
         if self.unchecked:
-            yield f"{self.unchecked} more exported symbolic links lead out of the exported paths; their targets were not looked up"
+            links = units.counted(self.unchecked, "more symbolic link")
+            yield f"the targets of {links} that lead out of the exported paths were not looked up"
         if self.sidecars:
             shown = ", ".join(paths.encode(it.needed) for it in self.sidecars[:_SHOWN])
-            yield (
-                f"{len(self.sidecars)} exported databases have a journal beside them that is not exported, "
-                f"so their last transactions stay behind: {shown}"
-            )
+            databases = units.counted(len(self.sidecars), "exported database")
+            yield f"not exported, so the last transactions of {databases} stay behind: the journals {shown}"
 
 
 @dataclass

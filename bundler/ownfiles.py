@@ -12,6 +12,11 @@ MAX_SIZE = 64 << 20
 """Bytes of the largest file that is read; a KRL of a million serial numbers has some 9 MB."""
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` expanded; unlike that of pathlib, this raises nothing for a user who does not exist."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def read(path: Path, what: str) -> bytes:
     """A file of root's or ours that nobody else can write or take away; raises `TrustError`, and `FileNotFoundError`."""
     return _read(path, what, owners={0, os.geteuid()}, forbidden=0o022, flags=0)

@@ -293,6 +293,14 @@ class Named:
     manifest: Descriptor
 
 
+@dataclass(frozen=True)
+class Displaced:
+    """A bundle that lost its name to another one; ``reference`` is what it is called now, empty where it did not stay."""
+
+    digest: Digest
+    reference: str = ""
+
+
 class Opener(Protocol):
     """Opens one blob, from where ``begun`` ends."""
 
@@ -333,8 +341,8 @@ class Upload(Protocol):
         """Take in a manifest whose blobs are here, without a name; the bundle's own comes before what refers to it."""
         ...
 
-    def commit(self, manifest: Descriptor) -> None:
-        """Give a manifest that was added the name, as the last act."""
+    def commit(self, manifest: Descriptor) -> Displaced | None:
+        """Give a manifest that was added the name, as the last act; gives the bundle that had it, as far as that can be told."""
         ...
 
 
@@ -412,8 +420,8 @@ class Spool(Protocol):
         """The local store, opened for one bundle."""
         ...
 
-    def add(self, reference: LocalReference, manifest: Manifest) -> Store:
-        """Name a bundle whose blobs were all made here; gives the store opened for it."""
+    def add(self, reference: LocalReference, manifest: Manifest) -> tuple[Store, Displaced | None]:
+        """Name a bundle whose blobs were all made here; gives the store opened for it, and the bundle that had the name."""
         ...
 
     def drop(self, blobs: Sequence[Descriptor]) -> None:

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from itertools import takewhile
 
 from bundler.errors import ModelError, PrivilegeError
-from bundler.format import paths
+from bundler.format import paths, units
 from bundler.format.tar import Entry
 from bundler.ports import Engine, Image, Progress, Reader
 
@@ -21,10 +21,10 @@ def check(found: Sequence[Entry], base: Image, engine: Engine, progress: Progres
     for entry in gained[:_SHOWN]:
         progress.warn(f"{paths.encode(entry.path)} {_tell(entry)}, which the base does not have there")
     if len(gained) > _SHOWN:
-        progress.warn(f"and {len(gained) - _SHOWN} more such files")
+        progress.warn(f"and {units.counted(len(gained) - _SHOWN, 'more such file')}")
     if gained and not allowed:
         raise PrivilegeError(
-            f"the bundle brings {len(gained)} files that give more rights than the base's, and nobody answers for them",
+            f"the bundle brings {units.counted(len(gained), 'file')} with more rights than the base's, and no trusted signature",
             hint="Look at the list above. If these files belong to the model: --allow-privileged.",
         )
 

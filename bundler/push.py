@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest, drain
 from bundler.format.layer import decompressed
 from bundler.format.reference import LocalReference, image_name, image_tag
-from bundler.ports import Container, Engine, Image, Model, Progress, Spool, Store
+from bundler.ports import Container, Displaced, Engine, Image, Model, Progress, Spool, Store
 from bundler.sending import sender
 
 DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
@@ -50,6 +50,8 @@ class PushResult:
     planned: transfer.Plan | None = None
     expected: Estimate | None = None
     """What was estimated before the pause; None where the engine could not tell."""
+    displaced: Displaced | None = None
+    """The bundle that had the name before."""
 
 
 @dataclass(frozen=True)
@@ -133,28 +135,40 @@ def push(
                 return PushResult(present, _where(target), 0, captured.paused, True, forgotten, expected=captured.expected)
             bundle = _describe_bundle(metadata, captured.descriptors, spool)
             if options.dry_run:
-                planned = _plan(bundle, target, spool)
+                planned = _plan(bundle, target, spool, {blob.digest for blobs in known.values() for blob in blobs})
                 return PushResult(bundle, _where(target), 0, captured.paused, False, forgotten, planned, captured.expected)
             made += [bundle.manifest.config, bundle.manifest.descriptor]
             kept = target if isinstance(target, LocalReference) else _kept_name(container, source, bundle)
-            local = spool.add(kept, bundle.manifest)
+            local, displaced = spool.add(kept, bundle.manifest)
         if isinstance(target, LocalReference):
             if seal:
                 seal(bundle, local)
-            return PushResult(bundle, local.where, 0, captured.paused, False, forgotten, expected=captured.expected)
+            return PushResult(
+                bundle, local.where, 0, captured.paused, False, forgotten, expected=captured.expected, displaced=displaced
+            )
         with _told_how_to_go_on(f"fps-bundle copy {kept} {target.where}", progress):
             if seal:
                 seal(bundle, local)
-            sent = transfer.copy(local, target, progress, bundle, early=early).sent
+            copied = transfer.copy(local, target, progress, bundle, early=early)
     spool.forget(kept)
-    return PushResult(bundle, target.where, sent, captured.paused, False, forgotten, expected=captured.expected)
+    return PushResult(
+        bundle,
+        target.where,
+        copied.sent,
+        captured.paused,
+        False,
+        forgotten,
+        expected=captured.expected,
+        displaced=copied.displaced,
+    )
 
 
-def _plan(bundle: transfer.Bundle, target: Store | LocalReference, spool: Spool) -> transfer.Plan:
-    """What a push would send; the capture is dropped."""
+def _plan(bundle: transfer.Bundle, target: Store | LocalReference, spool: Spool, known: Collection[Digest]) -> transfer.Plan:
+    """What a push would send; the capture, which the local store has for now beside the ``known`` layers, is dropped."""
     try:
         if isinstance(target, LocalReference):
-            return transfer.Plan(bundle, bundle.manifest.blobs, ())
+            there = [blob for blob in bundle.manifest.blobs if blob.digest in known]
+            return transfer.Plan(bundle, there, [blob for blob in bundle.manifest.blobs if blob not in there])
         return transfer.plan(spool.open(LocalReference("")), target, bundle)
     finally:
         spool.drop(bundle.manifest.blobs)
@@ -286,14 +300,24 @@ def running(container: Container, engine: Engine, *, start: bool) -> Iterator[Co
 
 def _model(container: Container, source: Image) -> meta.Model:
     labels = source.labels
-    name = source.names[0] if source.names else container.image_name
-    repository, _, tag = name.rpartition(":")
+    name, tag = _name_and_tag(container, source)
     return meta.Model(
-        title=labels.get(artifact.TITLE) or (repository or name).rpartition("/")[2] or "model",
-        version=labels.get(artifact.VERSION) or (tag if repository else "") or "latest",
+        title=labels.get(artifact.TITLE) or name.rpartition("/")[2] or "model",
+        version=labels.get(artifact.VERSION) or tag or "latest",
         vendor=labels.get(artifact.VENDOR) or None,
         data_set_uuid=labels.get(DATA_SET_LABEL) or None,
     )
+
+
+def _name_and_tag(container: Container, source: Image) -> tuple[str, str]:
+    """What the image is called, without a digest; where it is called by its ID alone, what the container is called."""
+    image_id = source.id.removeprefix("sha256:")
+    for found in (*source.names, container.image_name):
+        name = found.partition("@")[0]
+        if name and not name.startswith(("sha256:", "<none>")) and not image_id.startswith(name):
+            repository, _, tag = name.rpartition(":")
+            return (repository, tag) if repository and "/" not in tag else (name, "")
+    return container.name, ""
 
 
 def _describe_bundle(metadata: meta.Metadata, layers: Sequence[Descriptor], spool: Spool) -> transfer.Bundle:

@@ -10,7 +10,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from bundler import ownfiles
-from bundler.errors import StoreError
+from bundler.errors import BusyError
 
 
 def directory() -> Path:
@@ -20,7 +20,7 @@ def directory() -> Path:
 
 @contextmanager
 def hold(kind: str, name: str, wait: float = 0) -> Iterator[None]:
-    """Hold the lock of one thing; raises `StoreError` when another process holds it for longer than we wait, in seconds."""
+    """Hold the lock of one thing; raises `BusyError` when another process holds it for longer than we wait, in seconds."""
     path = directory() / "locks" / f"{kind}-{name}.lock"
     for place in (directory(), path.parent):
         ownfiles.make_directory(place)
@@ -28,7 +28,7 @@ def hold(kind: str, name: str, wait: float = 0) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise StoreError(
+        raise BusyError(
             f"another fps-bundle is at work on the {kind} {name[:12]}", hint="Wait until it is done, then run the command again."
         ) from error
     try:

@@ -16,7 +16,7 @@ from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import Descriptor, Digest, drain
 from bundler.format.have import Had
 from bundler.format.reference import image_tag
-from bundler.ports import Progress, Store, Upload
+from bundler.ports import Displaced, Named, Progress, Store, Upload
 from bundler.watched import WatchedOpener, watched
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class CopyResult:
     bundle: Bundle
     sent: int
     skipped: int
+    displaced: Displaced | None = None
+    """The bundle that had the name before."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ def copy(
         for other in others:
             carrier.carry(other.blobs)
             upload.add(other.descriptor, other.data)
-        upload.commit(manifest.descriptor)
-    return CopyResult(bundle, upload.sent, max(0, sum(blob.size for blob in blobs) - upload.sent))
+        displaced = upload.commit(manifest.descriptor)
+    return CopyResult(bundle, upload.sent, max(0, sum(blob.size for blob in blobs) - upload.sent), displaced)
 
 
 def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
@@ -176,10 +178,10 @@ class _Carrier:
         parallel.each(work, blobs, self._workers, self._stop)
 
 
-def list_bundles(store: Store) -> list[tuple[str, Manifest]]:
-    """The names in a store with the manifests of their bundles; what is no bundle is passed over."""
+def list_bundles(store: Store, names: Sequence[Named] | None = None) -> list[tuple[str, Manifest]]:
+    """Names in a store, by default all, with the manifests of their bundles; what is no bundle is passed over."""
     found = []
-    for named in sorted(store.names(), key=lambda item: item.name):
+    for named in sorted(store.names() if names is None else names, key=lambda item: item.name):
         data = store.manifest(named.manifest)
         if artifact.is_bundle(data):
             found.append((named.name, artifact.read(data, store.where)))

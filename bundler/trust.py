@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from bundler.format import units
 from bundler.format.content import Digest
 from bundler.format.statement import Statement
 
@@ -80,7 +81,8 @@ def check(policy: Policy, title: str, signatures: Sequence[Signature]) -> list[s
     if not signatures:
         return ["it is not signed"]
     faults = [fault for signature in signatures if (fault := _fault(policy, title, signature))]
-    return [f"{count} of the {policy.minimum} signers that it needs have signed it", *faults]
+    trusted = units.counted(count, "trusted signature") if count else "no trusted signature"
+    return [f"{trusted} ({policy.minimum} required)", *faults]
 
 
 def _fault(policy: Policy, title: str, signature: Signature) -> str:

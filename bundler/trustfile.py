@@ -68,7 +68,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _path(value: object, beside: Path) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{value!r} is no path")
-    return beside / Path(value).expanduser()
+    return beside / ownfiles.expanded(value)
 
 
 def _minimum(value: object, _: Path) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from bundler.format.content import Begun, Descriptor, Stream
 from bundler.format.contents import Contents
 from bundler.format.reference import LocalReference, image_name
 from bundler.format.tar import Entry
-from bundler.ports import Opener, Progress, Spool, Store, Upload
+from bundler.ports import Displaced, Opener, Progress, Spool, Store, Upload
 from bundler.transfer import Bundle, CopyResult
 from bundler.watched import watched
 
@@ -245,9 +245,9 @@ class _Guarded:
         self.named.append(manifest)
         self._inner.add(manifest, data)
 
-    def commit(self, manifest: Descriptor) -> None:
+    def commit(self, manifest: Descriptor) -> Displaced | None:
         self._follower.finish()
-        self._inner.commit(manifest)
+        return self._inner.commit(manifest)
 
 
 class _Checked(Stream):

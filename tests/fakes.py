@@ -19,6 +19,7 @@ from bundler.format.tar import Entry, Kind
 from bundler.ports import (
     Checked,
     Container,
+    Displaced,
     EngineInfo,
     Image,
     Named,
@@ -442,10 +443,12 @@ class _MemoryUpload:
         self._store.blobs[manifest.digest] = data
         self._added.append(manifest)
 
-    def commit(self, manifest: Descriptor) -> None:
+    def commit(self, manifest: Descriptor) -> Displaced | None:
+        former = self._store.tags.get(self._name, manifest)
         self._store.tags[self._name] = manifest
         others = [added for added in self._added if added.digest != manifest.digest]
         self._store.unnamed += [added for added in others if added not in self._store.unnamed]
+        return Displaced(former.digest) if former.digest != manifest.digest else None
 
 
 class FakeSigner:

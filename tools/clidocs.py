@@ -21,7 +21,8 @@ def page() -> str:
 def _exit_codes() -> str:
     classes = [errors.BundlerError, *errors.BundlerError.__subclasses__()]
     meanings = {kind.exit_code: (kind.__doc__ or "").strip() for kind in classes}
-    meanings |= {0: "Done.", errors.BundlerError.exit_code: "A bug of ours.", errors.INTERRUPTED: "Interrupted."}
+    meanings |= {0: "Done.", errors.BundlerError.exit_code: "A bug of ours."}
+    meanings |= {code: f"Interrupted by {signal.name}." for signal, code in errors.INTERRUPTED.items()}
     rows = "\n".join(f"| {code} | {meaning} |" for code, meaning in sorted(meanings.items()))
     return f"## Exit codes\n\n| code | what |\n|---|---|\n{rows}\n"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 from rich.tree import Tree
 
-from bundler.console import safe, size
+from bundler.console import counted, safe, size
 from bundler.transfer import Bundle
 
 
@@ -15,6 +15,7 @@ def bundle_tree(where: str, bundle: Bundle, signatures: Sequence[str]) -> Tree:
     """What a bundle is, from the outside in: model, source, base, who signed it, exported paths, layers."""
     metadata, manifest = bundle.metadata, bundle.manifest
     model, base = metadata.model, metadata.base
+    base_layers = counted(len(base.diff_ids), "layer")
     tree = Tree(Text(safe(f"{where}  {size(manifest.size)}"), style="bold"))
     _add(tree, f"digest   {bundle.digest}")
     _add(tree, f"model    {model.title} {model.version}" + (f", {model.vendor}" if model.vendor else ""))
@@ -24,21 +25,23 @@ def bundle_tree(where: str, bundle: Bundle, signatures: Sequence[str]) -> Tree:
     _add(tree, f"made     {metadata.created} by {metadata.tool.name} {metadata.tool.version}")
     _add(
         tree,
-        f"base     {', '.join(base.names) or base.image_id}  {base.platform}, {len(base.diff_ids)} layers, chain {base.chain_id}",
+        f"base     {', '.join(base.names) or base.image_id}  {base.platform}, {base_layers}, chain {base.chain_id}",
     )
     for signature in signatures or ["not signed"]:
         _add(tree, signature)
-    exports = _add(tree, f"exports  {len(metadata.exports)} paths")
+    exports = _add(tree, f"exports  {counted(len(metadata.exports), 'path')}")
     for export in metadata.exports:
         where_really = f" -> {export.resolved}" if export.resolved != export.path else ""
         on_volume = ", on a volume" if export.volume else ""
-        _add(exports, f"{export.path}{where_really}  {export.kind}, {export.entries} entries, {size(export.size)}{on_volume}")
+        entries = counted(export.entries, "entry", "entries")
+        _add(exports, f"{export.path}{where_really}  {export.kind}, {entries}, {size(export.size)}{on_volume}")
     layers = _add(tree, f"layers   {len(metadata.layers)}, {size(metadata.size)} uncompressed")
     for descriptor, layer in zip(manifest.layers, metadata.layers, strict=True):
-        _add(layers, f"{descriptor.digest}  {size(descriptor.size)}, {layer.entries} entries, {size(layer.size)} uncompressed")
+        entries = counted(layer.entries, "entry", "entries")
+        _add(layers, f"{descriptor.digest}  {size(descriptor.size)}, {entries}, {size(layer.size)} uncompressed")
     for name, values in (("removed", metadata.removed), ("privileged", metadata.privileged)):
         if values:
-            branch = _add(tree, f"{name}  {len(values)} paths")
+            branch = _add(tree, f"{name}  {counted(len(values), 'path')}")
             for value in values:
                 _add(branch, value)
     for ancestor in metadata.lineage:

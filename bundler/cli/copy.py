@@ -63,7 +63,7 @@ def copy(
     from bundler.stores.local import LocalSpool
 
     named = reference.parse(source)
-    target = targets.parse(reference.parse(dest), readback=readback, split=split, only=part or (), have=have or ())
+    target = targets.parse(parts.destination(dest), readback=readback, split=split, only=part or (), have=have or ())
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
         origin = opened.enter_context(parts.opened(named, link, parts_from))
@@ -90,11 +90,14 @@ def copy(
 
 def _tell(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:
     from bundler import console
+    from bundler.cli import displacement
 
     digest = str(result.bundle.digest)
     if json:
-        console.result_json({"digest": digest, "reference": target.where, "sent": result.sent, "skipped": result.skipped})
+        moved = {"sent": result.sent, "skipped": result.skipped, "displaced": displacement.as_json(result.displaced)}
+        console.result_json({"digest": digest, "reference": target.where, **moved})
         return
     there = f", {console.size(result.skipped)} were there already" if result.skipped else ""
     terminal.say(f"copied to {target.where}: sent {console.size(result.sent)}{there}")
+    displacement.tell(target.where, result.displaced, terminal)
     console.result(digest)

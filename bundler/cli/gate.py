@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.errors import UsageError
+from bundler.cli import namedfiles
+from bundler.errors import TrustError, UsageError
 
 if TYPE_CHECKING:
     from bundler.console import Terminal
@@ -115,6 +116,19 @@ def describe() -> str:
     return f"{policy.minimum} of those in {policy.allowed_signers}"
 
 
+def signing_key(given: Path | None) -> Path | None:
+    """The key of the command line, or else that of trust.toml; raises `TrustError` when the latter cannot be read."""
+    if given:
+        return given
+    known = Gate().policy().signing_key
+    try:
+        return namedfiles.check(known) if known else None
+    except UsageError as error:
+        raise TrustError(
+            f"the signing-key of trust.toml: {error.message}", hint="Correct trust.toml, or put the key there."
+        ) from error
+
+
 def sign(bundle: Bundle, store: Store, key: Path, sequence: int | None, terminal: Terminal) -> Signed:
     """Sign a bundle with a key; the terminal is its own while ssh-keygen may ask for a passphrase."""
     from functools import partial
@@ -129,7 +143,7 @@ def sign(bundle: Bundle, store: Store, key: Path, sequence: int | None, terminal
 
 def seal(key: Path | None, terminal: Terminal) -> Seal | None:
     """Signs what a push makes, with the key of the command line or else that of trust.toml."""
-    chosen = key or Gate().policy().signing_key
+    chosen = signing_key(key)
     if chosen is None:
         return None
 

@@ -34,11 +34,19 @@ def ingest(
     wait: options.Wait = 30,
     export_timeout: options.ExportTimeout = 600,
     idle_timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds for which the new model may ask for nothing before it is given up.")
+        float,
+        typer.Option(
+            min=0,
+            max=options.MAX_SECONDS,
+            callback=options.checked_seconds,
+            help="Seconds for which the new model may ask for nothing before it is given up.",
+        ),
     ] = 600,
     network: Annotated[str, typer.Option(help="Network of the new container, as in docker run.")] = "",
-    memory: Annotated[str, typer.Option(help="Memory limit of the new container, as in docker run.")] = "",
-    gpus: Annotated[str, typer.Option(help="GPUs of the new container, as in docker run.")] = "",
+    memory: Annotated[
+        str, typer.Option(callback=options.checked_memory, help="Memory limit of the new container, as in docker run.")
+    ] = "",
+    gpus: Annotated[str, typer.Option(callback=options.checked_gpus, help="GPUs of the new container, as in docker run.")] = "",
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the new container; repeatable.")
     ] = None,
@@ -66,9 +74,12 @@ def ingest(
     from bundler import console, naming, statefiles
     from bundler import ingest as verb
     from bundler.cli import gate, parts
+    from bundler.format import reference
     from bundler.ports import RunOptions
     from bundler.stores.local import LocalSpool
 
+    if _is_bundle(old):
+        parts.check_source(reference.parse(old))
     terminal = console.Terminal(quiet=quiet)
     link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
     target = parts.open_target(parts.push_target(push), link) if push else None
@@ -138,6 +149,7 @@ def _is_bundle(old: str) -> bool:
 
 def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *, json: bool) -> None:
     from bundler import console
+    from bundler.cli import displacement
     from bundler.format import paths
 
     if json:
@@ -160,6 +172,7 @@ def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *
                 ],
                 "bundle": str(pushed.bundle.digest) if pushed else None,
                 "reference": pushed.where if pushed else None,
+                "displaced": displacement.as_json(pushed.displaced) if pushed else None,
             }
         )
         return
@@ -175,8 +188,11 @@ def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *
     console.result(f"image {result.image_id}")
     if pushed:
         terminal.say(f"pushed {pushed.where}")
+        displacement.tell(pushed.where, pushed.displaced, terminal)
         console.result(f"bundle {pushed.bundle.digest}")
 
 
 def _left_out(count: int) -> str:
-    return f"{count} FIFOs, sockets or devices left out" if count else ""
+    from bundler.format import units
+
+    return f"{units.counted(count, 'special file')} (FIFO, socket or device) left out" if count else ""

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bundler.cli import options
 
+if TYPE_CHECKING:
+    from bundler.format.reference import Reference
+    from bundler.ports import Named
+
 
 def list(
     where: Annotated[
-        str | None, typer.Argument(help="A registry's repository, oci:DIR or FILE.tar. Default: the local store.")
+        str | None,
+        typer.Argument(
+            help="A registry's repository, oci:DIR, FILE.tar, or NAME of the local store; with a tag or digest that bundle alone. "
+            "Default: all of the local store."
+        ),
     ] = None,
     have: Annotated[bool, typer.Option("--have", help="Print the list that `copy --have` takes on another host.")] = False,
     parts_from: options.PartsFrom = None,
@@ -20,7 +29,10 @@ def list(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the bundles of a store."""
+    """List the bundles of a store, or of it those of one name, tag or digest.
+
+    Ends with exit code 6 when the store has none of that name, tag or digest.
+    """
     from bundler import console, transfer
     from bundler.cli import parts
     from bundler.format import have as haves
@@ -28,7 +40,8 @@ def list(
 
     named = reference.parse(where) if where else reference.LocalReference("")
     with parts.opened(named, parts.Link(plain_http), parts_from) as store:
-        found = transfer.list_bundles(store)
+        chosen = _chosen(store.names(), named, where) if where else None
+        found = transfer.list_bundles(store, chosen)
     if have:
         sys.stdout.write(haves.write([transfer.had(name, manifest) for name, manifest in found]).decode())
         return
@@ -55,3 +68,22 @@ def list(
         for name, manifest in found
     ]
     console.result_table(("name", "digest", "size", "made"), rows)
+
+
+def _chosen(names: Sequence[Named], named: Reference, where: str) -> Sequence[Named]:
+    """The entries of a store that the command line names: by a digest or tag, in the local store also by a name alone."""
+    from bundler.errors import NotFoundError
+    from bundler.format import reference
+
+    exact, chosen = reference.is_exact(where, named), names
+    if isinstance(named, reference.LocalReference):
+        chosen = [it for it in chosen if reference.without_tag(it.name) == named.name]
+    if named.digest:
+        chosen = [it for it in chosen if it.manifest.digest == named.digest]
+    elif exact:
+        tag = str(named) if isinstance(named, reference.LocalReference) else named.tag
+        chosen = [it for it in chosen if it.name == tag]
+    if not chosen and (exact or isinstance(named, reference.LocalReference)):
+        available = ", ".join(sorted(it.name for it in names if it.name)[:20]) or "no bundles"
+        raise NotFoundError(f"{where}: no such bundle", hint=f"Available: {available}")
+    return chosen

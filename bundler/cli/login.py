@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bundler.cli import options
-from bundler.errors import UsageError
+from bundler.errors import UsageError, disk_errors
 
 
 def login(
@@ -64,6 +64,8 @@ def _password(from_stdin: bool) -> str:
 def _read_password() -> str:
     """All of standard input but the end of its line."""
     try:
-        return sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
+        with disk_errors("standard input"):
+            given = sys.stdin.buffer.read()
+        return given.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise UsageError("the password on standard input is no UTF-8") from None  # the cause quotes a byte of it

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from bundler.cli import signals, standardstreams
 from bundler.cli.options import DEBUG
-from bundler.errors import INTERRUPTED, BundlerError
+from bundler.errors import BundlerError
 
 COMMANDS = (
     "push",
@@ -72,27 +71,8 @@ class _Group(TyperGroup):
         super().__init__(**{**settings, "commands": _Commands()})
 
     def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (KeyboardInterrupt, typer.Abort):
-            sys.stderr.write("interrupted\n")
-            raise typer.Exit(INTERRUPTED) from None
-        except BundlerError as failure:
-            from bundler import console
-
-            _show_traceback(failure)
-            console.error(failure)
-            raise typer.Exit(failure.exit_code) from None
-        except BrokenPipeError:
-            raise typer.Exit(0) from None  # whoever read our output has seen enough
-        except Exception as failure:
-            if type(failure).__module__.startswith(("typer", "click")):
-                raise
-            from bundler import console
-
-            _show_traceback(failure)
-            console.bug(failure)
-            raise typer.Exit(BundlerError.exit_code) from None
+        invoke = signals.interruptible()(super().invoke)
+        raise typer.Exit(_exit_code(lambda: invoke(ctx)))
 
 
 app = typer.Typer(
@@ -125,21 +105,44 @@ def _options(
 
 
 def main() -> NoReturn:
-    """Run the program; SIGTERM ends it as cleanly as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Run the program; a result that cannot be written is an error, too."""
+    standardstreams.install()
     _share_memory()
-    app()
-    raise SystemExit(0)
+    raise SystemExit(_exit_code(app) or _exit_code(sys.stdout.flush))
+
+
+def _exit_code(work: Callable[[], object]) -> int:
+    """Do some work, show its error, and return the exit code."""
+    try:
+        work()
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted\n")
+        return signals.exit_code()
+    except BundlerError as failure:
+        from bundler import console
+
+        _show_traceback(failure)
+        console.error(failure)
+        return failure.exit_code
+    except standardstreams.ReaderGoneError:
+        return 0
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except Exception as failure:
+        if type(failure).__module__.startswith(("typer", "click")):
+            raise
+        from bundler import console
+
+        _show_traceback(failure)
+        console.bug(failure)
+        return BundlerError.exit_code
+    return 0
 
 
 def _share_memory() -> None:
     """Let all threads share one heap: in heaps of their own, each would keep what others could use (mallopt(3))."""
     with contextlib.suppress(OSError, AttributeError):  # another C library has no such thing
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _show_traceback(failure: Exception) -> None:

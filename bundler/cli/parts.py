@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -9,9 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundler.cli import namedfiles
 from bundler.errors import UsageError
 from bundler.format import units
-from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference, parse
+from bundler.format.reference import (
+    ArchiveReference,
+    LayoutReference,
+    LocalReference,
+    Reference,
+    RegistryReference,
+    is_exact,
+    parse,
+)
 from bundler.stores.limits import Limits
 
 if TYPE_CHECKING:
@@ -21,9 +31,38 @@ if TYPE_CHECKING:
     from bundler.ports import Container, Engine, Progress, Store
 
 
-def push_target(text: str) -> Reference:
-    """Where a pushed bundle shall go; raises `UsageError` for a pipe, as a push prints its result there."""
+def check_source(reference: Reference) -> None:
+    """Raises `UsageError` for an archive, or the list of its parts, and for a layout that cannot be read."""
+    if isinstance(reference, LayoutReference):
+        namedfiles.check_directory(Path(reference.path))
+    elif isinstance(reference, ArchiveReference) and not reference.is_pipe:
+        from bundler.stores.parts import list_path
+
+        path = Path(reference.path)
+        is_split = not os.path.lexists(path) and os.path.lexists(list_path(path))
+        namedfiles.check(list_path(path) if is_split else path)
+
+
+def destination(text: str) -> Reference:
+    """Where a bundle goes; raises `UsageError` for what could also be a path here, and for one that has no tag to tell it apart."""
     reference = parse(text)
+    if isinstance(reference, LocalReference | RegistryReference) and not is_exact(text, reference) and is_path(Path(text)):
+        where = "the local store" if isinstance(reference, LocalReference) else f"the registry {reference.registry}"
+        raise UsageError(
+            f"{text!r} could be a path on this host, or a bundle of {where}",
+            hint=f"For a file write {text}.tar, for a layout oci:{text}, for {where} {reference}.",
+        )
+    return reference
+
+
+def is_path(path: Path) -> bool:
+    """Whether a path is there, or could be made in a directory that is there."""
+    return os.path.lexists(path) or (len(path.parts) > 1 and path.parent.is_dir())
+
+
+def push_target(text: str) -> Reference:
+    """Where a pushed bundle goes; raises `UsageError` for a pipe, as a push prints its result there."""
+    reference = destination(text)
     if isinstance(reference, ArchiveReference) and reference.is_pipe:
         raise UsageError("push writes to no pipe", hint="Push into the local store, then: fps-bundle copy BUNDLE - | …")
     return reference
@@ -48,7 +87,7 @@ class Link:
 
     @property
     def rate(self) -> int | None:
-        return units.size(self.limit_rate) or None if self.limit_rate else None
+        return units.size(self.limit_rate) or None if self.limit_rate is not None else None
 
     @property
     def progress(self) -> Progress:
@@ -97,6 +136,7 @@ def open_target(reference: Reference, link: Link) -> Store | LocalReference:
 @contextmanager
 def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None = None) -> Iterator[Store]:
     """The store of a bundle that is to be read, wherever it comes from."""
+    check_source(reference)
     if isinstance(reference, ArchiveReference) and reference.is_pipe:
         with _received(reference) as received:
             yield whole(received, received.has)

@@ -38,6 +38,6 @@ def prune(
         )
         return
     rows = [(it.name or "-", str(it.digest), console.size(it.size)) for it in pruned.bundles]
-    rows += [(f"{it.count} {it.what}", "-", console.size(it.size)) for it in pruned.leftovers]
+    rows += [(console.counted(it.count, it.one, it.what), "-", console.size(it.size)) for it in pruned.leftovers]
     console.result_table(("what", "digest", "size"), rows)
     terminal.say(f"{console.size(pruned.size)} {'would become' if dry_run else 'became'} free in the local store")

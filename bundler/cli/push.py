@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import namedfiles, options
 
 if TYPE_CHECKING:
     from bundler.estimate import Estimate
@@ -86,7 +86,11 @@ def push(
     ] = False,
     sign_key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Sign the bundle with this key before it travels. Default: signing-key of trust.toml."),
+        typer.Option(
+            metavar="FILE",
+            callback=namedfiles.option,
+            help="Sign the bundle with this key before it travels. Default: signing-key of trust.toml.",
+        ),
     ] = None,
     verify_remote: options.VerifyRemote = False,
     limit_rate: options.LimitRate = None,
@@ -105,7 +109,7 @@ def push(
     """
     from bundler import console, statefiles
     from bundler import push as verb
-    from bundler.cli import gate, parts, planned
+    from bundler.cli import displacement, gate, parts, planned
     from bundler.errors import UsageError
     from bundler.format import paths, units
     from bundler.format.compression import Compression as How
@@ -157,6 +161,7 @@ def push(
                 "entries": sum(layer.entries for layer in bundle.metadata.layers),
                 "sent": result.sent,
                 "unchanged": result.unchanged,
+                "displaced": displacement.as_json(result.displaced),
                 "pausedSeconds": round(result.paused, 3),
                 "estimate": _estimate(result.expected),
                 "forgotten": [{"path": paths.encode(it.path), "change": it.change, "size": it.size} for it in result.forgotten],
@@ -166,6 +171,7 @@ def push(
     for item in result.forgotten:
         console.warn(f"not exported but {item.change}: {paths.encode(item.path)} ({console.size(item.size)})")
     state = f"{console.size(bundle.metadata.size)} of state in {console.size(bundle.manifest.size)}"
+    displacement.tell(result.where, result.displaced, terminal)
     done = "unchanged since it was pushed to" if result.unchanged else "pushed"
     terminal.say(f"{done} {result.where}: {state}; the model stood still for {result.paused:.1f} s")
     console.result(str(bundle.digest))

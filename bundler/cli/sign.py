@@ -7,14 +7,19 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import namedfiles, options
 
 
 def sign(
     source: Annotated[str, typer.Argument(help="The bundle, in any store that can be written.")],
     key: Annotated[
         Path | None,
-        typer.Option("--key", metavar="FILE", help="Your private key, or the public key of one that ssh-agent or a token holds."),
+        typer.Option(
+            "--key",
+            metavar="FILE",
+            callback=namedfiles.option,
+            help="Your private key, or the public key of one that ssh-agent or a token holds.",
+        ),
     ] = None,
     sequence: Annotated[
         int | None,
@@ -38,7 +43,7 @@ def sign(
     from bundler.format import reference
     from bundler.transfer import read_bundle
 
-    chosen = key or gate.Gate().policy().signing_key
+    chosen = gate.signing_key(key)
     if chosen is None:
         raise UsageError("there is no key to sign with", hint="Name one with --key, or as signing-key in trust.toml.")
     terminal = console.Terminal(quiet=quiet)

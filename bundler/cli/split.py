@@ -28,10 +28,12 @@ def split(
     """
     from bundler import console, transfer
     from bundler.cli import parts, targets
+    from bundler.format.reference import ArchiveReference
     from bundler.stores import splitfiles
     from bundler.stores.archive import ArchiveStore
 
     how = splitfiles.Split(targets.parse_part_size(size), frozenset(part or ()), readback)
+    parts.check_source(ArchiveReference(str(file)))
     store = ArchiveStore(file, parts_from=tuple(parts_from or ()))
     target = (into or file.parent) / file.name
     with console.Terminal(quiet=quiet) as terminal:
@@ -43,5 +45,6 @@ def split(
         names = [{"name": found.name, "size": found.size, "digest": str(found.digest)} for found in listed.parts]
         console.result_json({"digest": str(bundle.digest), "reference": str(target), "parts": names})
         return
-    terminal.say(f"{target} is {len(listed.parts)} parts of {console.size(listed.part_size)}, listed in {target.name}.parts")
+    in_parts = f"{console.counted(len(listed.parts), 'part')} of {console.size(listed.part_size)}"
+    terminal.say(f"{target} is {in_parts}, listed in {target.name}.parts")
     console.result(str(bundle.digest))

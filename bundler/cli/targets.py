@@ -77,7 +77,7 @@ class Target:
 
 def parse(reference: Reference, *, readback: bool, split: str | None, only: Sequence[int], have: Sequence[str]) -> Target:
     """What is asked for; raises `UsageError` for options that do not go together."""
-    part_size = parse_part_size(split) if split else None
+    part_size = parse_part_size(split) if split is not None else None
     is_file = isinstance(reference, ArchiveReference) and not reference.is_pipe
     if only and not (split and is_file):
         raise UsageError("--part chooses parts of an archive file", hint="Give --split, and a file to split into.")

@@ -44,7 +44,8 @@ def verify(
         signatures = signing.find(bundle, store, gate.verifier(policy))
         findings = verb.verify(bundle, store, terminal)
         if findings.unkept:
-            terminal.warn(f"engines would not keep {findings.unkept} entries as they are: {findings.first_unkept}")
+            entries = console.counted(findings.unkept, "entry", "entries")
+            terminal.warn(f"engines would not keep {entries} unchanged: {findings.first_unkept}")
         if isinstance(named, reference.LocalReference):
             verb.note(bundle, findings, LocalSpool())
         signing.read_referrers(bundle, store)

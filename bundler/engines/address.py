@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bundler import ownfiles
 from bundler.errors import EngineError, UsageError
 
 DEFAULT = "unix:///var/run/docker.sock"
@@ -27,7 +28,7 @@ class Address:
 
     def __post_init__(self) -> None:
         try:
-            parts = urlsplit(self.url)
+            parts = urlsplit(self.url if "://" in self.url else f"//{self.url}")
             sound = parts.port is None or bool(parts.hostname)
         except ValueError:  # brackets that do not close, or a port that is none
             sound = False
@@ -83,4 +84,4 @@ def _current_context() -> str:
 
 def _configuration() -> Path:
     directory = os.environ.get("DOCKER_CONFIG")
-    return Path(directory) if directory else Path.home() / ".docker"
+    return Path(directory) if directory else ownfiles.expanded("~") / ".docker"

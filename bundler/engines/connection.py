@@ -199,7 +199,7 @@ def gpus(wanted: str) -> list[docker.types.DeviceRequest]:
     kind, equals, devices = wanted.partition("=")
     if equals and kind == "device":
         return [docker.types.DeviceRequest(device_ids=devices.split(","), capabilities=[["gpu"]])]
-    if wanted != "all" and not (wanted.isascii() and wanted.isdigit()):
+    if wanted != "all" and not (wanted.isascii() and wanted.isdigit() and len(wanted) < 10):
         raise UsageError(f"{wanted!r} names no GPUs", hint="Write all, a number, or device=0,1.")
     return [docker.types.DeviceRequest(count=-1 if wanted == "all" else int(wanted), capabilities=[["gpu"]])]
 
@@ -208,8 +208,10 @@ def memory(wanted: str) -> int:
     """The bytes that ``docker run --memory`` asks for."""
     try:
         return int(parse_bytes(wanted))
-    except DockerException:
-        raise UsageError(f"{wanted!r} is no amount of memory", hint="Write a number of bytes, or one with k, m or g.") from None
+    except (DockerException, OverflowError):
+        raise UsageError(
+            f"{wanted[:40]!r} is no amount of memory", hint="Write a number of bytes, or one with k, m or g."
+        ) from None
 
 
 def _root(error: BaseException) -> str:

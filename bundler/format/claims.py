@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from bundler.errors import IntegrityError
-from bundler.format import artifact, image, paths
+from bundler.format import artifact, image, paths, units
 from bundler.format.artifact import Manifest
 from bundler.format.metadata import Metadata
 from bundler.format.toc import Table
@@ -27,7 +27,7 @@ def check(manifest: Manifest, metadata: Metadata, where: str) -> None:
 
 def _faults(manifest: Manifest, metadata: Metadata) -> Iterator[str]:
     if len(metadata.layers) != len(manifest.layers):
-        yield f"the metadata describes {len(metadata.layers)} layers, the manifest {len(manifest.layers)}"
+        yield f"the metadata describes {units.counted(len(metadata.layers), 'layer')}, the manifest {len(manifest.layers)}"
     for layer in manifest.layers:
         Table.of(layer)
     said = artifact.told(metadata)

@@ -11,7 +11,7 @@ from array import array
 from dataclasses import dataclass
 
 from bundler.errors import IntegrityError
-from bundler.format import entries, metadata, paths, tar
+from bundler.format import entries, metadata, paths, tar, units
 from bundler.format.tar import Entry, Kind
 
 MAX_ENTRIES = 10_000_000
@@ -108,7 +108,7 @@ class Contents:
         if tuple(map(paths.encode, self._exports)) != self._layer.exports:
             raise self._refused("holds other exports than the metadata says")
         if not self._is_last and len(self._files) != 1:
-            raise self._refused(f"holds {len(self._files)} files, where every layer but the last has one")
+            raise self._refused(f"holds {units.counted(len(self._files), 'file')}, where every layer but the last has one")
 
     def finish(self) -> None:
         """Look whether all is there that the metadata promises."""
@@ -119,7 +119,8 @@ class Contents:
         for export in self._described.exports:
             total = self._totals[self._top(paths.decode(export.resolved))]
             if (export.entries, export.size, export.kind) != (total.entries, total.size, total.kind):
-                found = f"{total.entries} entries of {total.size} bytes, itself a {total.kind or 'missing entry'}"
+                entries = units.counted(total.entries, "entry", "entries")
+                found = f"{entries} of {total.size} bytes, itself a {total.kind or 'missing entry'}"
                 raise self._refused(f"is the last one, and {export.resolved!r} has {found}, not what the metadata says")
 
     def _refused(self, why: str) -> IntegrityError:

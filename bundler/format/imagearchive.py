@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from bundler.errors import EngineError, IntegrityError
-from bundler.format import artifact, document, metadata, tar
+from bundler.format import artifact, document, metadata, tar, units
 from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream
 from bundler.format.layer import decompressed
 
@@ -104,7 +104,7 @@ def full_docker_archive(image: NewImage, name: str, saved_base: Readable) -> Ite
         raise EngineError("the engine saved the base image without a manifest.json") from error
     count = len(image.base_diff_ids)
     if len(base_layers) < count:
-        raise EngineError(f"the engine saved {len(base_layers)} layers of a base that has {count}")
+        raise EngineError(f"the engine saved {units.counted(len(base_layers), 'layer')} of a base that has {count}")
     yield from _docker_archive(image, name, base_layers[:count])
 
 

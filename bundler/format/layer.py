@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import zstandard
 
 from bundler.errors import IntegrityError
-from bundler.format import artifact, metadata, paths, tar
+from bundler.format import artifact, metadata, paths, tar, units
 from bundler.format.compression import Compression, compress, decompress
 from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Sparse, Stream, drain, pieces
 from bundler.format.frames import MAX_WINDOW, Frame, Frames
@@ -418,7 +418,8 @@ def verify(blob: Stream, descriptor: Descriptor, layer: metadata.Layer, where: s
                 told.add(_item(entry, content, stream, where))
             count += 1
         if count != layer.entries:
-            raise IntegrityError(f"{where}: the layer {layer.diff_id} has {count} entries in place of {layer.entries}")
+            entries = units.counted(count, "entry", "entries")
+            raise IntegrityError(f"{where}: the layer {layer.diff_id} has {entries} in place of {layer.entries}")
         tail, found = told.finish(frames.end) if table else (b"", None)
         if table != found or not _is(tail, frames.tail()):
             raise IntegrityError(f"{where}: the layer {layer.diff_id} ends with something else than a table of its own content")

@@ -96,6 +96,16 @@ def parse(text: str) -> Reference:
     return _parse_name(text)
 
 
+def is_exact(text: str, reference: Reference) -> bool:
+    """Whether a text that was parsed names one bundle by its tag or digest, and not only a place for bundles."""
+    return bool(reference.digest) or bool(reference.tag and text.endswith(f":{reference.tag}"))
+
+
+def without_tag(name: str) -> str:
+    """NAME of ``NAME:TAG`` or ``NAME@sha256:…``."""
+    return name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+
+
 def parse_registry(text: str) -> str:
     """Read the name of a registry alone, HOST[:PORT]; raises `UsageError` for one that no reference could have."""
     registry, rest = split_registry(f"{text}/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from bundler.errors import UsageError
@@ -18,6 +19,9 @@ little less than a DVD-R; a BD-R of one layer has 12,219,392, of which formattin
 left out is for that and for the disc's own file system.
 """
 
+MAX_SIZE = 8 * 10**18
+"""Bytes of the largest size; no file has more (off_t)."""
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
@@ -30,7 +34,10 @@ def size(text: str) -> int:
     if not found:
         raise UsageError(f"{text[:40]!r} is no size", hint="Write a number with a unit, such as 25k, 700MB or 4GiB.")
     number, prefix, binary = found.groups()
-    return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
+    count = float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()]
+    if count > MAX_SIZE:
+        raise UsageError(f"{text[:40]!r} is too large", hint="Write a size of at most 8000000TB.")
+    return int(count)
 
 
 def shown(count: int) -> str:
@@ -43,13 +50,21 @@ def shown(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number of things for people: ``1 layer``, ``2 layers``; ``many`` is the plural that is not ``one`` and an ``s``."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def duration(text: str) -> float:
     """Seconds: ``90``, ``90s``, ``1.5m`` and ``1h30m`` are such; raises `UsageError`."""
     found = _DURATION.fullmatch(text.strip().lower())
     if not found or not any(found.groups()):
         raise UsageError(f"{text[:40]!r} is not a duration", hint="Write seconds, or numbers with units, such as 90s or 1h30m.")
     plain, hours, minutes, seconds = (float(number or 0) for number in found.groups())
-    return plain + 3600 * hours + 60 * minutes + seconds
+    total = plain + 3600 * hours + 60 * minutes + seconds
+    if not math.isfinite(total):
+        raise UsageError(f"{text[:40]!r} is too long", hint="Write seconds, or numbers with units, such as 90s or 1h30m.")
+    return total
 
 
 def medium(text: str) -> int:

@@ -40,7 +40,7 @@ class SshSigner:
     """A key: a private key's file, or the public one of a key that an agent or a hardware token holds."""
 
     def __init__(self, key: Path) -> None:
-        self._key = key.expanduser().absolute()
+        self._key = key.absolute()
 
     def sign(self, message: bytes) -> bytes:
         with _desk({_MESSAGE: message}) as desk:

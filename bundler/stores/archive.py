@@ -15,9 +15,9 @@ from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Strea
 from bundler.format.reference import ArchiveReference
 from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, sweep
-from bundler.ports import NOBODY, Named, Progress, Store
+from bundler.ports import NOBODY, Displaced, Named, Progress, Store
 from bundler.stores import index, members, parts, volumes
-from bundler.stores.archiving import ArchiveUpload, File, small
+from bundler.stores.archiving import ArchiveUpload, File, Written, small
 from bundler.stores.members import Member
 from bundler.stores.readback import read_back
 from bundler.stores.volumes import Volumes
@@ -146,10 +146,10 @@ class ArchiveStore(ArchiveReader):
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
-        self._refuse_strangers()
+        former = self._former()
         check_directory(self._path.parent, self.where)
         sweep(self._path.parent)
-        write = partial(self._write, again=source is not None and not source.rereadable)
+        write = partial(self._write, again=source is not None and not source.rereadable, former=former)
         yield ArchiveUpload(write, partial(check_space, self._path.parent), self._name or name, self._digest, self.where)
 
     def attach(self, new: NewReferrer) -> None:
@@ -181,9 +181,8 @@ class ArchiveStore(ArchiveReader):
         blobs = (index.blob(name, place.size) for name, place in sorted(found.items(), key=lambda item: item[1].offset))
         return [blob for blob in blobs if blob]
 
-    def _write(self, manifest: Descriptor, files: Sequence[File], *, again: bool = False) -> int:
-        """Write all files, and give their size; with ``again`` one that comes damaged is fetched once more."""
-        del manifest
+    def _write(self, manifest: Descriptor, files: Sequence[File], *, again: bool = False, former: Sequence[Named] = ()) -> Written:
+        """Write all files; with ``again`` one that comes damaged is fetched once more. One of the ``former`` bundles may be gone."""
         with PartFile(self._path.parent) as part:
             written = Begun()
             for file in files:
@@ -198,14 +197,15 @@ class ArchiveStore(ArchiveReader):
             if self._readback:
                 read_back(part, Digest(written.hash.hexdigest()), self.where, self._progress)
             part.publish(self._path)
-        return sum(file.size for file in files)
+        gone = [item.manifest.digest for item in former if item.name and item.manifest.digest != manifest.digest]
+        return Written(sum(file.size for file in files), Displaced(gone[0]) if gone else None)
 
-    def _refuse_strangers(self) -> None:
-        """A file that is no bundle is somebody's work: never written over."""
+    def _former(self) -> Sequence[Named]:
+        """What the file holds now; raises `StoreError` for one that is no bundle archive, which is never written over."""
         if not self._path.exists():
-            return
+            return ()
         try:
-            self.names()
+            return self.names()
         except BundlerError as error:
             raise StoreError(
                 f"{self.where} exists and is no bundle archive", hint="Name another file, or remove this one first."

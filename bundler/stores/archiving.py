@@ -9,7 +9,7 @@ from functools import partial
 
 from bundler.format import tar
 from bundler.format.content import BLOCK, Descriptor, Digest, Stream
-from bundler.ports import Named, Opener, Store, from_memory
+from bundler.ports import Displaced, Named, Opener, Store, from_memory
 from bundler.stores import index
 from bundler.stores.volumes import Volume, Volumes, skip
 
@@ -43,16 +43,24 @@ class File:
         yield self.tail
 
 
+@dataclass(frozen=True)
+class Written:
+    """An archive that was written: its bytes, of which some may have been there, and the bundle whose name it took."""
+
+    size: int
+    displaced: Displaced | None = None
+
+
 class ArchiveUpload:
     """A bundle on its way into an archive, which is written when all that goes into it is known.
 
-    ``write`` is given the bundle's manifest and the files, in their order, gives the archive its name when it
-    is whole, and returns how many bytes that took. Where it reads them twice, ``source`` is the store that they are read from.
+    ``write`` is given the bundle's manifest and the files, in their order, and gives the archive its name when it
+    is whole. Where it reads them twice, ``source`` is the store that they are read from.
     """
 
     def __init__(
         self,
-        write: Callable[[Descriptor, Sequence[File]], int],
+        write: Callable[[Descriptor, Sequence[File]], Written],
         reserve: Callable[[int], None],
         name: str,
         digest: Digest | None,
@@ -87,13 +95,14 @@ class ArchiveUpload:
         self._files.append(small(index.blob_path(manifest.digest), data))
         self._manifests.append(manifest)
 
-    def commit(self, manifest: Descriptor) -> None:
+    def commit(self, manifest: Descriptor) -> Displaced | None:
         index.check_digest(manifest, self._digest, self._where)
         named = Named(self._name or f"bundle@{manifest.digest}", manifest)
         referrers = [Named("", other) for other in self._manifests if other.digest != manifest.digest]
         last = small(index.INDEX_FILE, index.write([named, *referrers]), last=True)
         written = self._write(manifest, [*self._files, last])
-        self.sent = min(written, self._size)  # without the documents of the archive, which are no blobs
+        self.sent = min(written.size, self._size)  # without the documents of the archive, which are no blobs
+        return written.displaced
 
 
 def blocks(files: Sequence[File]) -> Iterator[bytes]:

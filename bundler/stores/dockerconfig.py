@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bundler import statefiles
+from bundler import ownfiles, statefiles
 from bundler.errors import AuthorizationError, disk_errors
 from bundler.partfile import write_file
 
@@ -18,7 +18,7 @@ _LOCK_WAIT = 30
 
 def path() -> Path:
     """In ``$DOCKER_CONFIG``, or in the home directory."""
-    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    return Path(os.environ.get("DOCKER_CONFIG") or ownfiles.expanded("~") / ".docker") / "config.json"
 
 
 def load() -> dict[str, Any]:

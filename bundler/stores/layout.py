@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
+from bundler.errors import BusyError, IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, RangeReader, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
-from bundler.ports import NOBODY, Named, Opener, Progress, Store
+from bundler.ports import NOBODY, Displaced, Named, Opener, Progress, Store
 from bundler.stores import index
 from bundler.stores.readback import read_back
 
@@ -92,7 +92,11 @@ class LayoutStore:
         self.take(new.referrer.descriptor.digest, new.referrer.data)
         with self._locked():
             if not any(item.manifest.digest == new.subject for item in self.names()):
-                raise StoreError(f"{self.where}: the bundle {new.subject} was removed just now", hint="Look: fps-bundle list")
+                raise BusyError(
+                    f"{self.where}: another process removed the bundle {new.subject} meanwhile",
+                    hint="List the bundles that are there:",
+                    command="fps-bundle list",
+                )
             known = Named("", new.referrer.descriptor)
             self._edit(lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known])
 
@@ -159,8 +163,8 @@ class LayoutStore:
         path = self._blob(blob.digest)
         return path.is_file() and path.stat().st_size == blob.size
 
-    def set_name(self, name: str, manifest: Descriptor, referrers: Sequence[Descriptor]) -> None:
-        """Let a name stand for a manifest whose blobs are all here, and know what refers to it."""
+    def set_name(self, name: str, manifest: Descriptor, referrers: Sequence[Descriptor]) -> Displaced | None:
+        """Let a name stand for a manifest whose blobs are all here, and know what refers to it; gives what had the name."""
         come = {manifest.digest, *(referrer.digest for referrer in referrers)}
         with self._locked():
             former = [item.manifest for item in self.names() if item.name == name and item.manifest.digest != manifest.digest]
@@ -170,6 +174,7 @@ class LayoutStore:
                 lambda item: item.name in taken or (not item.name and item.manifest.digest in come),
                 [Named(name, manifest), *untagged, *(Named("", referrer) for referrer in referrers)],
             )
+        return Displaced(former[0].digest, self._untagged(former[0])) if former else None
 
     def _untagged(self, manifest: Descriptor) -> str:
         """How a bundle is called from when it loses its tag until it gets one again; empty where it does not stay."""
@@ -279,10 +284,10 @@ class LayoutUpload:
         self._store.take(manifest.digest, data)
         self._referrers.append(manifest)
 
-    def commit(self, manifest: Descriptor) -> None:
+    def commit(self, manifest: Descriptor) -> Displaced | None:
         self._store.check_digest(manifest)
         referrers = [referrer for referrer in self._referrers if referrer.digest != manifest.digest]
-        self._store.set_name(self._name or f"bundle@{manifest.digest}", manifest, referrers)
+        return self._store.set_name(self._name or f"bundle@{manifest.digest}", manifest, referrers)
 
 
 class LayoutBlob:

@@ -18,7 +18,7 @@ from bundler.format import artifact
 from bundler.format.artifact import Manifest
 from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
-from bundler.ports import Named, Store
+from bundler.ports import Displaced, Named, Store
 from bundler.stores import index, inuse, verified
 from bundler.stores.layout import LayoutBlob, LayoutStore
 
@@ -134,12 +134,12 @@ class LocalSpool:
     def open(self, reference: LocalReference) -> LocalStore:
         return LocalStore(reference)
 
-    def add(self, reference: LocalReference, manifest: Manifest) -> LocalStore:
+    def add(self, reference: LocalReference, manifest: Manifest) -> tuple[LocalStore, Displaced | None]:
         store = LocalStore(reference)
         with store.upload("") as upload:
             upload.add(manifest.descriptor, manifest.data)
-            upload.commit(manifest.descriptor)
-        return store
+            displaced = upload.commit(manifest.descriptor)
+        return store, displaced
 
     def drop(self, blobs: Sequence[Descriptor]) -> None:
         self._any().drop(blobs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Store, Upload
 from bundler.stores import index, members
 from bundler.stores.archive import ArchiveReader, refuse_attaching
-from bundler.stores.archiving import ArchiveUpload, File, blocks
+from bundler.stores.archiving import ArchiveUpload, File, Written, blocks
 from bundler.stores.local import LocalSpool, LocalStore
 from bundler.stores.volumes import Volumes, limited
 from bundler.stores.wrapped import WrappedStore
@@ -45,12 +46,12 @@ class PipeStore(ArchiveReader):
                 error.hint = _CUT_OFF
             raise
 
-    def _write(self, manifest: Descriptor, files: Sequence[File]) -> int:
+    def _write(self, manifest: Descriptor, files: Sequence[File]) -> Written:
         del manifest
         for block in blocks(files):
             with disk_errors(self.where):
                 _write_all(self._descriptor, block)
-        return sum(file.size for file in files)
+        return Written(sum(file.size for file in files))
 
 
 @contextmanager
@@ -162,4 +163,7 @@ def _nothing_to_read() -> Volumes:
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # the caller made the pipe non-blocking, and it is full
+            select.select([], [descriptor], [])

@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import IntegrityError, StoreError, disk_errors
+from bundler.errors import BusyError, IntegrityError, disk_errors
 from bundler.format import artifact
 from bundler.format.content import Digest
-from bundler.format.reference import LocalReference
+from bundler.format.reference import LocalReference, without_tag
 from bundler.partfile import KEPT_SECONDS, is_part, sweep
 from bundler.ports import Named
 from bundler.stores.local import UPLOADS, LocalStore, directory
@@ -32,9 +32,10 @@ class Going:
 
 @dataclass(frozen=True)
 class Leftover:
-    """Files of one sort that belong to no bundle; ``size`` is in bytes."""
+    """Files of one sort that belong to no bundle; ``one`` is what one of them is, ``size`` is in bytes."""
 
     what: str
+    one: str
     count: int
     size: int
 
@@ -55,7 +56,7 @@ class Pruned:
 def prune(keep: int, *, dry_run: bool) -> Pruned:
     """Remove the untagged bundles that are not among the ``keep`` newest of their name, and every file that no bundle needs.
 
-    Raises `StoreError` while another process uses the store, and `IntegrityError` when what stays cannot all be read,
+    Raises `BusyError` while another process uses the store, and `IntegrityError` when what stays cannot all be read,
     as nobody can tell then which blobs it needs; nothing has been touched in either case.
     """
     if not directory().is_dir():
@@ -63,7 +64,7 @@ def prune(keep: int, *, dry_run: bool) -> Pruned:
     store = LocalStore(LocalReference(""))
     with store.alone() as alone, disk_errors(directory()):
         if not alone:
-            raise StoreError(
+            raise BusyError(
                 "another fps-bundle is at work in the local store", hint="Wait until it is done, then run the command again."
             )
         plan = _Plan(store, keep)
@@ -100,8 +101,7 @@ def _is_tagged(item: Named) -> bool:
 
 
 def _name(item: Named) -> str:
-    """NAME of ``NAME:TAG`` or ``NAME@sha256:…``."""
-    return item.name.partition("@")[0] if "@" in item.name else item.name.rpartition(":")[0]
+    return without_tag(item.name)
 
 
 class _Plan:
@@ -120,10 +120,14 @@ class _Plan:
         self._records = [path for path in _files(directory() / UPLOADS) if time.time() - path.stat().st_mtime > KEPT_SECONDS]
 
     def describe(self) -> Pruned:
-        sorts = {"blobs without a bundle": self._blobs, "half downloads": self._halves, "records of old uploads": self._records}
+        sorts = [
+            ("blobs without a bundle", "blob without a bundle", self._blobs),
+            ("half downloads", "half download", self._halves),
+            ("records of old uploads", "record of an old upload", self._records),
+        ]
         return Pruned(
             [Going(item.name, item.manifest.digest, _size(files)) for item, files in self._going],
-            [Leftover(what, len(files), _size(files)) for what, files in sorts.items() if files],
+            [Leftover(what, one, len(files), _size(files)) for what, one, files in sorts if files],
         )
 
     def carry_out(self) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import chain, islice
 from typing import TypeVar
 
 import requests
 import urllib3
 
-from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
+from bundler.errors import BundlerError, BusyError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, document
 from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader, drain
 from bundler.format.reference import RegistryReference, is_tag
 from bundler.format.signature import NewReferrer
-from bundler.ports import Named, Opener, Store, from_memory
+from bundler.ports import Displaced, Named, Opener, Store, from_memory
 from bundler.stores.blobupload import BlobUpload
 from bundler.stores.client import RegistryClient, number_in
 from bundler.stores.download import Download
@@ -186,11 +187,22 @@ class RegistryStore:
         if subject and not response.headers.get("OCI-Subject"):
             self._list_referrer(subject, manifest)
 
-    def tag(self, manifest: Descriptor, data: bytes) -> None:
-        """Give a manifest the name that this store was opened for."""
+    def tag(self, manifest: Descriptor, data: bytes) -> Displaced | None:
+        """Give a manifest the name that this store was opened for; gives what had it."""
         check_digest(manifest, self.reference.digest, self.where)
         if self.reference.digest:
-            return
+            return None
+        former = self._former(manifest)
+        self._move_tag(manifest, data)
+        return former
+
+    def _former(self, manifest: Descriptor) -> Displaced | None:
+        with suppress(BundlerError):  # a token may be for pushing alone
+            found = self.resolve().digest
+            return None if found == manifest.digest else Displaced(found, str(replace(self.reference, digest=found)))
+        return None
+
+    def _move_tag(self, manifest: Descriptor, data: bytes) -> None:
         failure: BundlerError | None = None
         try:
             self._put(self.reference.tag, manifest.media_type, data)
@@ -206,9 +218,9 @@ class RegistryStore:
             self._tell(f"the tag cannot be looked at again: {error.message}")
             return
         if found.digest != manifest.digest:
-            raise failure or StoreError(
-                f"{self.where}: the tag names {found.digest} just after it was pushed",
-                hint="Somebody else pushed to this tag at the same time; push again if yours shall stand.",
+            raise failure or BusyError(
+                f"{self.where}: another process pushed {found.digest} to this tag at the same time",
+                hint="To move the tag to your bundle, run the same command again.",
             )
 
     def check_arrived(self, blobs: Sequence[Descriptor]) -> None:
@@ -237,7 +249,7 @@ class RegistryStore:
                 return
             content = {"schemaVersion": 2, "mediaType": artifact.INDEX, "manifests": [it.to_json() for it in (*known, manifest)]}
             self._put(tag, artifact.INDEX, json.dumps(content, sort_keys=True).encode())  # and look whether it stands
-        raise StoreError(f"{self.where}: others write to {tag} all the time", hint=_AGAIN)
+        raise BusyError(f"{self.where}: other processes keep writing to {tag}", hint=_AGAIN)
 
     def _tags(self) -> list[str]:
         pages = self._pages("tags/list?n=1000", {})
@@ -289,10 +301,10 @@ class RegistryUpload:
         self._store.put_manifest(manifest, data)
         self._data[manifest.digest] = data
 
-    def commit(self, manifest: Descriptor) -> None:
+    def commit(self, manifest: Descriptor) -> Displaced | None:
         if self._store.manifest(manifest) != self._data[manifest.digest]:
             raise StoreError(f"{self._store.where}: the registry gives another manifest back than it was sent", hint=_AGAIN)
-        self._store.tag(manifest, self._data[manifest.digest])
+        return self._store.tag(manifest, self._data[manifest.digest])
 
     def _origins(self, blob: Descriptor) -> list[str]:
         """Other repositories of the registry that may have a blob: the one that it comes from, and where it went before."""

@@ -15,7 +15,7 @@ from io import BytesIO
 
 from bundler import parallel
 from bundler.errors import NotFoundError
-from bundler.format import artifact, splitartifact
+from bundler.format import artifact, splitartifact, units
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.partlist import cuts
 from bundler.format.signature import NewReferrer
@@ -23,7 +23,7 @@ from bundler.format.splitartifact import EMPTY, EMPTY_CONTENT, PART
 from bundler.ports import Named, Progress, Store, Upload
 from bundler.stores import volumes
 from bundler.stores.archive import ArchiveReader
-from bundler.stores.archiving import ArchiveUpload, File, as_volumes
+from bundler.stores.archiving import ArchiveUpload, File, Written, as_volumes
 from bundler.stores.volumes import Volume, Volumes
 from bundler.stores.wrapped import WrappedStore
 from bundler.watched import WatchedOpener
@@ -128,7 +128,7 @@ class SplitTarget(SplitStore):
         with self.inner.upload(name) as upload:
             yield ArchiveUpload(partial(self._write, upload), upload.reserve, name, None, self.where, source)
 
-    def _write(self, upload: Upload, bundle: Descriptor, files: Sequence[File]) -> int:
+    def _write(self, upload: Upload, bundle: Descriptor, files: Sequence[File]) -> Written:
         sizes = [as_volumes([file]).size for file in files]
         part_size = splitartifact.part_size(self._part_size, sizes)
         if part_size > self._part_size:
@@ -139,8 +139,8 @@ class SplitTarget(SplitStore):
         data = splitartifact.build(bundle.digest, [part.descriptor for part in parts])
         manifest = Descriptor.of(artifact.MANIFEST, data)
         upload.add(manifest, data)
-        upload.commit(manifest)
-        return upload.sent
+        displaced = upload.commit(manifest)
+        return Written(upload.sent, displaced)
 
 
 @dataclass(frozen=True)
@@ -174,11 +174,11 @@ class _Sender:
     def send(self, parts: Sequence[_Part]) -> None:
         """Send those that are not there."""
         distinct = {part.descriptor.digest: part for part in parts}
-        self._progress.stage(f"looking which of {len(distinct)} parts {self._where} has")
+        self._progress.stage(f"looking which of {units.counted(len(distinct), 'part')} {self._where} has")
         parallel.each(self._look, distinct.values(), self._workers, self._stop)
         missing = [part for digest, part in distinct.items() if digest in self._missing]
         size = sum(part.descriptor.size for part in missing)
-        self._progress.stage(f"sending {len(missing)} of {len(distinct)} parts to {self._where}", size)
+        self._progress.stage(f"sending {len(missing)} of {units.counted(len(distinct), 'part')} to {self._where}", size)
         if not self._upload.has(EMPTY):
             self._upload.put(EMPTY, lambda begun=None: BytesIO(EMPTY_CONTENT[begun.size if begun else 0 :]))
         parallel.each(self._bring, missing, self._workers, self._stop)

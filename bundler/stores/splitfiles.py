@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import IntegrityError, StoreError, UsageError, disk_errors
-from bundler.format import partlist
+from bundler.errors import BusyError, IntegrityError, StoreError, UsageError, disk_errors
+from bundler.format import partlist, units
 from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Readable
 from bundler.format.partlist import Part, PartList
 from bundler.partfile import PartFile, check_space, sweep, write_file
 from bundler.ports import Progress, Store
 from bundler.stores import parts, volumes
 from bundler.stores.archive import ArchiveReader, check_directory, where
-from bundler.stores.archiving import ArchiveUpload, File, as_volumes
+from bundler.stores.archiving import ArchiveUpload, File, Written, as_volumes
 from bundler.stores.readback import read_back
 from bundler.stores.volumes import Volumes
 
@@ -55,8 +55,8 @@ class SplitFileStore(ArchiveReader):
         # What is needed depends on which parts are there already, so that only the writing itself can tell.
         yield ArchiveUpload(self._write, lambda _: None, self._name or name, self._digest, self.where, source)
 
-    def _write(self, manifest: Descriptor, files: Sequence[File]) -> int:
-        return split(self._path, manifest.digest, as_volumes(files), self._how, self._progress).written
+    def _write(self, manifest: Descriptor, files: Sequence[File]) -> Written:
+        return Written(split(self._path, manifest.digest, as_volumes(files), self._how, self._progress).written)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _refuse_strangers(path: Path, listed: PartList) -> None:
 
 
 def _make(path: Path, archive: Volumes, missing: Sequence[Part], progress: Progress, *, readback: bool) -> None:
-    progress.stage(f"writing {len(missing)} parts of {path}", sum(part.size for part in missing))
+    progress.stage(f"writing {units.counted(len(missing), 'part')} of {path}", sum(part.size for part in missing))
     for run in _runs(missing):
         with archive.open(run[0].offset) as content:
             for part in run:
@@ -180,7 +180,7 @@ def _blocks(content: Readable, progress: Progress) -> Iterator[bytes]:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Raises `StoreError` while another process splits an archive into the same directory."""
+    """Raises `BusyError` while another process splits an archive into the same directory."""
     with disk_errors(directory):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -194,6 +194,6 @@ def _lock(descriptor: int, directory: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise StoreError(
+        raise BusyError(
             f"{directory}: another fps-bundle is splitting an archive there", hint="Wait for it, then run the same command again."
         ) from error

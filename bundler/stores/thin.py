@@ -11,7 +11,7 @@ from bundler.format import have
 from bundler.format.artifact import LAYER
 from bundler.format.content import Begun, Descriptor, Stream
 from bundler.format.have import Had
-from bundler.ports import Opener, Store, Upload
+from bundler.ports import Displaced, Opener, Store, Upload
 from bundler.stores.local import LocalStore
 from bundler.stores.wrapped import WrappedStore
 
@@ -59,9 +59,9 @@ class _ThinUpload:
     def add(self, manifest: Descriptor, data: bytes) -> None:
         self._inner.add(manifest, data)
 
-    def commit(self, manifest: Descriptor) -> None:
+    def commit(self, manifest: Descriptor) -> Displaced | None:
         annotations = {have.NEEDS: have.annotation(list(self._needed))} if self._needed else {}
-        self._inner.commit(replace(manifest, annotations={**manifest.annotations, **annotations}))
+        return self._inner.commit(replace(manifest, annotations={**manifest.annotations, **annotations}))
 
 
 class WholeStore(WrappedStore):

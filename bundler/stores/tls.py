@@ -11,6 +11,7 @@ from typing import Any
 
 import requests.adapters
 
+from bundler import ownfiles
 from bundler.errors import StoreError
 
 _HALVES = {".cert": ".key", ".key": ".cert"}
@@ -23,7 +24,7 @@ def standard_directories() -> Sequence[Path]:
     ``$XDG_CONFIG_HOME/docker/certs.d`` (moby, ``registry.CertsDir``); Podman has two more (containers-certs.d(5)).
     None of them has one in ``$DOCKER_CONFIG``.
     """
-    home = Path.home() / ".config"
+    home = ownfiles.expanded("~") / ".config"
     return (
         Path(os.environ.get("XDG_CONFIG_HOME") or home) / "docker" / "certs.d",
         home / "containers" / "certs.d",
@@ -104,6 +105,8 @@ def _pairs(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 @contextmanager
 def _readable(path: Path, what: str) -> Iterator[None]:
     hint = f"It should be a PEM file of {what}, which you may read."
+    if path.exists() and not path.is_file():  # OpenSSL would wait for the other end of a FIFO
+        raise StoreError(f"{path} is not a plain file", hint=hint)
     try:
         yield
     except ssl.SSLError as error:

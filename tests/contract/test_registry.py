@@ -15,7 +15,8 @@ from places import files_below
 from privateregistry import private_registry
 
 from bundler import transfer
-from bundler.errors import AuthorizationError, NotFoundError, StoreError
+from bundler.errors import AuthorizationError, BusyError, NotFoundError, StoreError
+from bundler.format.content import Descriptor
 from bundler.format.reference import RegistryReference
 from bundler.stores.registry import RegistryStore
 
@@ -54,6 +55,22 @@ def test_a_registry_that_is_not_there_is_told_at_once() -> None:
         RegistryStore(RegistryReference("127.0.0.1:9", "x", "1"), tell=attempts.append)
     assert caught.value.exit_code == 5
     assert attempts == [], "it is tried once"
+
+
+class _Raced(RegistryStore):
+    """A registry in which another process moves the tag just after it was pushed."""
+
+    def resolve(self) -> Descriptor:
+        other = MemoryStore()
+        bundle(other, extra="other")
+        transfer.copy(other, RegistryStore(self.reference), RecordingProgress())
+        return super().resolve()
+
+
+def test_a_tag_that_another_process_moves_at_the_same_time_is_exit_code_12(registry: str, source: MemoryStore) -> None:
+    with pytest.raises(BusyError, match=r"another process pushed sha256:[0-9a-f]{64} to this tag") as caught:
+        transfer.copy(source, _Raced(RegistryReference(registry, "raced/tag", "1")), RecordingProgress())
+    assert (caught.value.exit_code, bool(caught.value.hint)) == (12, True)
 
 
 def test_a_repository_that_is_not_there_is_not_found(registry: str) -> None:

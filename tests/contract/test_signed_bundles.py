@@ -14,7 +14,7 @@ from places import Place
 from sshkeys import Key
 
 from bundler import signing, transfer
-from bundler.errors import StoreError
+from bundler.errors import BusyError, StoreError
 from bundler.format import artifact, have, signature
 from bundler.format.statement import Statement
 from bundler.ports import Store
@@ -140,7 +140,7 @@ def test_a_bundle_that_went_away_meanwhile_is_not_brought_back(tmp_path: Path, a
     other = MemoryStore()
     bundle(other, created="2027-01-01T00:00:00Z")
     transfer.copy(other, store, RecordingProgress())
-    with pytest.raises(StoreError, match="removed just now"):
+    with pytest.raises(BusyError, match="another process removed the bundle"):
         store.attach(signature.build(found.manifest.descriptor, b"{}", alice.sign(b"{}")))
 
 

@@ -162,7 +162,7 @@ def test_there_is_one_way_past_and_it_says_so(home: Path, archive: str, allowed:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("minimum-signatures = 2", "1 of the 2 signers"),
+        ("minimum-signatures = 2", "1 trusted signature (2 required)"),
         ("may-sign = {alice = ['detector*']}", "alice may not sign Model"),
         ("revoked = 'missing'", "is missing"),
         ("typo = 1", "means nothing here"),

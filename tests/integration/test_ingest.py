@@ -15,6 +15,8 @@ from privateengine import private_daemon
 from test_round_trip import QUESTION, STATE_SETUP, teach
 from world import MODEL, Host, short, wait_until, within
 
+from bundler.errors import INTERRUPTED
+
 NEWER = "example-model:2.0"
 SCRIPTED = "scripted:2"
 REQUESTS = int(os.environ.get("FPS_BUNDLE_REQUESTS", "300"))
@@ -379,7 +381,7 @@ BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big', 'wb') as f:\n for _ in
 
 
 @pytest.mark.operation("clean-up")
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("sign", [*INTERRUPTED, signal.SIGKILL])
 def test_an_ingest_that_is_ended_in_the_middle(
     here: Host, sign: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,8 +395,8 @@ def test_an_ingest_that_is_ended_in_the_middle(
         process.send_signal(sign)
         process.communicate(timeout=120)
         wait_until(lambda: not here.paused(old), within(3))
-        if sign == signal.SIGINT:
-            assert process.returncode == 130
+        if sign in INTERRUPTED:
+            assert process.returncode == INTERRUPTED[sign]
             assert everything(here) == before
         silence.end()
         outcome = here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
@@ -435,7 +437,7 @@ def test_two_ingests_into_one_name(here: Host) -> None:
     process = here.start("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
     wait_until(lambda: here.paused(old))
     outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
-    assert outcome.code == 5
+    assert outcome.code == 12
     assert "another fps-bundle is at work" in outcome.err
     process.communicate(timeout=120)
     assert process.returncode == 0

@@ -16,7 +16,7 @@ from guardedsocket import Silence, silenced
 from world import Host, wait_until, within
 
 from bundler.engines.docker import DockerEngine
-from bundler.errors import EngineError
+from bundler.errors import INTERRUPTED, EngineError
 
 BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big','wb') as f:\n for _ in range(400): f.write(os.urandom(1 << 20))"
 
@@ -58,13 +58,13 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.operation("pause")
 @pytest.mark.usefixtures("silence")
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", list(INTERRUPTED))
 def test_an_interrupted_push_resumes_the_model_and_leaves_nothing(here: Host, model: str, sign: signal.Signals) -> None:
     before = here.must("list").out
     process = push(here, model)
     process.send_signal(sign)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == INTERRUPTED[sign], err
     assert not here.paused(model)
     assert here.must("list").out == before
     assert here.leftovers() == []

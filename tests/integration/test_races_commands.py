@@ -28,7 +28,7 @@ def check_told(outcomes: list[Outcome], what: str) -> list[Outcome]:
     """Those that are done; the others were told that they lost a race, in one sentence."""
     done = [outcome for outcome in outcomes if outcome.code == 0]
     assert done, [outcome.err for outcome in outcomes]
-    assert all(outcome.code in (0, 5) and "Traceback" not in outcome.err for outcome in outcomes), [
+    assert all(outcome.code in (0, 12) and "Traceback" not in outcome.err for outcome in outcomes), [
         outcome.err for outcome in outcomes
     ]
     tally.count(what, "both done" if len(done) == 2 else "one told")

@@ -75,9 +75,9 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 2
 
 
-def test_a_missing_file_is_exit_code_6_without_a_traceback(tmp_path: Path) -> None:
+def test_a_missing_file_is_exit_code_2_without_a_traceback(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, ["inspect", str(tmp_path / "none.tar")])
-    assert outcome.exit_code == 6
+    assert outcome.exit_code == 2
     assert "Traceback" not in outcome.stderr
     assert outcome.stdout == ""
 

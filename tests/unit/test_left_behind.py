@@ -42,7 +42,7 @@ SNAPSHOT = tree(symlink("/hub/snapshots/1/weights", "../../blobs/abc"), file("/h
 
 def test_a_link_out_of_the_exports_is_told_with_its_target() -> None:
     (warning,) = push(FakeEngine(files=SNAPSHOT), "/hub/snapshots/1")
-    assert "1 exported symbolic links" in warning
+    assert "the targets of 1 exported symbolic link:" in warning
     assert "/hub/snapshots/1/weights -> /hub/blobs/abc" in warning
     with pytest.raises(ModelError, match="/hub/blobs/abc"):
         push(FakeEngine(files=SNAPSHOT), "/hub/snapshots/1", strict=True)

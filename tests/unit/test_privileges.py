@@ -49,5 +49,5 @@ def test_rights_that_the_base_gives_too_are_no_gain_however_its_directories_are_
 
 @pytest.mark.parametrize("base", [(), (file("/s/\udce9/d/f", mode=0o755),), (file("/s/\udce9/d/f", mode=0o6755),)])
 def test_rights_that_the_base_does_not_give_there_are_refused(base: tuple[tuple[Entry, bytes], ...]) -> None:
-    with pytest.raises(PrivilegeError, match="brings 1 files"):
+    with pytest.raises(PrivilegeError, match="brings 1 file with more rights"):
         check(*base)

@@ -20,7 +20,7 @@ from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Readable
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference
 from bundler.format.tar import Entry, Kind
-from bundler.ports import Opener, Reader, Store, Upload
+from bundler.ports import Displaced, Opener, Reader, Store, Upload
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.layout import LayoutStore
 from bundler.stores.local import LocalSpool, LocalStore
@@ -408,8 +408,52 @@ def test_a_dry_run_says_what_would_be_sent_and_keeps_nothing(store: Path, remote
     assert [blob.digest for blob in (*result.planned.there, *result.planned.missing)] == [
         blob.digest for blob in result.bundle.manifest.blobs
     ]
-    assert (result.planned.size > 0) is remote
+    assert (result.planned.there, result.planned.size > 0) == ([], True)
     assert (target.tags, target.blobs, leftovers(store)) == ({}, {}, [])
+
+
+def test_a_dry_run_into_the_local_store_knows_what_was_there_before() -> None:
+    engine = FakeEngine(files=tree(file("/s/f")))
+    layers = push(engine, "/s").bundle.manifest.layers
+    engine.one = container(name="other")
+    planned = push(engine, "/s", target=LocalReference("other", "1"), dry_run=True).planned
+    assert planned is not None
+    assert [blob.digest for blob in planned.there] == [layer.digest for layer in layers]
+    assert len(planned.missing) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "image_name", "title", "version"),
+    [
+        (("model:1.0",), "sha256:" + "a" * 64, "model", "1.0"),
+        ((), "sha256:" + "a" * 64, "detector", "latest"),
+        ((), "aaaaaaaaaaaa", "detector", "latest"),
+        ((), "a" * 64, "detector", "latest"),
+        ((), "", "detector", "latest"),
+        (("<none>:<none>",), "sha256:" + "b" * 64, "detector", "latest"),
+        ((), "registry.example:5000/team/model", "model", "latest"),
+        ((), f"registry.example:5000/team/model@sha256:{'b' * 64}", "model", "latest"),
+        ((), f"team/model:2@sha256:{'b' * 64}", "model", "2"),
+    ],
+)
+def test_a_bundle_is_never_called_by_a_digest(names: tuple[str, ...], image_name: str, title: str, version: str) -> None:
+    found = image(id="sha256:" + "a" * 64, names=names, config={})
+    one = container(image_name=image_name, image_id=found.id)
+    assert pushing.local_name(one, found) == LocalReference(title, version)
+    pushed = push(FakeEngine(files=tree(file("/s/f")), one=one, held=[found]), "/s").bundle.metadata.model
+    assert (pushed.title, pushed.version) == (title, version)
+
+
+def test_a_tag_that_moves_is_told_with_what_it_named(tmp_path: Path) -> None:
+    first = push(FakeEngine(files=tree(file("/s/f"))), "/s")
+    second = push(FakeEngine(files=tree(file("/s/g"))), "/s")
+    assert first.displaced is None
+    assert second.displaced == Displaced(first.bundle.digest, f"model@{first.bundle.digest}")
+    assert transfer.read_bundle(LocalStore(reference.parse(second.displaced.reference))).digest == first.bundle.digest
+    assert push(FakeEngine(files=tree(file("/s/g"))), "/s").displaced is None, "unchanged"
+    for target in (ArchiveStore(tmp_path / "x.tar"), LayoutStore(tmp_path / "layout", "1"), MemoryStore("1")):
+        pushed = [push(FakeEngine(files=tree(file(path))), "/s", target=target) for path in ("/s/f", "/s/g")]
+        assert [it.displaced for it in pushed] == [None, Displaced(pushed[0].bundle.digest)]
 
 
 def test_a_dry_run_knows_what_the_target_has() -> None:

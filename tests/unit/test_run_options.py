@@ -15,7 +15,7 @@ def test_memory_is_a_number_with_a_unit(written: str, expected: int) -> None:
     assert memory(written) == expected
 
 
-@pytest.mark.parametrize("written", ["lots", "m", "1x", "-", "1 2"])
+@pytest.mark.parametrize("written", ["lots", "m", "1x", "-", "1 2", "infk", "9" * 400])
 def test_what_is_no_amount_of_memory_is_refused(written: str) -> None:
     with pytest.raises(UsageError, match="no amount of memory"):
         memory(written)
@@ -35,7 +35,7 @@ def test_gpus_are_all_a_number_or_devices(written: str, expected: dict[str, Any]
     assert expected.items() <= request.items()
 
 
-@pytest.mark.parametrize("written", ["some", "-1", "device", "devices=0", "²"])
+@pytest.mark.parametrize("written", ["some", "-1", "device", "devices=0", "²", "9" * 5000])
 def test_what_names_no_gpus_is_refused(written: str) -> None:
     with pytest.raises(UsageError, match="names no GPUs"):
         gpus(written)

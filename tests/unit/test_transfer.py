@@ -87,7 +87,7 @@ def changed(source: MemoryStore, **fields: object) -> None:
 def test_manifest_and_metadata_must_speak_of_as_many_layers(source: MemoryStore, count: int) -> None:
     (layer,) = transfer.read_bundle(source).manifest.layers
     changed(source, layers=[layer.to_json()] * count)
-    with pytest.raises(IntegrityError, match=f"describes 1 layers, the manifest {count}"):
+    with pytest.raises(IntegrityError, match=f"describes 1 layer, the manifest {count}"):
         transfer.read_bundle(source)
 
 

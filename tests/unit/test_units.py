@@ -26,7 +26,7 @@ def test_a_size_or_a_medium_is_read(text: str, size: int) -> None:
     assert units.medium(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "1e9", "GiB", "4 G i B", "1.GB", ".5GB", "4PiB", "cd"])
+@pytest.mark.parametrize("text", ["", "x", "-1", "1e9", "GiB", "4 G i B", "1.GB", ".5GB", "4PiB", "cd", "9000000TB", "9" * 400])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         units.medium(text)
@@ -40,10 +40,23 @@ def test_a_duration_is_read(text: str, seconds: float) -> None:
     assert units.duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "1h30", "s", "1d", "1 h", "1s1m", "inf", "nan"])
+@pytest.mark.parametrize("text", ["", "x", "-1", "1h30", "s", "1d", "1 h", "1s1m", "inf", "nan", "9" * 400])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         units.duration(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "text"),
+    [
+        (0, ("layer",), "0 layers"),
+        (1, ("layer",), "1 layer"),
+        (2, ("entry", "entries"), "2 entries"),
+        (1, ("entry", "entries"), "1 entry"),
+    ],
+)
+def test_one_thing_is_no_plural(count: int, words: tuple[str, ...], text: str) -> None:
+    assert units.counted(count, *words) == text
 
 
 def test_each_part_fits_on_its_medium() -> None:

@@ -117,7 +117,7 @@ def test_what_stays_behind_is_said() -> None:
     warnings = " ".join(push(engine, "/s", "/v", "/l")[1].warnings)
     assert "/s/fifo" in warnings
     assert "/v is a volume" in warnings
-    assert "1 exported symbolic links lead to what is not exported, so their targets stay behind: /l -> /etc/x" in warnings
+    assert "not exported, so they stay behind: the targets of 1 exported symbolic link: /l -> /etc/x" in warnings
     with pytest.raises(ModelError, match="/s/fifo"):
         push(engine, "/s", options=pushing.Options(strict=True))
 

@@ -1,0 +1,79 @@
+"""Standard streams that fail well: a result that cannot be written is an error, a message that cannot be shown is none."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from bundler.errors import disk_errors
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_CLOSED = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
+"""How ``/dev/null`` takes the place of a stream that the caller has closed: reading stdin and writing stdout fail (EBADF)."""
+
+
+class ReaderGoneError(Exception):
+    """The program that reads our output has closed the pipe."""
+
+
+class _Output(io.FileIO):
+    """Standard output; after an error nothing more is written, so that the end of the program raises no other one."""
+
+    _failed = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        if self._failed:
+            return memoryview(data).nbytes
+        try:
+            with disk_errors("standard output"):
+                return self._written(data)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _written(self, data: ReadableBuffer) -> int:
+        try:
+            while (written := super().write(data)) is None:  # the caller made the pipe non-blocking, and it is full
+                select.select([], [self], [])
+        except BrokenPipeError:
+            raise ReaderGoneError from None
+        return written
+
+
+class _Messages(io.FileIO):
+    """Standard error; what cannot be written there is dropped."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            written = super().write(data)
+        except OSError:
+            written = None
+        return memoryview(data).nbytes if written is None else written
+
+
+def install() -> None:
+    """Replace the standard streams of this process."""
+    for number, flags in enumerate(_CLOSED):
+        _fill(number, flags)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115, open as long as the process
+    sys.stdout = _text(_Output(1, "wb", closefd=False), sys.stdout, line_buffering=os.isatty(1))
+    sys.stderr = _text(_Messages(2, "wb", closefd=False), sys.stderr, line_buffering=True)
+
+
+def _fill(number: int, flags: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:  # the lower numbers are open, so this is the next one
+        os.open(os.devnull, flags)
+
+
+def _text(raw: io.FileIO, former: TextIO | None, *, line_buffering: bool) -> TextIO:
+    """Text in the encoding of the former stream, with escapes for what that does not have."""
+    encoding = former.encoding if former else None
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=line_buffering)

@@ -1,0 +1,42 @@
+"""A signal that ends a copy leaves nothing of it on the target, whichever thread writes there."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bundles import noise
+from fakes import RecordingProgress
+from opened import store
+from places import files_below
+
+from bundler import transfer
+from bundler.errors import INTERRUPTED
+
+
+@pytest.mark.parametrize("sign", list(INTERRUPTED), ids=lambda sign: sign.name)
+@pytest.mark.parametrize(
+    ("target", "stays"),
+    [("{}/x.tar", []), ("oci:{}/x:1", [".fps-bundle-kept-"])],
+    ids=["archive", "layout, by a thread, which keeps half a download"],
+)
+def test_a_signal_leaves_no_part_file_on_the_target(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: signal.Signals, target: str, stays: list[str]
+) -> None:
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
+    source = f"{registry}/interrupted/source:1"
+    transfer.copy(noise(16 << 20), store(source), RecordingProgress())
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    command = [sys.executable, "-m", "bundler", "copy", source, target.format(stick), "--limit-rate", "1M"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not any(path.name.startswith(".fps-bundle-") and path.stat().st_size > 100_000 for path in files_below(stick)):
+            time.sleep(0.05)
+        process.send_signal(sign)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err.splitlines()[-1]) == (INTERRUPTED[sign], "interrupted")
+    assert [path.name[:17] for path in files_below(stick) if path.name.startswith(".")] == stays
