@@ -98,7 +98,9 @@ def push(
     """
     spool.reserve(LEAST_SPACE)
     source = engine.image(container.image_id)
+    engine_limits.check_settings(container.image_name or source.id, source.config)
     clean = base.of_container(container, source, options.base, engine, progress)
+    engine_limits.check_settings(", ".join(clean.names) or clean.image_id, clean.config)
     engine_limits.check_push(len(clean.diff_ids), engine.info(), progress)
     progress.stage("asking the model to export its state")
     exports = paths.check_exports(model.export())
