@@ -100,7 +100,8 @@ def capture(
     ``base`` is the clean base; it is listed before the model is paused. Raises `ModelError` when the
     exported paths move in between, when what is read is not of one moment, when the pause is expected to
     be longer than ``max_pause`` seconds, with ``strict`` when something that is no state lies in them, and without
-    ``allow_empty`` when nothing else does. ``finished`` is told of each layer, from another thread, as soon as its blob is in the spool.
+    ``allow_empty`` when nothing else does. ``finished`` is told of each layer, from another thread, as soon as its blob is in
+    the spool.
     """
     planned = plan(container, reader, exports)
     is_hidden = hidden(container)

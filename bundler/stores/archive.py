@@ -71,7 +71,9 @@ class ArchiveReader:
         refuse_attaching(new, self.where)
 
     def names(self) -> Sequence[Named]:
-        return index.read(self._index(), self.where)
+        found = index.read(self._index(), self.where)
+        self.volumes().check([named.manifest.digest for named in found])
+        return found
 
     def _index(self) -> bytes:
         archive, _ = self._archive()
@@ -139,13 +141,14 @@ class ArchiveStore(ArchiveReader):
         readback: bool = True,
         progress: Progress = NOBODY,
     ) -> None:
-        super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where), name, digest)
+        super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where, progress), name, digest)
         self._path = path
         self._readback = readback
         self._progress = progress
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
+        parts.refuse_list(self._path)
         self._refuse_strangers()
         check_directory(self._path.parent, self.where)
         sweep(self._path.parent)
@@ -252,11 +255,12 @@ def _append(part: PartFile, file: File, before: Begun) -> Begun:
     return written
 
 
-def _find(path: Path, parts_from: Sequence[Path], where: str) -> Volumes:
+def _find(path: Path, parts_from: Sequence[Path], where: str, progress: Progress) -> Volumes:
     try:
-        return Volumes([volumes.of_file(path, volumes.plain_size(path))])
+        size = volumes.plain_size(path)
     except FileNotFoundError:
         return parts.find(path, parts_from, where)
+    return parts.beside(path, size, parts_from, progress)
 
 
 class _Explained(Stream):
