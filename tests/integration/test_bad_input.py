@@ -136,7 +136,7 @@ def test_a_missing_base_is_named(there: Host, here: Host, tmp_path: Path) -> Non
     container = here.run_script("building", [])
     here.api.commit(container, "elsewhere", "1")
     here.api.remove_container(container, force=True)
-    here.run_script("first", ["/srv/state"], "import os; os.mkdir('/srv/state')", image="elsewhere:1")
+    here.run_script("first", ["/srv/state"], "import os; os.makedirs('/srv/state')", image="elsewhere:1")
     here.must("push", "first", str(tmp_path / "x.tar"))
     refused(there, 10, "apply", str(tmp_path / "x.tar"), saying="elsewhere:1")
 
