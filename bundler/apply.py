@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundler import engine_limits, naming, privileges, verify
 from bundler.errors import EngineError
-from bundler.format import image, reference, units
+from bundler.format import image, launch, reference, units
 from bundler.format.content import Digest
 from bundler.format.imagearchive import NewImage, NewLayer
 from bundler.format.metadata import Base
@@ -38,6 +38,8 @@ class ApplyResult:
     existed: bool
     previous: str = ""
     """The name under which the image that had the tag before can be found."""
+    changes: Sequence[launch.Change] = ()
+    """The launch settings of the new image that are not those of the base."""
 
 
 def apply(
@@ -59,17 +61,20 @@ def apply(
 
     ``on`` describes ``base`` when it is another one than was recorded; ``marks`` are labels of the new image. It gets its
     name in a block of ``noted``, which may still refuse it. ``allow_privileged`` says that the user, or a signer whom the
-    user trusts, answers for files that give more rights than the base's. Raises `IntegrityError` before the engine is
-    touched when anything in the bundle is not as promised, and `PrivilegeError` for such files. Raises `EngineError` before
-    anything is fetched when the engine cannot run an image of so many layers.
+    user trusts, answers for files that give more rights than the base's, and for launch settings that differ from the base's.
+    Raises `IntegrityError` before the engine is touched when anything in the bundle is not as promised, and `PrivilegeError`
+    for such files and settings. Raises `EngineError` before anything is fetched when the engine cannot run an image of so
+    many layers.
     """
+    changes = launch.changes(base.config, image.restored(bundle.metadata, on))
+    privileges.check_settings(changes, progress, allowed=allow_privileged)
     with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allow_privileged) as local:
         new = _new_image(bundle, local, base, on, marks)
         if dry_run:
-            return ApplyResult(bundle, base, tag, new.config_digest, "", engine.holding(new) is not None)
+            return ApplyResult(bundle, base, tag, new.config_digest, "", engine.holding(new) is not None, changes=changes)
         with _made(bundle, new, base, engine, progress) as (made, existed), noted():
             previous = naming.give(engine, made, tag)
-        return ApplyResult(bundle, base, tag, new.config_digest, made.id, existed, previous)
+        return ApplyResult(bundle, base, tag, new.config_digest, made.id, existed, previous, changes)
 
 
 @contextmanager

@@ -91,6 +91,7 @@ def capture(
     pause: bool,
     max_pause: float | None,
     strict: bool,
+    allow_empty: bool,
     compression: Compression,
     finished: Callable[[Descriptor, meta.Layer], None],
 ) -> Captured:
@@ -98,8 +99,9 @@ def capture(
 
     ``base`` is the clean base; it is listed before the model is paused. Raises `ModelError` when the
     exported paths move in between, when what is read is not of one moment, when the pause is expected to
-    be longer than ``max_pause`` seconds, and with ``strict`` when something that is no state lies in them. ``finished`` is told of
-    each layer, from another thread, as soon as its blob is in the spool.
+    be longer than ``max_pause`` seconds, with ``strict`` when something that is no state lies in them, and without
+    ``allow_empty`` when nothing else does. ``finished`` is told of each layer, from another thread, as soon as its blob is in
+    the spool.
     """
     planned = plan(container, reader, exports)
     is_hidden = hidden(container)
@@ -147,6 +149,8 @@ def capture(
                 )
             behind = _left_behind(needs, container, base, engine, reader, progress, strict=strict)
             removed = removals.finish()
+            if not (removed or allow_empty):
+                _refuse_empty(packer.counts, planned)
             for path in removed:
                 packer.remove(path)
             descriptors, layers = packer.finish()
@@ -212,6 +216,17 @@ def _refuse(faulty: Sequence[str], why: str, hint: str) -> None:
     if faulty:
         shown = ", ".join(paths.encode(path) for path in faulty[:20])
         raise ModelError(f"the model exported paths that {why}: {shown}", hint=hint)
+
+
+def _refuse_empty(counts: Mapping[str, ExportCount], planned: Plan) -> None:
+    """Raise `ModelError` when no export holds state."""
+    found = {top: counts[top].without_state for top in planned.topmost}
+    if all(found.values()):
+        shown = ", ".join(f"{paths.encode(top)} is {what}" for top, what in list(found.items())[:20])
+        raise ModelError(
+            f"the exported paths hold no state: {shown}",
+            hint="Have the model's Export name the files themselves. To push a bundle without state, use --allow-empty.",
+        )
 
 
 def _describe(given: str, where: str, counts: Mapping[str, ExportCount], container: Container) -> meta.Export:

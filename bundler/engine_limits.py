@@ -1,4 +1,4 @@
-"""The most layers of an image that each engine can run, checked before a model or an engine is touched.
+"""What engines can run, checked before a model or an engine is touched: how many layers, and which settings of an image.
 
 The figures are measured (docs/fidelity.md). Docker's classic store refuses to load an image of more layers. The others load it,
 and fail when a container of it is created or started, which is too late: the image has its name by then.
@@ -6,7 +6,11 @@ and fail when a container of it is created or started, which is too late: the im
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from bundler.errors import EngineError, ModelError
+from bundler.format import imageconfig
 from bundler.ports import EngineInfo, Progress
 
 PORTABLE = 125
@@ -40,6 +44,15 @@ def check_push(base_layers: int, engine: EngineInfo, progress: Progress) -> None
         progress.warn(
             f"the base image has {base_layers} layers: the bundle can be applied here, but not with Docker's classic image store, "
             f"which takes {_CLASSIC} layers at most, state included"
+        )
+
+
+def check_settings(name: str, config: Mapping[str, Any]) -> None:
+    """Raise `ModelError` when no engine takes the ``config`` of an image, so that what is pushed could not be applied."""
+    if found := imageconfig.fault(config):
+        raise ModelError(
+            f"no engine takes the settings of the image {name}: {found}",
+            hint="Correct the image, start the model from it, and push again.",
         )
 
 

@@ -9,7 +9,7 @@ BundlerError                 1   a bug of ours, when raised bare
 ├── AuthorizationError       7   a registry said no
 ├── IntegrityError           8   damaged or hostile content
 ├── TrustError               9   a signature, the policy for signers, an older bundle
-│   └── PrivilegeError       9   files with more rights than the base's, for which nobody answers
+│   └── PrivilegeError       9   no trusted signature for files with more rights, or for launch settings
 ├── BaseMismatchError       10   the base image is another one
 ├── NoSpaceError            11   a disk is full, ours or the engine's
 └── BusyError               12   another fps-bundle holds a lock, or won a race
@@ -92,7 +92,7 @@ class TrustError(BundlerError):
 
 
 class PrivilegeError(TrustError):
-    """A bundle brings files that give more rights than those of its base, and nobody answers for them."""
+    """A bundle without a trusted signature brings files with more rights than its base, or changes what the image runs."""
 
 
 @dataclass(frozen=True)

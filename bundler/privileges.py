@@ -1,4 +1,4 @@
-"""Files of a bundle that give rights to whoever runs them: setuid, setgid, capabilities."""
+"""What of a bundle gives rights: files with setuid, setgid or capabilities, and settings of what is run, by which user."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import takewhile
 
 from bundler.errors import ModelError, PrivilegeError
 from bundler.format import paths, units
+from bundler.format.launch import Change
 from bundler.format.tar import Entry
 from bundler.ports import Engine, Image, Progress, Reader
 
@@ -26,6 +27,20 @@ def check(found: Sequence[Entry], base: Image, engine: Engine, progress: Progres
         raise PrivilegeError(
             f"the bundle brings {units.counted(len(gained), 'file')} with more rights than the base's, and no trusted signature",
             hint="Look at the list above. If these files belong to the model: --allow-privileged.",
+        )
+
+
+def check_settings(changes: Sequence[Change], progress: Progress, *, allowed: bool) -> None:
+    """Raise `PrivilegeError` for launch settings that are not those of the base image, unless that is ``allowed``."""
+    for change in changes[:_SHOWN]:
+        progress.warn(f"the bundle changes a setting of the base image: {change}")
+    if len(changes) > _SHOWN:
+        progress.warn(f"and {len(changes) - _SHOWN} more settings")
+    if changes and not allowed:
+        names = ", ".join(change.setting[:80] for change in changes[:_SHOWN])
+        raise PrivilegeError(
+            f"the bundle changes what the image runs, or as which user ({names}), and has no trusted signature",
+            hint="Check the values above. If they are right for the model, use --allow-privileged.",
         )
 
 

@@ -59,7 +59,8 @@ class Options:
     """How to push.
 
     ``pause`` the model while it is read, by which ``reader``, on which ``base`` if not on the one that is found; whether
-    a FIFO, socket or device is an error (``strict``), to look for changes that Export forgets (``audit``), and to name this host.
+    a FIFO, socket or device is an error (``strict``), whether there may be no state at all (``allow_empty``), to look for changes
+    that Export forgets (``audit``), and to name this host.
     ``compression`` is how layers are made smaller. With ``max_pause`` a model is not paused that would be paused for more seconds.
     A ``dry_run`` captures, too, as nobody knows before what would be sent, but keeps nothing.
     """
@@ -69,6 +70,7 @@ class Options:
     reader: str = "auto"
     base: str | None = None
     strict: bool = False
+    allow_empty: bool = False
     audit: bool = False
     host_name: bool = True
     dry_run: bool = False
@@ -100,7 +102,9 @@ def push(
     """
     spool.reserve(LEAST_SPACE)
     source = engine.image(container.image_id)
+    engine_limits.check_settings(container.image_name or source.id, source.config)
     clean = base.of_container(container, source, options.base, engine, progress)
+    engine_limits.check_settings(", ".join(clean.names) or clean.image_id, clean.config)
     engine_limits.check_push(len(clean.diff_ids), engine.info(), progress)
     progress.stage("asking the model to export its state")
     exports = paths.check_exports(model.export())
@@ -120,6 +124,7 @@ def push(
                 pause=options.pause,
                 max_pause=options.max_pause,
                 strict=options.strict,
+                allow_empty=options.allow_empty,
                 compression=options.compression,
                 finished=lambda blob, layer: early.add(blob) if early and layer.diff_id not in known else None,
             )

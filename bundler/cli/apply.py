@@ -108,6 +108,7 @@ def apply(
                 "imageID": result.image_id or None,
                 "existed": result.existed,
                 "previous": result.previous or None,
+                "settings": [change.to_json() for change in result.changes],
                 "dryRun": dry_run,
             }
         )

@@ -8,6 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from bundler.console import counted, safe, size
+from bundler.format import image, launch
 from bundler.transfer import Bundle
 
 
@@ -29,6 +30,7 @@ def bundle_tree(where: str, bundle: Bundle, signatures: Sequence[str]) -> Tree:
     )
     for signature in signatures or ["not signed"]:
         _add(tree, signature)
+    _add_settings(tree, bundle)
     exports = _add(tree, f"exports  {counted(len(metadata.exports), 'path')}")
     for export in metadata.exports:
         where_really = f" -> {export.resolved}" if export.resolved != export.path else ""
@@ -47,6 +49,18 @@ def bundle_tree(where: str, bundle: Bundle, signatures: Sequence[str]) -> Tree:
     for ancestor in metadata.lineage:
         _add(tree, f"came from {ancestor.digest}, {ancestor.created}")
     return tree
+
+
+def _add_settings(tree: Tree, bundle: Bundle) -> None:
+    """What the applied image runs, with the base's value where that is another one."""
+    restored = image.restored(bundle.metadata)
+    changed = {change.setting: change for change in launch.changes(bundle.metadata.base.config, restored)}
+    branch = _add(tree, f"runs     {len(changed)} settings differ from the base")
+    for setting, value in launch.settings(restored).items():
+        of_base = f"  (base: {launch.shown(changed.pop(setting).old)})" if setting in changed else ""
+        _add(branch, f"{setting} {launch.shown(value)}{of_base}")
+    for change in changed.values():
+        _add(branch, f"{change.setting} none  (base: {launch.shown(change.old)})")
 
 
 def _add(tree: Tree, text: str) -> Tree:

@@ -27,13 +27,15 @@ def diff(
 ) -> None:
     """Show which files differ between two bundles: added, removed, with other content, or with other metadata alone.
 
+    `setting` is a setting that decides what the applied image runs, or as which user, and that differs.
+
     `deleted` and `restored` are files of the base that only the new bundle deletes, or only the old one. Layers are told
     by their tables of contents, and those that both have are not read at all. Ends with exit code 0 whether or not
     anything differs.
     """
     from bundler import console, differences
     from bundler.cli import nodes, parts
-    from bundler.format import reference
+    from bundler.format import image, launch, reference
     from bundler.transfer import read_bundle
 
     references = reference.parse(old), reference.parse(new)
@@ -44,15 +46,18 @@ def diff(
     with ExitStack() as opened:
         one, other = (opened.enter_context(parts.opened(it, link, parts_from)) for it in references)
         first, second = read_bundle(one), read_bundle(other)
+        changes = launch.changes(image.restored(first.metadata), image.restored(second.metadata))
         found = _counted(differences.find(first, one, second, other, terminal), totals)
         if json:
             told = {
                 "old": {"reference": one.where, "digest": str(first.digest)},
                 "new": {"reference": other.where, "digest": str(second.digest)},
+                "settings": [change.to_json() for change in changes],
             }
             items = map(nodes.difference_as_json, found)
             console.result_json_list(told, "differences", items, lambda: {"totals": nodes.totals_as_json(totals)})
             return
+        console.result_rows((8,), map(nodes.setting_row, changes))
         console.result_rows((8,), map(nodes.difference_row, found))
     terminal.say(nodes.totals_text(totals) or "no file differs")
 

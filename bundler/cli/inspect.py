@@ -28,13 +28,16 @@ def inspect(
 ) -> None:
     """Show what a bundle is: whose state, from where, on which base, in which layers, and who signed it.
 
+    Also shows what the applied image runs, and which of these settings differ from the base as the bundle describes it; `apply`
+    compares them with the base image itself.
+
     With --files: all that it holds, as one tree in the order of a walk, and as `deleted` what it takes away from the base.
     Little more than the tables of contents of its layers is fetched; a layer without one, as older bundles have it, is read itself.
     """
     from bundler import console, signing
     from bundler.cli import gate, parts
     from bundler.cli.bundletree import bundle_tree
-    from bundler.format import reference
+    from bundler.format import image, launch, reference
     from bundler.transfer import read_bundle
 
     with parts.opened(reference.parse(source), parts.Link(plain_http), parts_from) as store:
@@ -43,6 +46,7 @@ def inspect(
             _list(bundle, store, json=json)
             return
         signatures = signing.find(bundle, store, gate.verifier(gate.Gate(allowed_signers, revoked).policy()))
+    changes = launch.changes(bundle.metadata.base.config, image.restored(bundle.metadata))
     if json:
         console.result_json(
             {
@@ -51,6 +55,7 @@ def inspect(
                 "size": bundle.manifest.size,
                 "manifest": jsonlib.loads(bundle.manifest.data),
                 "metadata": jsonlib.loads(bundle.metadata.to_bytes()),
+                "settings": [change.to_json() for change in changes],
                 "signatures": [gate.as_json(signature) for signature in signatures],
             }
         )

@@ -10,7 +10,7 @@ from typing import Any
 from bundler import console
 from bundler.differences import Change, Difference, Total
 from bundler.files import Node
-from bundler.format import paths
+from bundler.format import launch, paths
 from bundler.format.tar import Entry, Kind
 
 _TYPES = {Kind.FILE: stat.S_IFREG, Kind.HARD_LINK: stat.S_IFREG, Kind.SYMLINK: stat.S_IFLNK, Kind.DIRECTORY: stat.S_IFDIR}
@@ -82,6 +82,11 @@ def difference_row(difference: Difference) -> list[str]:
     else:
         told = [console.size(node.size) for node in (new, old) if node and node.entry]
     return [difference.change.value, paths.encode(difference.path), ", ".join(told)]
+
+
+def setting_row(change: launch.Change) -> list[str]:
+    """A launch setting that differs, and from what to what."""
+    return ["setting", change.setting, f"{launch.shown(change.old)} -> {launch.shown(change.new)}"]
 
 
 def difference_as_json(difference: Difference) -> dict[str, Any]:

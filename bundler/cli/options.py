@@ -134,7 +134,8 @@ Readback = Annotated[bool, typer.Option("--readback/--no-readback", help="Read b
 AllowPrivileged = Annotated[
     bool,
     typer.Option(
-        "--allow-privileged", help="Take files with setuid, setgid or capabilities that the base does not have there, too."
+        "--allow-privileged",
+        help="Take files with setuid, setgid or capabilities, and settings of what is run, that the base does not have.",
     ),
 ]
 Endpoint = Annotated[

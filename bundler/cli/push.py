@@ -77,6 +77,12 @@ def push(
             "--strict", help="Refuse to leave behind FIFOs, sockets, devices, targets of symbolic links, and journals of databases."
         ),
     ] = False,
+    allow_empty: Annotated[
+        bool,
+        typer.Option(
+            "--allow-empty", help="Push a bundle without state: of exports that are links, FIFOs, sockets or devices alone."
+        ),
+    ] = False,
     audit: Annotated[
         bool, typer.Option("--audit", help="List what changed in the container outside of the exported paths.")
     ] = False,
@@ -131,6 +137,7 @@ def push(
         reader="extended" if extended else reader.value,
         base=base,
         strict=strict,
+        allow_empty=allow_empty,
         audit=audit,
         host_name=host_name,
         dry_run=dry_run,

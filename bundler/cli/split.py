@@ -34,9 +34,10 @@ def split(
 
     how = splitfiles.Split(targets.parse_part_size(size), frozenset(part or ()), readback)
     parts.check_source(ArchiveReference(str(file)))
-    store = ArchiveStore(file, parts_from=tuple(parts_from or ()))
+    terminal = console.Terminal(quiet=quiet)
+    store = ArchiveStore(file, parts_from=tuple(parts_from or ()), progress=terminal)
     target = (into or file.parent) / file.name
-    with console.Terminal(quiet=quiet) as terminal:
+    with terminal:
         whole = parts.whole(store, store.holds)
         bundle = transfer.read_bundle(whole)
         transfer.read_through(whole, bundle, terminal)

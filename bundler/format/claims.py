@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from bundler.errors import IntegrityError
-from bundler.format import artifact, image, paths, units
+from bundler.format import artifact, image, imageconfig, paths, units
 from bundler.format.artifact import Manifest
 from bundler.format.metadata import Metadata
 from bundler.format.toc import Table
@@ -39,6 +39,9 @@ def _faults(manifest: Manifest, metadata: Metadata) -> Iterator[str]:
         yield "the layers would have more bytes than can be counted"
     if any(image.is_ours(config.get("Labels", {})) for config in (metadata.base.config, metadata.image)):
         yield f"the metadata sets labels {image.LABEL_PREFIX}*, which only an applied image has"
+    for config in (metadata.image, metadata.base.config):
+        if found := imageconfig.fault(config):
+            yield f"no engine takes the settings in the metadata: {found}"
     if strange := [time for time in (metadata.created, *(it.created for it in metadata.lineage)) if not _is_time(time)]:
         yield f"{strange[0]!r} in the metadata is no time"
     yield from _path_faults(metadata)

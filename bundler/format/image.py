@@ -114,13 +114,18 @@ def build_config(metadata: Metadata, bundle: Digest, on: Base | None = None, mar
     """
     base = on or metadata.base
     diff_ids = [*base.diff_ids, *(layer.diff_id for layer in metadata.layers)]
-    config = _overlay(base.config, metadata.base.config, metadata.image, SETTINGS)
+    config = restored(metadata, on)
     labels, recorded, wanted = (part.get("Labels", {}) for part in (base.config, metadata.base.config, metadata.image))
     config["Labels"] = _overlay(labels, recorded, wanted, {*recorded, *wanted})
     config["Labels"] |= {**({LABEL_MATCH: "version"} if on else {}), **marks}
     line = (Ancestor(digest=bundle, created=metadata.created), *metadata.lineage)
     config["Labels"] |= {LABEL_DIGEST: str(bundle), **_labels(base, diff_ids, line)}
     return _image(base, diff_ids, config, metadata.created, f"fps-bundle apply {bundle}")
+
+
+def restored(metadata: Metadata, on: Base | None = None) -> dict[str, Any]:
+    """The settings of the new image but for its labels; ``on`` as in `build_config`."""
+    return _overlay(_known((on or metadata.base).config), metadata.base.config, metadata.image, SETTINGS)
 
 
 def build_ingested(
@@ -168,6 +173,11 @@ def _image(base: Base, diff_ids: Sequence[Digest], config: Mapping[str, Any], cr
             "history": history,
         }
     )
+
+
+def _known(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that `settings` keeps: an engine could take another one from the metadata of a bundle, in any letter case."""
+    return {key: config[key] for key in _KEPT if key in config}
 
 
 def _overlay(base: Mapping[str, Any], recorded: Mapping[str, Any], image: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

@@ -43,12 +43,26 @@ class ExportCount:
         self.size = 0
         self.kind = ""
         self.left_out: list[str] = []
+        self._is_bare = True
 
     def add(self, entry: Entry) -> None:
         if not self.entries:
             self.kind = entry.kind.name.lower()
         self.entries += 1
         self.size += entry.size
+        self._is_bare = self._is_bare and entry.kind is Kind.DIRECTORY
+
+    @property
+    def without_state(self) -> str:
+        """What an export without state is; empty for one that holds a file, or is a directory of which something is kept.
+
+        A directory that is empty is state, too: the model has learned nothing yet.
+        """
+        if self.kind == Kind.SYMLINK.name.lower():
+            return "a symbolic link, whose target is not exported with it"
+        if not self.entries:
+            return "a FIFO, a socket or a device" if self.left_out else "nothing that can be exported"
+        return "a directory of FIFOs, sockets or devices alone" if self._is_bare and self.left_out else ""
 
 
 class Packer:

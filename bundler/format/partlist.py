@@ -37,6 +37,11 @@ class PartList:
     part_size: int
     parts: tuple[Part, ...]
 
+    @property
+    def stem(self) -> str:
+        """The name of the archive that the parts make up."""
+        return self.parts[0].name.removesuffix(".001")
+
     def to_bytes(self) -> bytes:
         content = {
             "schemaVersion": 1,

@@ -48,6 +48,12 @@ def read(data: bytes, where: str) -> Sequence[Descriptor]:
     return parts
 
 
+def bundle(data: bytes, where: str) -> Digest:
+    """The bundle that a manifest says is in the archive."""
+    annotations = document.load(data, where).get("annotations")
+    return Digest.parse(annotations.get(BUNDLE_DIGEST) if isinstance(annotations, dict) else None)
+
+
 def part_size(wanted: int, files: Iterable[int]) -> int:
     """Bytes of a part so that the manifest of files of such sizes stays below 1 MiB: what is wanted, or a multiple."""
     sizes = list(files)

@@ -71,7 +71,9 @@ class ArchiveReader:
         refuse_attaching(new, self.where)
 
     def names(self) -> Sequence[Named]:
-        return index.read(self._index(), self.where)
+        found = index.read(self._index(), self.where)
+        self.volumes().check([named.manifest.digest for named in found])
+        return found
 
     def _index(self) -> bytes:
         archive, _ = self._archive()
@@ -139,13 +141,14 @@ class ArchiveStore(ArchiveReader):
         readback: bool = True,
         progress: Progress = NOBODY,
     ) -> None:
-        super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where), name, digest)
+        super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where, progress), name, digest)
         self._path = path
         self._readback = readback
         self._progress = progress
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
+        parts.refuse_list(self._path)
         former = self._former()
         check_directory(self._path.parent, self.where)
         sweep(self._path.parent)
@@ -182,7 +185,7 @@ class ArchiveStore(ArchiveReader):
         return [blob for blob in blobs if blob]
 
     def _write(self, manifest: Descriptor, files: Sequence[File], *, again: bool = False, former: Sequence[Named] = ()) -> Written:
-        """Write all files; with ``again`` one that comes damaged is fetched once more. One of the ``former`` bundles may be gone."""
+        """Write all files; with ``again`` one that comes damaged is fetched once more."""
         with PartFile(self._path.parent) as part:
             written = Begun()
             for file in files:
@@ -253,11 +256,12 @@ def _append(part: PartFile, file: File, before: Begun) -> Begun:
     return written
 
 
-def _find(path: Path, parts_from: Sequence[Path], where: str) -> Volumes:
+def _find(path: Path, parts_from: Sequence[Path], where: str, progress: Progress) -> Volumes:
     try:
-        return Volumes([volumes.of_file(path, volumes.plain_size(path))])
+        size = volumes.plain_size(path)
     except FileNotFoundError:
         return parts.find(path, parts_from, where)
+    return parts.beside(path, size, parts_from, progress)
 
 
 class _Explained(Stream):

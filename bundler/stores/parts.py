@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
+from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError, UsageError
 from bundler.format import document
+from bundler.format.content import Digest
 from bundler.format.partlist import SUFFIX, Part, PartList
+from bundler.ports import Progress
 from bundler.stores import volumes
 from bundler.stores.volumes import Volumes
 
@@ -23,11 +25,42 @@ class Parts(Volumes):
         self._places = places
         self._where = where
 
+    def check(self, manifests: Collection[Digest]) -> None:
+        """Raise `IntegrityError` when the list was made with the parts of another archive."""
+        if self._listed.bundle not in manifests:
+            raise self.explain(self._other())
+
     def explain(self, error: BundlerError) -> BundlerError:
         damaged = [part for part, place in zip(self._listed.parts, self._places, strict=True) if not is_sound(place, part)]
         if not damaged or not isinstance(error, IntegrityError | StoreError):
             return error
+        if len(damaged) == len(self._listed.parts) > 1:
+            return self._other()
         return IntegrityError(f"{self._where}: {_named('damaged', damaged)}", hint=_anew(self._path, self._listed, damaged))
+
+    def _other(self) -> IntegrityError:
+        return IntegrityError(
+            f"{self._where}: {list_path(self._path)} lists the parts of another archive, of the bundle {self._listed.bundle}",
+            hint="Bring the list that was made with these parts.",
+        )
+
+
+class Beside(Volumes):
+    """A whole archive with a list of parts beside it, which must be the parts of the same archive."""
+
+    def __init__(self, path: Path, size: int, listed: PartList) -> None:
+        super().__init__([volumes.of_file(path, size)])
+        self._path = path
+        self._listed = listed
+
+    def check(self, manifests: Collection[Digest]) -> None:
+        """Raise `UsageError` when the file and the parts are two archives, of which either may be meant."""
+        if self._listed.bundle not in manifests:
+            raise UsageError(
+                f"{self._path} and the parts in {list_path(self._path).name} are different archives: "
+                f"the file does not hold the bundle {self._listed.bundle}",
+                hint="Move one of them to another directory, or remove it.",
+            )
 
 
 def list_path(path: Path) -> Path:
@@ -36,10 +69,41 @@ def list_path(path: Path) -> Path:
 
 
 def read_list(path: Path) -> PartList:
-    """The list of the parts of an archive; raises ``FileNotFoundError`` where there is none."""
+    """The list of the parts of an archive; raises ``FileNotFoundError`` where there is none, `IntegrityError` for a wrong one."""
     volumes.plain_size(list_path(path))
     with list_path(path).open("rb") as file:
-        return PartList.from_bytes(file.read(document.MAX_SIZE + 1), str(list_path(path)))
+        listed = PartList.from_bytes(file.read(document.MAX_SIZE + 1), str(list_path(path)))
+    if listed.stem.casefold() != path.name.casefold():  # some sticks change the case of letters
+        raise IntegrityError(
+            f"{list_path(path)} lists the parts of {listed.stem}, not of {path.name}",
+            hint=f"Name {listed.stem}, or bring the list that was made with the parts of {path.name}.",
+        )
+    return listed
+
+
+def beside(path: Path, size: int, elsewhere: Sequence[Path], progress: Progress) -> Volumes:
+    """A whole archive of so many bytes, though there may be parts of it as well; says that it is read, not they."""
+    whole = Volumes([volumes.of_file(path, size)])
+    try:
+        listed = read_list(path)
+    except FileNotFoundError:
+        if elsewhere:
+            progress.note(f"{path} is read; it is whole, so no parts are looked for")
+        return whole
+    except (BundlerError, OSError) as error:
+        progress.note(f"{path} is read; the list of parts beside it is not used: {error}")
+        return whole
+    progress.note(f"{path} is read, and not the parts listed in {list_path(path).name}")
+    return Beside(path, size, listed)
+
+
+def refuse_list(path: Path) -> None:
+    """Raise `StoreError` when a file that is to be written would stand beside the parts of another archive."""
+    if list_path(path).exists():
+        raise StoreError(
+            f"{list_path(path)} exists: {path.name} would stand beside the parts of another archive",
+            hint=f"Name another file, or remove {path.name}.* first.",
+        )
 
 
 def find(path: Path, elsewhere: Sequence[Path], where: str) -> Parts:

@@ -14,7 +14,7 @@ from functools import partial
 from io import BytesIO
 
 from bundler import parallel
-from bundler.errors import NotFoundError
+from bundler.errors import IntegrityError, NotFoundError
 from bundler.format import artifact, splitartifact, units
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
 from bundler.format.partlist import cuts
@@ -90,17 +90,24 @@ class SplitStore(WrappedStore):
         self._read = manifest, data
         if not splitartifact.is_split(data):
             return None
-        return _Archive(self.inner, splitartifact.read(data, self.where))
+        return _Archive(self.inner, splitartifact.read(data, self.where), splitartifact.bundle(data, self.where))
 
 
 class _Archive(ArchiveReader):
     """An archive whose parts are blobs of a store; what is written goes to that store."""
 
-    def __init__(self, store: Store, parts: Sequence[Descriptor]) -> None:
+    def __init__(self, store: Store, parts: Sequence[Descriptor], bundle: Digest) -> None:
         super().__init__(store.where, lambda: Volumes([Volume(part.size, partial(self._open, part)) for part in parts]))
+        self._bundle = bundle
         self._store = store
         self.rereadable = store.rereadable
         self.parallel = store.parallel
+
+    def names(self) -> Sequence[Named]:
+        found = super().names()
+        if all(named.manifest.digest != self._bundle for named in found):
+            raise IntegrityError(f"{self.where}: the parts make up another archive than the manifest says, without {self._bundle}")
+        return found
 
     def upload(self, name: str, source: Store | None = None) -> AbstractContextManager[Upload]:
         return self._store.upload(name, source)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import stat
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 from bundler.errors import BundlerError, StoreError
-from bundler.format.content import BLOCK, Readable, Stream
+from bundler.format.content import BLOCK, Digest, Readable, Stream
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class Volumes:
         for number in range(first, len(self._volumes)):
             volume = self._volumes[number]
             yield volume, offset - self._ends[number] + volume.size if number == first else 0
+
+    def check(self, manifests: Collection[Digest]) -> None:
+        """Refuse an archive that holds these manifests and is another one than it should be."""
 
     def explain(self, error: BundlerError) -> BundlerError:
         """What to say when something that was read here is not as it should be."""

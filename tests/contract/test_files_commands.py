@@ -143,6 +143,32 @@ def test_no_difference_is_told_too(old: str) -> None:
     assert json.loads(run("diff", "--json", old, old).stdout)["differences"] == []
 
 
+@pytest.fixture
+def evil(tmp_path: Path) -> str:
+    settings = {"Cmd": ["serve"], "User": "root", "Env": ["LD_PRELOAD=/s/x.so", "A=2"]}
+    return archive(tmp_path / "evil.tar", file("/s/changed", b"old"), image=settings)
+
+
+def test_settings_of_what_is_run_that_differ_are_told_though_no_file_does(evil: str, tmp_path: Path) -> None:
+    plain = archive(tmp_path / "plain.tar", file("/s/changed", b"old"))
+    rows = [line.split("\t") for line in run("diff", plain, evil).stdout.splitlines()]
+    assert rows == [["setting", "User", 'none -> "root"'], ["setting", "Env LD_PRELOAD", 'none -> ["/s/x.so"]']]
+    told = json.loads(run("diff", "--json", plain, evil).stdout)
+    assert told["settings"] == [
+        {"setting": "User", "old": None, "new": "root"},
+        {"setting": "Env LD_PRELOAD", "old": None, "new": ["/s/x.so"]},
+    ]
+    assert told["differences"] == []
+
+
+def test_inspect_shows_what_is_run_and_what_of_it_is_not_the_bases(evil: str) -> None:
+    shown = run("inspect", evil).stdout
+    assert "2 settings differ from the base" in shown
+    assert 'User "root"  (base: none)' in shown
+    assert 'Cmd ["serve"]' in shown
+    assert [it["setting"] for it in json.loads(run("inspect", "--json", evil).stdout)["settings"]] == ["User", "Env LD_PRELOAD"]
+
+
 def test_two_bundles_do_not_come_through_one_pipe() -> None:
     assert run("diff", "-", "-").exit_code == 2
 

@@ -241,6 +241,20 @@ def test_a_hostile_manifest_is_refused(changes: dict[str, Any]) -> None:
         read(target)
 
 
+@pytest.mark.parametrize("said", [str(Digest.of(b"another bundle")), None])
+def test_a_manifest_of_the_parts_of_another_archive_is_refused(said: str | None) -> None:
+    target = Counting()
+    push(random_bundle(1), target)
+    content = json.loads(target.blobs[target.tags["1"].digest]) | {
+        "annotations": {splitartifact.BUNDLE_DIGEST: said} if said else {}
+    }
+    data = json.dumps(content).encode()
+    target.tags["1"] = Descriptor.of(artifact.MANIFEST, data)
+    target.blobs[Digest.of(data)] = data
+    with pytest.raises(IntegrityError, match="another archive than the manifest says" if said else "not a sha256 digest"):
+        read(target)
+
+
 def test_a_bundle_that_is_not_split_is_read_as_it_is() -> None:
     source = random_bundle(1, 2)
     assert read(source) == source.tags["1"].digest

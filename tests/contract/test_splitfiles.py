@@ -156,6 +156,109 @@ def test_parts_can_be_made_one_stick_at_a_time(tmp_path: Path, source: MemorySto
     assert read(sticks[3] / "x.tar", *sticks) == read(parts)
 
 
+def other(source: MemoryStore, directory: Path, name: str = "x.tar") -> Path:
+    """The parts of another archive, of the same sizes."""
+    directory.mkdir()
+    bundle(source, tree(file("/s/f", random.Random(2).randbytes(400_000))))
+    split(source, directory / name)
+    return directory / name
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "list", "history"])
+def test_a_list_of_the_parts_of_another_archive_is_refused(tmp_path: Path, source: MemoryStore, parts: Path, command: str) -> None:
+    found = other(source, tmp_path / "other")
+    shutil.copy(f"{found}.parts", f"{parts}.parts")
+    with pytest.raises(IntegrityError, match=r"x\.tar\.parts lists the parts of another archive, of the bundle sha256:") as caught:
+        read(parts)
+    assert caught.value.hint
+    done = run(command, str(parts))
+    assert (done.returncode, "another archive" in done.stderr) == (8, True)
+
+
+def test_a_list_that_was_renamed_is_refused_though_its_own_parts_are_there(source: MemoryStore, parts: Path) -> None:
+    bundle(source, tree(file("/s/f", random.Random(2).randbytes(400_000))))
+    split(source, parts.parent / "y.tar")
+    shutil.copy(parts.parent / "y.tar.parts", f"{parts}.parts")
+    with pytest.raises(IntegrityError, match=r"x\.tar\.parts lists the parts of y\.tar, not of x\.tar") as caught:
+        read(parts)
+    assert "y.tar" in caught.value.hint
+    with pytest.raises(IntegrityError, match="lists the parts of y"):
+        split(source, parts)
+
+
+def test_parts_of_another_archive_beside_the_list_are_refused(tmp_path: Path, source: MemoryStore, parts: Path) -> None:
+    found = other(source, tmp_path / "other")
+    for path in found.parent.glob("x.tar.0*"):
+        shutil.copy(path, parts.parent)
+    with pytest.raises(IntegrityError, match="lists the parts of another archive"):
+        read(parts)
+
+
+def test_one_part_of_another_archive_is_named(tmp_path: Path, source: MemoryStore, parts: Path) -> None:
+    """The last one, which has the index."""
+    found = other(source, tmp_path / "other")
+    last = max(path.name for path in found.parent.glob("x.tar.0*"))
+    shutil.copy(found.parent / last, parts.parent)
+    with pytest.raises(IntegrityError, match=f"the part {last} is damaged"):
+        read(parts)
+
+
+def test_a_list_in_other_letters_is_the_same_list(source: MemoryStore, parts: Path) -> None:
+    Path(f"{parts}.parts").rename(parts.parent / "X.TAR.parts")
+    assert read(parts.parent / "X.TAR") == source.tags["1"].digest
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_a_whole_file_beside_the_parts_of_another_archive_is_refused(
+    tmp_path: Path, source: MemoryStore, parts: Path, command: str
+) -> None:
+    bundle(source, tree(file("/s/f", b"another")))
+    transfer.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
+    (tmp_path / "whole.tar").rename(parts)
+    with pytest.raises(UsageError, match=r"x\.tar and the parts in x\.tar\.parts are different archives") as caught:
+        read(parts)
+    assert caught.value.hint
+    assert run(command, str(parts)).returncode == 2
+
+
+def test_a_whole_file_beside_its_own_parts_is_read_and_that_is_told(tmp_path: Path, source: MemoryStore, parts: Path) -> None:
+    transfer.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
+    (tmp_path / "whole.tar").rename(parts)
+    for path in parts.parent.glob("x.tar.0*"):
+        path.unlink()
+    progress = RecordingProgress()
+    assert transfer.read_bundle(ArchiveStore(parts, progress=progress)).digest == source.tags["1"].digest
+    assert progress.notes == [f"{parts} is read, and not the parts listed in x.tar.parts"]
+    assert "is read, and not the parts" in run("inspect", str(parts)).stderr
+
+
+@pytest.mark.parametrize("spoil", ["damaged", "renamed", "directory", "parts-from"])
+def test_a_whole_file_is_read_beside_a_list_that_is_none_and_that_is_told(
+    tmp_path: Path, source: MemoryStore, parts: Path, spoil: str
+) -> None:
+    transfer.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
+    listed = tmp_path / "whole.tar.parts"
+    if spoil == "damaged":
+        listed.write_bytes(b"{}")
+    elif spoil == "renamed":
+        shutil.copy(f"{parts}.parts", listed)
+    elif spoil == "directory":
+        listed.mkdir()
+    progress = RecordingProgress()
+    parts_from = (parts.parent,) if spoil == "parts-from" else ()
+    assert transfer.read_bundle(ArchiveStore(tmp_path / "whole.tar", parts_from=parts_from, progress=progress))
+    (note,) = progress.notes
+    assert f"{tmp_path / 'whole.tar'} is read; " in note
+
+
+def test_a_whole_file_is_not_written_beside_parts(source: MemoryStore, parts: Path) -> None:
+    before = content(parts.parent)
+    with pytest.raises(StoreError, match=r"x\.tar\.parts exists: x\.tar would stand beside the parts of another archive") as caught:
+        transfer.copy(source, ArchiveStore(parts, "1"), RecordingProgress())
+    assert caught.value.hint
+    assert content(parts.parent) == before
+
+
 @pytest.mark.parametrize("size", [PART, 2 * PART])
 def test_a_list_of_other_parts_is_not_written_over(source: MemoryStore, parts: Path, size: int) -> None:
     whole = content(parts.parent)

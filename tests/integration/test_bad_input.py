@@ -132,12 +132,13 @@ def test_another_base_is_refused_with_what_differs(there: Host, archive: Path) -
     refused(there, 10, "apply", str(archive), "--base", "other:1", saying="number of layers")
 
 
-def test_a_missing_base_is_named(there: Host, here: Host, archive: Path) -> None:
-    there.api.remove_image(MODEL, force=True)
-    try:
-        refused(there, 10, "apply", str(archive), saying="example-model:1.0")
-    finally:
-        there.take_image(here, MODEL)
+def test_a_missing_base_is_named(there: Host, here: Host, tmp_path: Path) -> None:
+    container = here.run_script("building", [])
+    here.api.commit(container, "elsewhere", "1")
+    here.api.remove_container(container, force=True)
+    here.run_script("first", ["/srv/state"], "import os; os.makedirs('/srv/state')", image="elsewhere:1")
+    here.must("push", "first", str(tmp_path / "x.tar"))
+    refused(there, 10, "apply", str(tmp_path / "x.tar"), saying="elsewhere:1")
 
 
 def test_a_damaged_archive_is_refused_before_the_engine_is_touched(there: Host, archive: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from bundler.format.tar import STATE_KINDS, Entry, Kind
 
 D, F, P = Kind.DIRECTORY, Kind.FILE, Kind.FIFO
 Tree = dict[str, Kind]
+NAMES = ("a", "b", "-", "ab", "a.b", "a-", "a.", "b\udcff")
+"""Some begin with others, as a model and its backup do."""
 
 
 def removed(base: Tree, capture: Tree) -> list[str]:
@@ -33,6 +35,12 @@ def removed(base: Tree, capture: Tree) -> list[str]:
         ({"/a": D, "/a/d": D, "/a/d/x": F}, {"/a": D, "/a/d": P}, ["/a/d"]),
         ({"/a": D, "/a/d": D, "/a/d-x": F, "/a/d/x": F}, {"/a": D, "/a/d-x": F}, ["/a/d"]),
         ({}, {"/a": D}, []),
+        ({"/a": D, "/a/model": F, "/a/model.bak": F}, {"/a": D, "/a/model": F}, ["/a/model.bak"]),
+        ({"/a": D, "/a/model": F, "/a/model.bak": F}, {"/a": D}, ["/a/model", "/a/model.bak"]),
+        ({"/a": D, "/a/m": D, "/a/m/x": F, "/a/m.d": D, "/a/m.d/x": F}, {"/a": D}, ["/a/m", "/a/m.d"]),
+        ({"/a": D, "/a/m": D, "/a/m/x": F, "/a/m.d": D, "/a/m.d/x": F}, {"/a": D, "/a/m": F}, ["/a/m.d"]),
+        ({"/a": D, "/a/m": D, "/a/m/x": F}, {"/a": D, "/a/m": D, "/a/n": F}, ["/a/m/x"]),
+        ({"/a": F, "/b": D, "/b/x": F}, {"/a": F, "/b": D}, ["/b/x"]),
     ],
 )
 def test_what_is_gone(base: Tree, capture: Tree, expected: list[str]) -> None:
@@ -60,7 +68,7 @@ def grow(parts: list[tuple[str, ...]], kinds: list[Kind]) -> Tree:
 
 trees = st.builds(
     grow,
-    st.lists(st.lists(st.sampled_from("ab-"), min_size=1, max_size=3).map(tuple), max_size=8),
+    st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map(tuple), max_size=8),
     st.lists(st.sampled_from([D, F, P]), min_size=8, max_size=8),
 )
 

@@ -106,9 +106,9 @@ def test_damage_is_no_lack_of_trust(store: MemoryStore) -> None:
     found = transfer.read_bundle(store)
     (referrer,) = transfer.referrers(store, found)
     store.blobs[referrer.blobs[1].digest] = b"x"
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match=str(referrer.blobs[1].digest)):
         judge(store)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match=str(referrer.blobs[1].digest)):
         signing.read_referrers(found, store)
 
 

@@ -168,3 +168,64 @@ def test_names_are_bytes() -> None:
     entry = replace(FILE, path=paths.from_bytes(b"/\xff\n"), size=0)
     assert b"hdrcharset=BINARY" in tar.encode(entry)
     assert read(archive((entry, b"")))[0][0] == entry
+
+
+def fallback(entry: Entry) -> tuple[bytes, bytes]:
+    """The name and the target that a tool sees which knows no PAX."""
+    header = tar.encode(entry)[-tar.RECORD :]
+    return header[:100].rstrip(b"\0"), header[157:257].rstrip(b"\0")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/" + "d" * 99 + "/file", b"d" * 99),
+        ("/" + "d" * 98 + "/file", b"d" * 98 + b"/f"),
+        ("/" + "d" * 100 + "/file", b"d" * 100),
+        ("/" + "☃" * 40, b"?" * 100),
+        ("/caf\u00e9", b"caf??"),
+        ("/\x7f\udc80", b"\x7f?"),
+    ],
+)
+def test_a_name_for_tools_without_pax_has_no_slash_at_its_end_and_is_ascii(path: str, name: bytes) -> None:
+    assert fallback(replace(FILE, path=path))[0] == name
+    assert fallback(replace(FILE, path="/x", kind=Kind.SYMLINK, size=0, target=path[1:]))[1] == name
+
+
+def test_a_directorys_name_for_tools_without_pax_has_none_either() -> None:
+    assert fallback(replace(FILE, path="/" + "d" * 100, kind=Kind.DIRECTORY, size=0))[0] == b"d" * 100
+
+
+@pytest.mark.parametrize(
+    ("plain", "extended"),
+    [
+        ({"path": "/" + "n" * 100}, {"path": "/" + "n" * 101}),
+        ({"path": "/" + "n" * 99, "kind": Kind.DIRECTORY, "size": 0}, {"path": "/" + "n" * 100, "kind": Kind.DIRECTORY, "size": 0}),
+        (
+            {"kind": Kind.SYMLINK, "size": 0, "target": "t" * 100},
+            {"kind": Kind.SYMLINK, "size": 0, "target": "t" * 101},
+        ),
+        (
+            {"kind": Kind.HARD_LINK, "size": 0, "target": "/" + "t" * 100},
+            {"kind": Kind.HARD_LINK, "size": 0, "target": "/" + "t" * 101},
+        ),
+        ({"uid": 8**7 - 1}, {"uid": 8**7}),
+        ({"gid": 8**7 - 1}, {"gid": 8**7}),
+        ({"size": 8**11 - 1}, {"size": 8**11}),
+        ({"mtime": 8**11 - 1}, {"mtime": 8**11}),
+        ({"mtime": 0}, {"mtime": -1}),
+        ({"mtime": 0}, {"mtime": 0, "nanoseconds": 1}),
+    ],
+)
+def test_a_pax_header_stands_only_before_what_needs_one(plain: dict[str, object], extended: dict[str, object]) -> None:
+    assert len(tar.encode(replace(FILE, **plain))) == tar.RECORD  # type: ignore[arg-type]
+    assert len(tar.encode(replace(FILE, **extended))) == 3 * tar.RECORD  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("length", [*range(83, 104), *range(980, 1004)])
+def test_the_length_of_a_pax_record_counts_itself(length: int) -> None:
+    body = tar.encode(replace(FILE, path="/" + "\u00e9" * (length // 2) + "x" * (length % 2)))[tar.RECORD :]
+    counted = int(body.partition(b" ")[0])
+    assert body[:counted].startswith(b"%d path=" % counted)
+    assert body[counted - 1 : counted] == b"\n"
+    assert not any(body[counted : counted + -counted % tar.RECORD])

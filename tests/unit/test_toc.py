@@ -69,6 +69,21 @@ def test_what_was_written_is_read() -> None:
     assert read(*written()) == []
 
 
+def test_a_table_that_is_longer_than_what_is_compressed_at_once_is_read() -> None:
+    items = [content(file(f"/s/{number:05}", b"12345")[0], 5, offset=100 + number) for number in range(3000)]
+    items.append(content(replace(file("/s/large")[0], size=2 * CHUNK + 3), CHUNK, CHUNK, 3, offset=9000))
+    tail, table = written(*items)
+    assert table.size > 3 << 16
+    assert read(tail, table) == items
+    assert len(table_text((tail, table))) == table.size
+
+
+def test_the_longest_entries_fit_into_a_line() -> None:
+    name = "/s/" + "/".join(["é" * 127] * 15)
+    longest = Item(replace(link("/s/x", Kind.SYMLINK, "x" * 4095)[0], path=name, xattrs=(("user.a", b"x" * (500 << 10)),)))
+    assert read(*written(longest, *ITEMS[:2])) == [longest, *ITEMS[:2]]
+
+
 def test_a_layer_tells_where_its_table_is_and_the_table_where_the_files_are() -> None:
     store = MemoryStore()
     files = tree(directory("/s"), file("/s/large", LARGE), file("/s/small", b"small"), link("/s/to", Kind.SYMLINK, "small"))
@@ -156,6 +171,8 @@ def test_a_sound_place_is_taken_and_none_is_none() -> None:
     place = Table(1008, 10, 100, Digest.of(b""))
     assert Table.of(Descriptor("x", Digest.of(b""), 1090, place.annotations)) == place
     assert Table.of(Descriptor("x", Digest.of(b""), 1090)) is None
+    longest = Table(8, 10, toc.MAX_TABLE, Digest.of(b""))
+    assert Table.of(Descriptor("x", Digest.of(b""), 90, longest.annotations)) == longest
 
 
 WHOLE = table_text(written(*ITEMS))
@@ -184,6 +201,8 @@ WHOLE = table_text(written(*ITEMS))
         (b"\n]}\n", b"\n]}\n "),
         (b",\n", b"\n"),
         (b",\n", b",\n\n"),
+        (b",\n", b", ,\n"),
+        (b",\n", b",,\n"),
     ],
 )
 def test_a_table_of_another_form_is_refused(old: bytes, new: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,30 @@ def test_titles_are_globs_that_heed_letter_case(title: str, allowed: bool) -> No
     assert RULES.lets_sign("alice", title) is allowed
 
 
-def test_a_signer_counts_once_with_the_newest_number() -> None:
-    assert trust.vouchers(ANYBODY, "Model", [by("alice", sequence=5), by("alice", sequence=9)]) == [Voucher("alice", 9)]
+@pytest.mark.parametrize("sequences", [(5, 9), (9, 5), (5, 9, 7), (9,)])
+def test_a_signer_counts_once_with_the_highest_number_in_whatever_order_signatures_come(sequences: tuple[int, ...]) -> None:
+    signatures = [by("alice", key=str(number), sequence=number) for number in sequences]
+    assert trust.vouchers(ANYBODY, "Model", signatures) == [Voucher("alice", 9)]
+
+
+def test_each_signer_keeps_a_number_of_its_own() -> None:
+    signatures = [by("bob", sequence=2), by("alice", sequence=9), by("alice", key="other", sequence=3)]
+    assert trust.vouchers(ANYBODY, "Model", signatures) == [Voucher("alice", 9), Voucher("bob", 2)]
+
+
+def test_a_key_is_the_first_signer_that_it_was_met_as_and_no_other() -> None:
+    signatures = [by("alice", key="1", sequence=1), by("bob", "alice", key="1", sequence=4)]
+    assert trust.vouchers(ANYBODY, "Model", signatures) == [Voucher("alice", 4)]
+
+
+def test_the_signer_is_the_one_that_may_sign_the_title() -> None:
+    assert trust.vouchers(RULES, "Model", [by("bob", "alice")]) == [Voucher("alice", 1)]
+
+
+def test_a_signature_of_another_statement_is_nobodys() -> None:
+    wrong = replace(by("alice"), statement=None, fault="a signature is not one of this statement")
+    assert trust.vouchers(ANYBODY, "Model", [wrong]) == []
+    assert trust.check(ANYBODY, "Model", [wrong])[1:] == ["a signature is not one of this statement"]
 
 
 ONE, OTHER = Digest.of(b"one"), Digest.of(b"other")

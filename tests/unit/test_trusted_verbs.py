@@ -71,7 +71,7 @@ def test_a_bundle_never_stands_elsewhere_without_its_signature() -> None:
 
 def test_a_key_that_cannot_sign_keeps_the_capture_at_home() -> None:
     target = MemoryStore()
-    with pytest.raises(TrustError) as caught:
+    with pytest.raises(TrustError, match="no key for sha256:") as caught:
         push(target, FakeEngine(files=tree(file("/s/f"))), refuse)
     assert target.tags == {}
     kept = reference.parse(caught.value.hint.partition("fps-bundle copy ")[2].split()[0])
@@ -101,9 +101,9 @@ def test_an_image_that_is_refused_at_last_gets_no_name(here_already: bool) -> No
     arguments = found, source, engine.held[0]
     if here_already:
         applying.apply(*arguments, "first:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
-    with pytest.raises(TrustError):
+    with pytest.raises(TrustError, match="another process applied a newer one"):
         applying.apply(*arguments, "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False, noted=refused)
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match="no image 'copy:1'"):
         engine.image("copy:1")
     assert len(engine.held) == (2 if here_already else 1)
 

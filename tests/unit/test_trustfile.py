@@ -57,30 +57,30 @@ def test_the_users_file_lies_where_users_have_their_configuration(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "why"),
     [
-        "allowed_signers = 'a'",
-        "later = 1",
-        "allowed-signers = 1",
-        "allowed-signers = ''",
-        "allowed-signers = 'a'\nminimum-signatures = 0",
-        "allowed-signers = 'a'\nminimum-signatures = true",
-        "allowed-signers = 'a'\nminimum-signatures = '1'",
-        "allowed-signers = 'a'\nmay-sign = 'x'",
-        "allowed-signers = 'a'\nmay-sign.alice = '*'",
-        "allowed-signers = 'a'\nmay-sign.alice = [1]",
-        "allowed-signers = 'a'\nallowed-signers = 'b'",
-        "allowed-signers = ",
-        "allowed-signers = '\udcff'",
-        "minimum-signatures = 1",
-        "revoked = 'x'",
-        "may-sign.alice = ['*']",
+        ("allowed_signers = 'a'", "has the key 'allowed_signers'"),
+        ("later = 1", "has the key 'later'"),
+        ("allowed-signers = 1", "1 is no path"),
+        ("allowed-signers = ''", "'' is no path"),
+        ("allowed-signers = 'a'\nminimum-signatures = 0", "minimum-signatures is 0"),
+        ("allowed-signers = 'a'\nminimum-signatures = true", "minimum-signatures is True"),
+        ("allowed-signers = 'a'\nminimum-signatures = '1'", "minimum-signatures is '1'"),
+        ("allowed-signers = 'a'\nmay-sign = 'x'", "may-sign is no table"),
+        ("allowed-signers = 'a'\nmay-sign.alice = '*'", "the titles that 'alice' may sign are no list"),
+        ("allowed-signers = 'a'\nmay-sign.alice = [1]", "the titles that 'alice' may sign are no list"),
+        ("allowed-signers = 'a'\nallowed-signers = 'b'", "cannot be understood: .*overwrite"),
+        ("allowed-signers = ", "cannot be understood: Invalid value"),
+        ("allowed-signers = '\udcff'", "cannot be understood: .*utf-8"),
+        ("minimum-signatures = 1", "no allowed signers"),
+        ("revoked = 'x'", "no allowed signers"),
+        ("may-sign.alice = ['*']", "no allowed signers"),
     ],
 )
-def test_what_cannot_be_understood_is_refused(tmp_path: Path, text: str) -> None:
+def test_what_cannot_be_understood_is_refused(tmp_path: Path, text: str, why: str) -> None:
     path = tmp_path / "trust.toml"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(TrustError):
+    with pytest.raises(TrustError, match=why):
         trustfile.load([path])
 
 
