@@ -77,6 +77,8 @@ class Client(APIClient):
         self._streamed: set[str] = set()
         super().__init__(**options)
         self.headers.update(_PLAIN)
+        if not isinstance(self._general_configs.get("HttpHeaders", {}), dict):  # type: ignore[attr-defined]
+            raise TypeError("HttpHeaders is no object")
 
     def mount(self, prefix: str | bytes, adapter: Any) -> None:
         super().mount(prefix, transport.adapter(adapter))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import socket
 import threading
@@ -24,12 +25,7 @@ from bundler.errors import BundlerError, EngineError
 from bundler.stores.archive import ArchiveStore
 from hostile import migrator
 from hostile.fakeengine import CONTAINER, MODEL, Bad, Engine, image, serving
-from hostile.offer import cli, measured
-
-MOST_SECONDS = 20
-MOST_MEMORY = 400 << 20
-
-Run = Callable[..., tuple[int, str]]
+from hostile.running import Run, checked, on
 
 
 def write(*pieces: bytes, endless: bytes = b"") -> Bad:
@@ -82,25 +78,8 @@ def engine() -> Engine:
 
 @pytest.fixture
 def run(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs a command on that engine; gives its exit code and all that it printed."""
-    monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
-    with serving(engine, tmp_path / "engine.sock") as address:
-        monkeypatch.setenv("DOCKER_HOST", address)
-        yield lambda *arguments: checked(*arguments)
-
-
-def checked(*arguments: str) -> tuple[int, str]:
-    began = time.monotonic()
-    code, text, _, memory = measured(lambda *_: cli(*arguments), "", Path())
-    assert time.monotonic() - began < MOST_SECONDS
-    assert memory < MOST_MEMORY, memory >> 20
-    assert code != 1, text
-    assert "Traceback" not in text, text
-    assert "\x1b" not in text
-    return code, text
+    with on(engine, tmp_path, monkeypatch) as run:
+        yield run
 
 
 def push(run: Run, *more: str) -> tuple[int, str]:
@@ -159,7 +138,7 @@ def cases() -> Iterator[tuple[str, str, str]]:
             yield from ((command, name, how) for how in wrong)
 
 
-@pytest.mark.parametrize(("command", "name", "how"), cases())
+@pytest.mark.parametrize(("command", "name", "how"), list(cases()))
 def test_a_bad_answer_is_exit_4(command: str, name: str, how: str, run: Run, engine: Engine, tmp_path: Path) -> None:
     engine.bad[name] = BAD[how]
     if command == "doctor":
@@ -174,7 +153,6 @@ def test_a_bad_answer_is_exit_4(command: str, name: str, how: str, run: Run, eng
         code, text = push(run, *(() if "paused" in command else ("--no-pause",)))
     assert name in engine.asked
     assert code in ((3, 4) if name == "archive" else (4,)), text
-    assert max(map(len, text.splitlines())) < 2000
 
 
 @pytest.mark.parametrize("how", ["no JSON", "endless", "endless chunk size", "nested", "null", "no HTTP", "cut"])
@@ -425,9 +403,6 @@ def test_a_context_that_cannot_be_used_is_named(content: str | None, tmp_path: P
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.setenv("DOCKER_CONTEXT", "far")
     if content is not None:
-        meta = tmp_path / "contexts" / "meta" / "99fd8c6fb31f3b9c5ddd3b5b0b3a4e7d"
-        import hashlib
-
         meta = tmp_path / "contexts" / "meta" / hashlib.sha256(b"far").hexdigest()
         meta.mkdir(parents=True)
         (meta / "meta.json").write_text(content)
