@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
+import logging
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -68,6 +71,13 @@ def _command(name: str) -> Any:
 class _Group(TyperGroup):
     """Turns every error into a message and an exit code."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as failure:
+            _escape(failure)
+            raise
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "commands": _Commands()})
 
@@ -87,11 +97,9 @@ class _Group(TyperGroup):
             raise typer.Exit(0) from None  # whoever read our output has seen enough
         except Exception as failure:
             if type(failure).__module__.startswith(("typer", "click")):
+                _escape(failure)
                 raise
-            from bundler import console
-
-            _show_traceback(failure)
-            console.bug(failure)
+            _show_bug(failure)
             raise typer.Exit(BundlerError.exit_code) from None
 
 
@@ -127,9 +135,28 @@ def _options(
 def main() -> NoReturn:
     """Run the program; SIGTERM ends it as cleanly as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
+    _guard_terminal()
     _share_memory()
     app()
     raise SystemExit(0)
+
+
+def _escape(failure: Exception) -> None:
+    """Make the message of a usage error plain text: it repeats what was typed, which can be the name of a file."""
+    if isinstance(message := getattr(failure, "message", None), str):
+        from bundler import console
+
+        failure.message = console.safe(message)  # type: ignore[attr-defined]
+
+
+def _guard_terminal() -> None:
+    """Let nothing reach the terminal unescaped: no library's log or warning, no thread's traceback, nothing it cannot show."""
+    logging.captureWarnings(True)
+    logging.getLogger().addHandler(logging.NullHandler())
+    threading.excepthook = lambda failed: _show_bug(failed.exc_value)
+    sys.unraisablehook = lambda failed: _show_traceback(failed.exc_value)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _share_memory() -> None:
@@ -142,8 +169,16 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _show_traceback(failure: Exception) -> None:
-    if DEBUG["on"]:
+def _show_bug(failure: BaseException | None) -> None:
+    from bundler import console
+
+    _show_traceback(failure)
+    if isinstance(failure, Exception):
+        console.bug(failure)
+
+
+def _show_traceback(failure: BaseException | None) -> None:
+    if DEBUG["on"] and failure:
         from bundler import console
 
         console.traceback(line for part in traceback.format_exception(failure) for line in part.splitlines())

@@ -250,6 +250,14 @@ def places(document: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
         yield from places(value, (*above, key))
 
 
+def failure(act: Callable[[], object]) -> BundlerError | None:
+    try:
+        act()
+    except BundlerError as error:
+        return error
+    return None
+
+
 LOOKS: dict[str, tuple[Any, Callable[[DockerEngine], object]]] = {
     "container": (Engine().container(CONTAINER, "detector"), lambda engine: engine.container("detector")),
     "image": (image(), lambda engine: engine.image("model:1.0")),
@@ -268,9 +276,7 @@ def test_a_document_of_another_shape_is_refused_or_read_as_its_types_say(name: s
             engine.bad.clear()
             asking = DockerEngine(address)
             engine.bad[name] = body(json.dumps(mutant).encode())
-            try:
-                look(asking)
-            except BundlerError as error:
+            if error := failure(lambda: look(asking)):  # noqa: B023 - called at once
                 assert error.exit_code in (4, 6), error
                 assert len(error.message) < 1000
                 refused += 1
@@ -336,13 +342,15 @@ def test_a_stream_that_trickles_in_counts_as_silent(head: bytes, engine: Engine,
     with serving(engine, tmp_path / "socket") as address:
         client = Client(base_url=address, version="1.44", timeout=1)
         engine.bad["save"] = trickle(head, b"x", stop)
-        with (
-            pytest.raises(EngineError, match="gave no answer in time while saving"),
-            stream(client, "saving", "/images/x/get", silence=1) as content,
-        ):
-            while content.read(100):
-                pass
+        with pytest.raises(EngineError, match="gave no answer in time while saving"):
+            drained(client)
         stop.set()
+
+
+def drained(client: Client) -> None:
+    with stream(client, "saving", "/images/x/get", silence=1) as content:
+        while content.read(100):
+            pass
 
 
 def test_a_slow_reader_is_no_silent_engine(engine: Engine, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 import grpc
 import pytest
+from fakes import FakeEngine, RecordingProgress, container, directory, file, tree
 
+from bundler import filecopy
 from bundler._proto.fps.model import migrator_pb2
 from bundler.errors import ModelError
 from bundler.format import paths
@@ -158,17 +160,12 @@ def test_a_model_that_asks_without_taking_results_is_ended() -> None:
 
 
 def test_requests_with_long_paths_are_kept_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fakes import FakeEngine, RecordingProgress, container, directory, file, tree
-
-    from bundler import filecopy
-
     monkeypatch.setattr(filecopy, "MAX_TOLD", 20 * paths.MAX_LENGTH)
     engine = FakeEngine(files=tree(file("/s/a")), new_files=tree(directory("/new")))
     copier = filecopy.Copier(container(), container(id="n" * 64, name="new"), engine, RecordingProgress())
     long = "/" + "x" * paths.MAX_LENGTH
     with pytest.raises(ModelError, match="too many long paths"):
-        for _ in range(20):
-            copier.copy(long, long)
+        list(itertools.starmap(copier.copy, [(long, long)] * 20))
     assert len(copier.done) < 20
 
 
