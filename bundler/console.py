@@ -54,17 +54,21 @@ def _text(content: str, style: str = "") -> Text:
 
 def _line(content: str, style: str = "") -> Text:
     """What is said on stderr, where a text of any length is shown in part."""
-    return _text(_short(content), style)
+    from rich.text import Text
+
+    return Text(_short(content), style)
 
 
 def _headed(head: str, style: str, content: str) -> Text:
     from rich.text import Text
 
-    return Text.assemble((head, style), safe(_short(content)))
+    return Text.assemble((head, style), _short(content))
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    """A foreign string as plain text, cut where it is too long."""
+    shown = safe(text[: LONGEST + 1])
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
 
 def safe(text: str) -> str:
@@ -122,7 +126,7 @@ class Terminal:
         if self._bar:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(safe(_short(text)), total=total)
+            self._task = self._bar.add_task(_short(text), total=total)
             self._untold = 0
         elif not self._quiet:
             _err().print(_line(text + (f" ({size(total)})" if total else "")))
@@ -145,7 +149,7 @@ class Terminal:
             self.stage(text, total)
             yield lambda _: None
             return
-        task = self._bar.add_task(safe(_short(text)), total=total)
+        task = self._bar.add_task(_short(text), total=total)
         try:
             yield partial(self._bar.advance, task)
         finally:

@@ -82,7 +82,7 @@ class Component(_Answer):
 class Version(_Answer):
     """``GET /version``"""
 
-    version: str
+    version: str = Field(max_length=100)
     api_version: str = Field(pattern=r"^[0-9]{1,3}\.[0-9]{1,3}$")
     components: list[Component] = []
 
@@ -90,7 +90,7 @@ class Version(_Answer):
 class Info(_Answer):
     """``GET /info``"""
 
-    docker_root_dir: str = ""
+    docker_root_dir: str = Field("", max_length=4096)
     driver_status: list[list[str]] = []
     security_options: list[str] = []
     system_time: str = ""
@@ -102,7 +102,7 @@ class State(_Answer):
     running: bool = False
     paused: bool = False
     pid: Count = 0
-    started_at: str = ""
+    started_at: str = Field("", max_length=100)
 
     @property
     def instance(self) -> str:
@@ -117,7 +117,7 @@ class HealthCheck(_Answer):
 
 
 class ContainerConfig(_Answer):
-    image: str = ""
+    image: str = Field("", max_length=4096)
     exposed_ports: dict[str, Any] = {}
     healthcheck: HealthCheck = HealthCheck()
     labels: dict[str, str] = {}
@@ -150,8 +150,8 @@ class HostConfig(_Answer):
 
 
 class Mount(_Answer):
-    destination: str
-    type: str
+    destination: str = Field(max_length=4096)
+    type: str = Field(max_length=100)
 
 
 class Inspected(_Answer):

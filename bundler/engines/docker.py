@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from bundler import statefiles
-from bundler.engines import answers, containerlog, exportreader, loading, pause, temporary
+from bundler.engines import answers, containerlog, exportreader, inspected, loading, pause, temporary
 from bundler.engines.address import DEFAULT, Address, resolve
 from bundler.engines.connection import (
     TIMEOUT,
@@ -33,16 +33,13 @@ from bundler.engines.containerfiles import ContainerFiles
 from bundler.engines.direct import DirectReader, Process
 from bundler.engines.exportreader import ExportReader
 from bundler.engines.hold import held
-from bundler.engines.lifecycle import health_check, restart_policy
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader
 from bundler.engines.ssh import Forward
 from bundler.errors import EngineError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import paths
-from bundler.format.content import Digest
 from bundler.format.image import chain_id as chain_id_of
 from bundler.format.imagearchive import NewImage
-from bundler.format.metadata import Platform
 from bundler.format.removals import Listed, true_kind
 from bundler.format.tar import Kind
 from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader, RunOptions
@@ -58,10 +55,6 @@ _LOOK = "Look at the engine's log, then run the command again."
 _PODMANS_OWN = frozenset(("/dev", "/etc/mtab", "/proc", "/run", "/run/.containerenv", "/run/notify", "/run/secrets", "/sys"))
 """What Podman makes in every container that it starts."""
 
-_NO_TIME = "0001-01-01T00:00:00Z"  # Go's word for a time that is not set
-
-_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, not listened on  # nosec B104
-_ANY_ADDRESS = ("", _ANY_IPV4, "::")
 _LOOPBACK = "127.0.0.1"
 
 
@@ -107,26 +100,7 @@ class DockerEngine:
             return answers.read(answers.Info, self._api.info())
 
     def container(self, name: str) -> Container:
-        found = self._look_up(name)
-        settings, config = found.network_settings, found.config
-        addresses = tuple(network.ip_address for network in settings.networks.values() if network and network.ip_address)
-        on_host = found.host_config.network_mode == "host"
-        return Container(
-            id=found.id,
-            name=found.name.removeprefix("/"),
-            image_id=found.image,
-            image_name=config.image,
-            running=found.state.running,
-            paused=found.state.paused,
-            addresses=(self._host,) if on_host else addresses,
-            exposed=tuple(sorted(filter(None, map(_tcp_port, config.exposed_ports)))),
-            published=self._published(settings.ports),
-            mounts=_mounts(found),
-            instance=found.state.instance,
-            health_check=health_check(config.healthcheck),
-            restart_policy=restart_policy(found.host_config.restart_policy.name),
-            labels=config.labels,
-        )
+        return inspected.container(self._look_up(name), self._host)
 
     def _look_up(self, name: str) -> answers.Inspected:
         with errors(self._api, f"looking for the container {name!r}"):
@@ -396,18 +370,7 @@ class DockerEngine:
                 raise NotFoundError(
                     f"the engine has no image {name!r}", hint="`docker images` lists those it has; load or pull the one you need."
                 ) from None
-        if found.root_fs.type != "layers":
-            return None
-        return Image(
-            id=found.id,
-            names=tuple(sorted({tag for tag in found.repo_tags if not tag.startswith(f"{temporary.IMAGES}:")})),
-            repo_digests=tuple(sorted(found.repo_digests)),
-            platform=Platform(os=found.os, architecture=found.architecture, variant=found.variant or None),
-            diff_ids=tuple(map(Digest.parse, found.root_fs.layers)),
-            config=found.settings,
-            created="" if found.created == _NO_TIME else found.created,
-            size=found.size,
-        )
+        return inspected.image(found)
 
     def images(self) -> Iterator[Image]:
         with errors(self._api, "listing the images"):
@@ -542,15 +505,6 @@ class DockerEngine:
         address = urlsplit(self._address.url)
         return address.hostname or _LOOPBACK if address.scheme in ("tcp", "http", "https") else _LOOPBACK
 
-    def _published(self, ports: Mapping[str, list[answers.Binding] | None]) -> dict[int, str]:
-        published = {}
-        for name, bindings in ports.items():
-            if (port := _tcp_port(name)) and bindings:
-                address = bindings[0].host_ip
-                host = self._host if address in _ANY_ADDRESS else address
-                published[port] = f"{host}:{bindings[0].host_port}"
-        return published
-
 
 def _still_paused(message: str, container_id: str) -> EngineError:
     hint = "The container is still paused. Resume it with:"
@@ -561,13 +515,6 @@ def _is_directory(path: str) -> bool:
     with contextlib.suppress(OSError, ValueError):
         return path.startswith("/") and Path(path).is_dir()
     return False
-
-
-def _tcp_port(name: str) -> int | None:
-    """The number of a port in the engine's words, such as ``80/tcp``; None for another protocol."""
-    number, _, protocol = name.partition("/")
-    is_port = protocol == "tcp" and number.isascii() and number.isdigit() and len(number) <= 5
-    return int(number) or None if is_port else None
 
 
 def _is_made_of(found: Image, new: NewImage) -> bool:
@@ -586,7 +533,3 @@ def _stands_plainly(path: str, stat: Callable[[str], PathInfo | None]) -> bool:
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that say something; Docker before 28 lists those that are empty, too."""
     return {key: value for key, value in config.items() if value}
-
-
-def _mounts(found: answers.Inspected) -> dict[str, str]:
-    return {mount.destination: mount.type for mount in found.mounts} | dict.fromkeys(found.host_config.tmpfs, "tmpfs")

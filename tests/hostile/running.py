@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from bundler import console
 from hostile.fakeengine import Engine, serving
 from hostile.offer import cli, measured
 
 MOST_SECONDS = 20
 MOST_MEMORY = 400 << 20
-LONGEST_LINE = 8000
+LONGEST_LINE = console.LONGEST + 100
 
 Run = Callable[..., tuple[int, str]]
 

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import socket
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -161,9 +162,46 @@ def test_streams_and_what_is_good_to_know_end_too(name: str, how: str, run: Run,
     engine.bad[name] = BAD[how]
     if name == "stats":
         engine.bad["events"] = body(b"")
+    if name == "save":
+        engine.bad["load"] = body(b'{"message": "layers are missing"}', b"500 Failed")  # so all of the base is sent
     code, text = {"save": lambda: apply(run, tmp_path), "logs": lambda: failing_ingest(run)}.get(name, lambda: push(run))()
+    assert name in engine.asked
     assert code in (0, 3, 4), text
     assert not engine.paused
+
+
+def archived(*members: tuple[str, bytes, int]) -> Bad:
+    """An archive of these files, whose sizes may be lies, and of zeros without end."""
+    headers = []
+    for name, content, size in members:
+        described = tarfile.TarInfo(name)
+        described.size = size
+        headers.append(described.tobuf(tarfile.USTAR_FORMAT) + content)
+    return write(OK, b"\r\n", *headers, endless=bytes(1 << 20))
+
+
+SAVED: dict[str, Bad] = {
+    "zeros": archived(),
+    "no JSON": archived(("manifest.json", b"x" * 512, 512)),
+    "a nested manifest": archived(("manifest.json", b"[" * 512 * 1000, 512 * 1000)),
+    "a large manifest": archived(("manifest.json", b"", 6 << 30)),
+    "a cut file": write(OK, b"\r\n", tarfile.TarInfo("x").tobuf()[:300]),
+}
+
+
+@pytest.mark.parametrize("how", SAVED)
+def test_a_bad_archive_of_the_base_is_exit_4(how: str, run: Run, engine: Engine, tmp_path: Path) -> None:
+    engine.bad["load"] = body(b'{"message": "layers are missing"}', b"500 Failed")
+    engine.bad["save"] = SAVED[how]
+    code, text = apply(run, tmp_path)
+    assert "save" in engine.asked
+    assert code == 4, text
+
+
+def test_an_archive_of_files_that_goes_on_with_zeros_ends(run: Run, engine: Engine) -> None:
+    engine.bad["archive"] = archived(("s", b"", 0))
+    code, text = push(run, "--no-pause")
+    assert code in (3, 4), text
 
 
 def failing_ingest(run: Run) -> tuple[int, str]:
