@@ -275,7 +275,7 @@ def _is_socket(where: str) -> bool:
 
 
 def failure(doing: str, message: str) -> BundlerError:
-    """The error for what an engine says of itself."""
+    """The error for what an engine says of itself; of a full disk its words alone tell, as it gives 500 for all failures."""
     if "no space left on device" in message:
         return NoSpaceError(
             f"the engine's disk is full while {doing}", hint="Free some space there, for example with `docker image prune`."

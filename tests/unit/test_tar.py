@@ -168,3 +168,13 @@ def test_names_are_bytes() -> None:
     entry = replace(FILE, path=paths.from_bytes(b"/\xff\n"), size=0)
     assert b"hdrcharset=BINARY" in tar.encode(entry)
     assert read(archive((entry, b"")))[0][0] == entry
+
+
+@pytest.mark.parametrize(("size", "ends"), [(tar.MAX_TRAILER, True), (tar.MAX_TRAILER + 1, False)])
+def test_an_archive_of_an_engine_may_be_filled_up_with_zeros_but_not_without_end(size: int, ends: bool) -> None:
+    stream = io.BytesIO(tar.TRAILER + bytes(size))
+    if ends:
+        assert list(tar.read(stream)) == []
+    else:
+        with pytest.raises(IntegrityError, match="goes on after its end"):
+            list(tar.read(stream))
