@@ -47,6 +47,9 @@ from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Read
 LOG_LINES = 20
 """Lines of a container's log that are shown when it failed."""
 
+MOST_IMAGES = 20_000
+"""Images of an engine that are looked at, each by a request of its own."""
+
 STOP_TIMEOUT = 10
 """Seconds that a container gets to end itself, if it does not say how many; without any Podman kills it at once."""
 
@@ -375,6 +378,8 @@ class DockerEngine:
     def images(self) -> Iterator[Image]:
         with errors(self._api, "listing the images"):
             ids = [image.id for image in answers.read_list(answers.ListedImage, self._api.images())]
+            if len(ids) > MOST_IMAGES:
+                raise answers.BadAnswer(f"it has more than {MOST_IMAGES} images")
         for image_id in dict.fromkeys(ids):
             with contextlib.suppress(NotFoundError):  # removed since the list was made
                 if found := self._inspected(image_id):

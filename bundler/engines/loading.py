@@ -19,6 +19,9 @@ from bundler.ports import Image, Progress
 Way = Callable[[], Iterable[bytes]]
 """Begins one archive of the new image."""
 
+MOST_REPORTED = 10
+"""Images of which an engine is believed that it loaded them; an archive holds one."""
+
 _REPORT = re.compile(r"Loaded image(?: ID)?: *(\S+)")
 """What Docker and Podman say of each image that they loaded: its name, or the ID of one without a name."""
 
@@ -49,7 +52,7 @@ def send(api: Client, way: Way, size: int, progress: Progress) -> list[str]:
             if said.error:
                 raise failure("loading the new image", said.error)
             reported += _REPORT.findall(said.stream)
-    return reported
+    return reported[:MOST_REPORTED]
 
 
 def _full_archive(api: Client, image: NewImage, base: Image, name: str) -> Iterator[bytes]:

@@ -263,6 +263,20 @@ def test_a_tag_that_another_process_moves_is_noticed(run: Run, engine: Engine) -
     assert "new:1 is another image than the one that was just given this name" in text
 
 
+def test_more_images_than_any_engine_has_are_not_looked_at(run: Run, engine: Engine, tmp_path: Path) -> None:
+    engine.bad["images"] = body(json.dumps([{"Id": MODEL}] * 20_001).encode())
+    code, text = apply(run, tmp_path)
+    assert (code, "more than 20000 images" in text) == (4, True)
+
+
+def test_an_engine_that_loaded_many_images_is_believed_a_few(run: Run, engine: Engine, tmp_path: Path) -> None:
+    lines = b"".join(b'{"stream": "Loaded image: other:%d"}\n' % number for number in range(100_000))
+    engine.bad["load"] = body(lines)
+    code, text = apply(run, tmp_path)
+    assert code == 4, text
+    assert engine.asked.count("image") < 50
+
+
 OTHERS: list[Any] = [None, 7, -1, 1.5, True, "x", "x\x1b\n" * 1000, [], [None], {}, {"x": None}, 10**30]
 
 
