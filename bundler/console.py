@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 size = units.shown
 counted = units.counted
 
+LONGEST = 8000
+"""Most characters of a message, a hint or a line of a log that are shown."""
+
 _WIDE = 250
 """Columns for which results are laid out: a narrow terminal wraps lines itself, so that digests can still be copied whole."""
 
@@ -50,10 +53,23 @@ def _text(content: str, style: str = "") -> Text:
     return Text(safe(content), style)
 
 
+def _line(content: str, style: str = "") -> Text:
+    """What is said on stderr, where a text of any length is shown in part."""
+    from rich.text import Text
+
+    return Text(_short(content), style)
+
+
 def _headed(head: str, style: str, content: str) -> Text:
     from rich.text import Text
 
-    return Text.assemble((head, style), safe(content))
+    return Text.assemble((head, style), _short(content))
+
+
+def _short(text: str) -> str:
+    """A foreign string as plain text, cut where it is too long."""
+    shown = safe(text[: LONGEST + 1])
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
 
 def safe(text: str) -> str:
@@ -111,10 +127,10 @@ class Terminal:
         if self._bar:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(safe(text), total=total)
+            self._task = self._bar.add_task(_short(text), total=total)
             self._untold = 0
         elif not self._quiet:
-            _err().print(_text(text + (f" ({size(total)})" if total else "")))
+            _err().print(_line(text + (f" ({size(total)})" if total else "")))
 
     def advance(self, count: int) -> None:
         """Many small steps are told as one: drawing each would take longer than most of them."""
@@ -134,7 +150,7 @@ class Terminal:
             self.stage(text, total)
             yield lambda _: None
             return
-        task = self._bar.add_task(safe(text), total=total)
+        task = self._bar.add_task(_short(text), total=total)
         try:
             yield partial(self._bar.advance, task)
         finally:
@@ -143,7 +159,7 @@ class Terminal:
     def note(self, text: str) -> None:
         """What happens to the current stage; a warning's worth of attention it is not."""
         if not self._quiet:
-            _err().print(_text(text, "dim"))
+            _err().print(_line(text, "dim"))
 
     def warn(self, text: str) -> None:
         warn(text)
@@ -151,7 +167,7 @@ class Terminal:
     def say(self, text: str) -> None:
         """Something good to know that is no result."""
         if not self._quiet:
-            _err().print(_text(text))
+            _err().print(_line(text))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A table of what is good to know."""
@@ -241,9 +257,9 @@ def error(failure: BundlerError) -> None:
         _err().print(_table(("what", "recorded", "found here"), rows))
     if isinstance(failure, ModelError):
         for line in (failure.log or "").splitlines():
-            _err().print(_text(f"  {line}", "dim"))
+            _err().print(_line(f"  {line}", "dim"))
     if failure.hint:
-        _err().print(_text(failure.hint))
+        _err().print(_line(failure.hint))
     if failure.command:
         _err().print(_text(f"  {failure.command}"))
 
@@ -251,7 +267,7 @@ def error(failure: BundlerError) -> None:
 def traceback(lines: Iterable[str]) -> None:
     """The traceback of an error, whose text may be a stranger's."""
     for line in lines:
-        _err().print(_text(line))
+        _err().print(_line(line))
 
 
 def bug(failure: Exception) -> None:

@@ -56,7 +56,7 @@ class ModelError(BundlerError):
 
 
 class EngineError(BundlerError):
-    """The container engine cannot be reached or refused a request."""
+    """The container engine cannot be reached, refused a request, or gave an answer that is not understood."""
 
     exit_code = 4
 

@@ -17,6 +17,9 @@ from bundler.format.tar import Entry, Kind
 from bundler.mounts import hidden, on_tmpfs
 from bundler.ports import Container, Engine, Progress, Reader
 
+MAX_TOLD = 64 << 20
+"""Most characters of paths and reasons that are kept of all requests."""
+
 _NOTES = "the notes of what was copied"
 
 
@@ -43,6 +46,7 @@ class Copier:
         self._old_files = engine.reader(old, "auto")
         self._new_files = engine.reader(new, "auto")
         self.done: list[Copied] = []
+        self._told = 0
 
     def copy(self, source: str, dest: str) -> str:
         """Do what the model asks for; gives an empty text, or why it could not be done.
@@ -55,6 +59,9 @@ class Copier:
             copied = self._copy(source, dest)
         except ModelError as error:
             copied = Copied(source[: paths.MAX_LENGTH], dest[: paths.MAX_LENGTH], error=error.message)
+        self._told += len(copied.source) + len(copied.dest) + len(copied.error)
+        if self._told > MAX_TOLD:
+            raise ModelError("the new model asked for copies of too many long paths", hint="Have it ask for directories.")
         self.done.append(copied)
         return copied.error
 

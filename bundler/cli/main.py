@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -67,6 +69,13 @@ def _command(name: str) -> Any:
 class _Group(TyperGroup):
     """Turns every error into a message and an exit code."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as failure:
+            _escape(failure)
+            raise
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "commands": _Commands()})
 
@@ -107,6 +116,7 @@ def _options(
 def main() -> NoReturn:
     """Run the program; a result that cannot be written is an error, too."""
     standardstreams.install()
+    _guard_terminal()
     _share_memory()
     raise SystemExit(_exit_code(app) or _exit_code(sys.stdout.flush))
 
@@ -130,13 +140,27 @@ def _exit_code(work: Callable[[], object]) -> int:
         return int(ended.code or 0)
     except Exception as failure:
         if type(failure).__module__.startswith(("typer", "click")):
+            _escape(failure)
             raise
-        from bundler import console
-
-        _show_traceback(failure)
-        console.bug(failure)
+        _show_bug(failure)
         return BundlerError.exit_code
     return 0
+
+
+def _escape(failure: Exception) -> None:
+    """Make the message of a usage error plain text: it repeats what was typed, which can be the name of a file."""
+    if isinstance(message := getattr(failure, "message", None), str):
+        from bundler import console
+
+        failure.message = console.safe(message)  # type: ignore[attr-defined]
+
+
+def _guard_terminal() -> None:
+    """Let nothing reach the terminal unescaped: no library's log or warning, no thread's traceback."""
+    logging.captureWarnings(True)
+    logging.getLogger().addHandler(logging.NullHandler())
+    threading.excepthook = lambda failed: _show_bug(failed.exc_value)
+    sys.unraisablehook = lambda failed: _show_traceback(failed.exc_value)
 
 
 def _share_memory() -> None:
@@ -145,8 +169,16 @@ def _share_memory() -> None:
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
-def _show_traceback(failure: Exception) -> None:
-    if DEBUG["on"]:
+def _show_bug(failure: BaseException | None) -> None:
+    from bundler import console
+
+    _show_traceback(failure)
+    if isinstance(failure, Exception):
+        console.bug(failure)
+
+
+def _show_traceback(failure: BaseException | None) -> None:
+    if DEBUG["on"] and failure:
         from bundler import console
 
         console.traceback(line for part in traceback.format_exception(failure) for line in part.splitlines())

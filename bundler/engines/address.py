@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bundler import ownfiles
 from bundler.errors import EngineError, UsageError
+
+_WRITTEN = "Write unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST:PORT."
 
 DEFAULT = "unix:///var/run/docker.sock"
 
@@ -27,15 +31,8 @@ class Address:
     verify: bool = True
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.url if "://" in self.url else f"//{self.url}")
-            sound = parts.port is None or bool(parts.hostname)
-        except ValueError:  # brackets that do not close, or a port that is none
-            sound = False
-        if not sound or (self.url.startswith("ssh:") and not parts.hostname):
-            raise UsageError(
-                f"{self.url!r} is no address of an engine", hint="Write unix://PATH, tcp://HOST:PORT or ssh://USER@HOST:PORT."
-            )
+        if not _is_sound(self.url):
+            raise UsageError(f"{self.url[:200]!r} is no address of an engine", hint=_WRITTEN)
 
 
 def resolve(host: str | None) -> Address:
@@ -43,10 +40,36 @@ def resolve(host: str | None) -> Address:
 
     Raises `EngineError` for a context that is not there.
     """
-    if url := host or os.environ.get("DOCKER_HOST"):
-        return _with_environment(url)
+    if host:
+        return _with_environment(host)
+    if url := os.environ.get("DOCKER_HOST"):
+        with _named("DOCKER_HOST"):
+            return _with_environment(url)
     name = os.environ.get("DOCKER_CONTEXT") or _current_context()
     return _with_environment(DEFAULT) if name in ("", "default") else _context(name)
+
+
+def _is_sound(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # brackets that do not close, or a port that is none
+        return False
+    if not url.isprintable() or port == 0:
+        return False
+    if parts.scheme == "unix":
+        return parts.path.startswith("/") and not parts.netloc
+    return bool(parts.hostname) and parts.scheme in ("tcp", "http", "https", "ssh")
+
+
+@contextmanager
+def _named(source: str) -> Iterator[None]:
+    """Have a `UsageError` of the block say where the wrong value is from."""
+    try:
+        yield
+    except UsageError as error:
+        error.message = f"{source}: {error.message}"
+        raise
 
 
 def _with_environment(url: str) -> Address:
@@ -58,27 +81,29 @@ def _with_environment(url: str) -> Address:
 
 
 def _context(name: str) -> Address:
-    identity = hashlib.sha256(name.encode()).hexdigest()
+    identity = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
     contexts = _configuration() / "contexts"
     try:
         found = json.loads((contexts / "meta" / identity / "meta.json").read_bytes())["Endpoints"]["docker"]
         url, verify = str(found.get("Host") or DEFAULT), not found.get("SkipTLSVerify")
     except FileNotFoundError:
         raise EngineError(
-            f"there is no Docker context {name!r}", hint="`docker context ls` lists them; see DOCKER_CONTEXT."
+            f"there is no Docker context {name[:200]!r}",
+            hint="Choose one of `docker context ls` with `docker context use`, or with DOCKER_CONTEXT.",
         ) from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError(
-            f"the Docker context {name!r} cannot be read: {error}", hint="Make it again: docker context create"
+            f"the Docker context {name[:200]!r} cannot be read: {str(error)[:200]}", hint="Create it again: docker context create"
         ) from error
     certificates = contexts / "tls" / identity / "docker"
-    return Address(url, certificates if certificates.is_dir() else None, verify)
+    with _named(f"the Docker context {name[:200]!r}"):
+        return Address(url, certificates if certificates.is_dir() else None, verify)
 
 
 def _current_context() -> str:
     try:
         return str(json.loads((_configuration() / "config.json").read_bytes()).get("currentContext") or "")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return ""
 
 

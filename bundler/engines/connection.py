@@ -1,12 +1,14 @@
-"""The connection to an engine, and what becomes of its errors; the only importer of ``docker``."""
+"""The connection to an engine, and what becomes of its errors; with ``transport`` the only importer of ``docker``."""
 
 from __future__ import annotations
 
 import io
 import json
+import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
+from contextlib import AbstractContextManager, contextmanager
+from http.client import HTTPException, IncompleteRead
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
@@ -14,11 +16,12 @@ import docker
 import requests
 import urllib3
 from docker import APIClient
+from docker.constants import MINIMUM_DOCKER_API_VERSION
 from docker.errors import APIError, DockerException, NotFound, NullResource, TLSParameterError
 from docker.transport.unixconn import UnixHTTPAdapter
-from docker.utils import parse_bytes
+from docker.utils import parse_bytes, version_lt
 
-from bundler.engines import unixstream
+from bundler.engines import answers, transport, unixstream
 from bundler.engines.address import Address
 from bundler.errors import BundlerError, EngineError, NoSpaceError, UsageError
 from bundler.format.content import BLOCK, Readable
@@ -28,10 +31,12 @@ __all__ = [
     "Client",
     "NotFound",
     "NullResource",
+    "body",
     "connect",
     "errors",
     "failure",
     "gpus",
+    "lines",
     "memory",
     "message",
     "patience",
@@ -46,20 +51,44 @@ TIMEOUT = 60
 LEAST_RATE = 10 << 20
 """Bytes per second that an engine is expected to load, save or commit, for which it sends nothing until it is done."""
 
+LONGEST_REFUSAL = 64 << 10
+"""Most bytes that are read of what an engine says of an error."""
+LONGEST_LINE = 1 << 20
+"""Longest line in bytes of a stream of documents."""
+
+_ANOTHER = "Check that the engine runs, or name another one with DOCKER_HOST or --host."
+_LOOK = "Look at its log, then run the command again."
+_TIMEOUTS = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError, BlockingIOError)
+_BROKEN = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, IncompleteRead, urllib3.exceptions.IncompleteRead)
 _CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
-_PLAIN = {"Accept-Encoding": "identity"}  # the engine would spend its time on gzip
+_PLAIN = {"Accept-Encoding": "identity"}  # the engine would spend its time on gzip, and a small answer could become a large one
 
 
 class Client(APIClient):
-    """A client that refuses a request about a container while a stream of that container is open.
+    """A client that believes nothing of an engine: answers are bounded in size and time, and redirects are not followed.
 
-    An engine locks a container that it streams (Docker, and Podman from 4.4 on): such a request would wait for the end of the
-    stream, and the stream for the caller that reads it.
+    It refuses a request about a container while a stream of that container is open. An engine locks a container that it streams
+    (Docker, and Podman from 4.4 on): such a request would wait for the end of the stream, and the stream for the caller that
+    reads it.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *, where: str = "", **options: Any) -> None:
+        self.where = where or str(options["base_url"])
         self._streamed: set[str] = set()
+        super().__init__(**options)
+        self.headers.update(_PLAIN)
+        if not isinstance(self._general_configs.get("HttpHeaders", {}), dict):  # type: ignore[attr-defined]
+            raise TypeError("HttpHeaders is no object")
+
+    def mount(self, prefix: str | bytes, adapter: Any) -> None:
+        super().mount(prefix, transport.adapter(adapter))
+
+    def negotiate(self) -> None:
+        """Speak the API's version that the engine speaks."""
+        found = answers.read(answers.Version, self.version(api_version=False)).api_version
+        if version_lt(found, MINIMUM_DOCKER_API_VERSION):
+            raise answers.BadAnswer(f"it speaks version {found} of the API, and {MINIMUM_DOCKER_API_VERSION} is needed")
+        self._version = found
 
     @contextmanager
     def streaming(self, container: str) -> Iterator[None]:
@@ -75,17 +104,56 @@ class Client(APIClient):
         parts = urlsplit(str(url)).path.split("/")
         if "containers" in parts[:-1]:
             self._check_idle(unquote(parts[parts.index("containers") + 1]))
-        return super().request(method, url, *arguments, **options)
+        wants_stream, options = options.get("stream"), {"timeout": TIMEOUT, **options, "stream": True}
+        with transport.limited():
+            response = super().request(method, url, *arguments, **options)
+            if 300 <= response.status_code < 400 and response.status_code != requests.codes.not_modified:
+                response.close()
+                raise answers.BadAnswer(f"it leads to another address ({response.status_code})")
+            if not response.ok:
+                _keep(response, _refusal(response))
+            elif not wants_stream:
+                _keep(response, _content(response))
+        return response
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow no redirect: an engine that sends us elsewhere is none."""
+        del resp
+
+    def _result(self, response: requests.Response, json: bool = False, binary: bool = False) -> Any:
+        """What the library's own calls give of an answer; JSON is bounded here."""
+        self._raise_for_status(response)  # type: ignore[attr-defined]
+        if json:
+            return answers.parse(response.content)
+        return response.content if binary else response.text
 
     def _check_idle(self, container: str) -> None:
         if container and container in self._streamed:
             raise RuntimeError(f"a request about the container {container} while it is streamed would never be answered")
 
 
-def connect(address: Address) -> Client:
-    """A client for an engine on this host, or one that speaks TCP, with TLS where there are certificates."""
-    with errors("connecting to the engine"):
-        return Client(base_url=address.url, version="auto", timeout=TIMEOUT, tls=_tls(address) or False)
+def connect(address: Address, where: str = "") -> Client:
+    """A client for an engine on this host, or one that speaks TCP, with TLS where there are certificates.
+
+    ``where`` is how the engine is named in messages.
+    """
+    where = where or address.url
+    with _errors("", where):
+        try:
+            api = Client(
+                where=where,
+                base_url=address.url,
+                version=MINIMUM_DOCKER_API_VERSION,
+                timeout=TIMEOUT,
+                tls=_tls(address) or False,
+            )
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise UsageError(
+                f"Docker's client configuration cannot be used: {str(error)[:200]}",
+                hint="Correct config.json in ~/.docker, or in the directory that DOCKER_CONFIG names.",
+            ) from error
+        api.negotiate()
+    return api
 
 
 def patience(size: int) -> float:
@@ -116,55 +184,98 @@ def stream(
     """
     address = url(api, endpoint)
     adapter = api.get_adapter(address)
-    with errors(doing):
+    with errors(api, doing):
         if isinstance(adapter, UnixHTTPAdapter):
             target = f"{urlsplit(address).path}?{urlencode(parameters)}"
             with (
                 api.streaming(container),
-                unixstream.get(adapter.socket_path, target, TIMEOUT, silence) as (status, body),
+                unixstream.get(adapter.socket_path, target, TIMEOUT, silence) as (status, content),
             ):
                 if status != 200:
-                    raise failure(doing, _told(body.read(), str(status)))
-                yield body
+                    raise failure(doing, _told(content.read(), str(status)))
+                yield content
             return
-        with (
-            api.get(address, params=parameters, headers=_PLAIN, stream=True, timeout=(TIMEOUT, silence)) as response,
-            api.streaming(container),
-        ):
+        with api.get(address, params=parameters, stream=True, timeout=(TIMEOUT, silence)) as response, api.streaming(container):
             response.raise_for_status()
-            yield io.BufferedReader(_RawBody(response.raw), BLOCK)
+            yield body(response, silence)
+
+
+def lines(response: requests.Response, silence: float) -> Iterator[bytes]:
+    """The lines of an answer as they come; raises `BadAnswer` for one that does not end."""
+    content = body(response, silence)
+    while line := content.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            raise answers.BadAnswer(f"a line is longer than {LONGEST_LINE} bytes")
+        yield line
+
+
+def errors(api: Client, doing: str) -> AbstractContextManager[None]:
+    """Turn what docker and requests raise into our errors, saying what was being done and where."""
+    return _errors(doing, api.where)
 
 
 @contextmanager
-def errors(doing: str) -> Iterator[None]:
-    """Turn what docker and requests raise into our errors, saying what was being done."""
+def _errors(doing: str, where: str) -> Iterator[None]:
+    during = f" while {doing}" if doing else ""
     try:
         yield
     except APIError as error:
         raise failure(doing, str(error.explanation or error)) from error
     except requests.exceptions.HTTPError as error:
         raise failure(doing, message(error.response)) from error
-    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError, BlockingIOError) as error:
+    except (answers.BadAnswer, requests.exceptions.InvalidJSONError, RecursionError) as error:
         raise EngineError(
-            f"the engine gave no answer in time while {doing}",
+            f"the engine at {where} gave an answer that is not understood{during}: {error}",
+            hint=_ANOTHER,
+        ) from error
+    except (TLSParameterError, OSError, HTTPException, urllib3.exceptions.HTTPError, DockerException) as error:
+        raise _failed(where, during, list(_causes(error))) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it came from, and so on."""
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _failed(where: str, during: str, causes: list[BaseException]) -> EngineError:
+    """The error for a request that got no answer, decided by the types along its causes."""
+    if any(isinstance(it, _TIMEOUTS) and not isinstance(it, urllib3.exceptions.NewConnectionError) for it in causes):
+        return EngineError(
+            f"the engine at {where} gave no answer in time{during}",
             hint="Look at the load of its host and at its log, then run the command again.",
-        ) from error
-    except (
-        requests.exceptions.RequestException,
-        urllib3.exceptions.HTTPError,
-        HTTPException,
-        DockerException,
-        TLSParameterError,
-        OSError,
-    ) as error:
-        raise EngineError(
-            f"the engine cannot be reached while {doing}: {_root(error)}",
-            hint="Is it running, and may you use its socket? DOCKER_HOST or --host name another one.",
-        ) from error
+        )
+    found = next((it for it in reversed(causes) if isinstance(it, OSError) and it.errno), None)
+    if not found and any(isinstance(cause, HTTPException) and not isinstance(cause, _BROKEN) for cause in causes):
+        return EngineError(f"what answers at {where} speaks no HTTP{during}: {causes[0]}"[:500], hint=_ANOTHER)
+    reason = (found.strerror or str(found)) if found else str(_root(causes[0]))
+    if any(isinstance(cause, _BROKEN) for cause in causes):
+        return EngineError(f"the engine at {where} broke the connection{during}: {reason[:500]}", hint=_LOOK)
+    if isinstance(found, ConnectionRefusedError) and not _is_socket(where):
+        reason = "not a socket"
+    reason = reason[:1].lower() + reason[1:500]
+    return EngineError(f"cannot connect to the Docker daemon at {where}{during}: {reason}", hint=_hint(found))
+
+
+def _hint(error: OSError | None) -> str:
+    """What to do about a connection that was refused."""
+    if isinstance(error, PermissionError):
+        return "Add the user to the `docker` group, or run as root."
+    if isinstance(error, ssl.SSLError):
+        return "Check the certificates that DOCKER_CERT_PATH or the Docker context names."
+    return _ANOTHER
+
+
+def _is_socket(where: str) -> bool:
+    if not where.startswith("unix:"):
+        return True
+    path = Path(urlsplit(where).path)
+    return not path.exists() or path.is_socket()
 
 
 def failure(doing: str, message: str) -> BundlerError:
-    """The error for what an engine says of itself."""
+    """The error for what an engine says of itself; of a full disk its words alone tell, as it gives 500 for all failures."""
     if "no space left on device" in message:
         return NoSpaceError(
             f"the engine's disk is full while {doing}", hint="Free some space there, for example with `docker image prune`."
@@ -179,19 +290,36 @@ def refused(error: BaseException) -> bool:
 
 def message(response: requests.Response) -> str:
     """What the engine says of a request that it refused."""
-    reason = f"{response.status_code} {response.reason}"
-    try:
-        return _told(response.content, reason)
-    except requests.exceptions.RequestException:
-        return reason
+    return _told(response.content, f"{response.status_code} {response.reason}")
 
 
 def _told(body: bytes, otherwise: str) -> str:
     """The message in the body of a refusal (Docker Engine API, "Errors")."""
     try:
         return str(json.loads(body)["message"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return otherwise
+
+
+def _refusal(response: requests.Response) -> bytes:
+    """The body of a refusal in the one shape that everything after can read, whatever the engine sent."""
+    told = _told(response.raw.read(LONGEST_REFUSAL, decode_content=False) or b"", f"{response.status_code} {response.reason}")
+    return json.dumps({"message": told}).encode()
+
+
+def _content(response: requests.Response) -> bytes:
+    """The body of an answer; raises `BadAnswer` for one that is longer than any that is read."""
+    data: bytes = response.raw.read(answers.MAX_SIZE + 1, decode_content=False)
+    if len(data) > answers.MAX_SIZE:
+        response.close()
+        raise answers.BadAnswer(f"it is longer than {answers.MAX_SIZE} bytes")
+    return data
+
+
+def _keep(response: requests.Response, content: bytes) -> None:
+    """Let an answer have a content that was read already."""
+    response.close()
+    response.raw = io.BytesIO(content)
 
 
 def gpus(wanted: str) -> list[docker.types.DeviceRequest]:
@@ -219,16 +347,24 @@ def _root(error: BaseException) -> str:
     return _root(reason) if isinstance(reason, BaseException) else str(reason or error)
 
 
+def body(response: requests.Response, silence: float) -> io.BufferedReader:
+    """The body of an answer as it comes; the engine may be silent for ``silence`` seconds at a time."""
+    return io.BufferedReader(_RawBody(response.raw, silence), BLOCK)
+
+
 class _RawBody(io.RawIOBase):
     """The body of a response of the engine, for a buffer to read from."""
 
-    def __init__(self, raw: urllib3.BaseHTTPResponse) -> None:
+    def __init__(self, raw: Any, silence: float) -> None:
         self._raw = raw
+        self._pace = transport.Pace(silence)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._raw.read(len(buffer))
+        with self._pace.waiting():  # by `read1`, as urllib3 reads the line before a chunk without a limit
+            data = self._raw.read1(len(buffer), decode_content=False)
+        self._pace.came(len(data))
         buffer[: len(data)] = data
         return len(data)

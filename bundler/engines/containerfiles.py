@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any
 
+from bundler.engines import answers
+from bundler.engines.answers import BadAnswer, PathStat
 from bundler.engines.connection import TIMEOUT, Client, errors, failure, message, stream, url
-from bundler.errors import EngineError, ModelError, NoSpaceError
+from bundler.errors import ModelError, NoSpaceError
 from bundler.format import paths
 from bundler.format.content import Readable
 from bundler.ports import PathInfo
 
 _SYMLINK, _DIRECTORY = 1 << 27, 1 << 31  # ModeSymlink and ModeDir of Go's io/fs
+# The engine gives 500 for these, as for a failure of its own, so its words are all that tells one from the other.
 _NOWHERE = ("not a directory", "too many links", "too many levels of symbolic links", "file name too long")
 
 
@@ -32,12 +32,12 @@ class ContainerFiles:
         found = self._look(path)
         if found is None:
             return None
-        return PathInfo(found.get("linkTarget") if found["mode"] & _SYMLINK else None, bool(found["mode"] & _DIRECTORY))
+        return PathInfo(found.link_target if found.mode & _SYMLINK else None, bool(found.mode & _DIRECTORY))
 
     def size(self, path: str) -> int:
         """Bytes of what stands at a path; 0 where nothing stands."""
         found = self._look(path)
-        return int(found["size"]) if found else 0
+        return found.size if found else 0
 
     def archive(self, path: str) -> AbstractContextManager[Readable]:
         """The tar of one path."""
@@ -56,15 +56,15 @@ class ContainerFiles:
         """Unpack a tar at the root; raises `ModelError` when the engine refuses what is in it."""
         # At the root, because the engine looks for the targets of hard links from there.
         parameters = {"path": "/", "noOverwriteDirNonDir": "true"}
-        with errors(doing):
+        with errors(self._api, doing):
             response = self._api.put(self._url, params=parameters, data=archive, timeout=TIMEOUT)
         if not response.ok:
             error = failure(doing, message(response))
             raise error if isinstance(error, NoSpaceError) else ModelError(error.message)
 
-    def _look(self, path: str) -> dict[str, Any] | None:
+    def _look(self, path: str) -> PathStat | None:
         """What the engine says of a path (``X-Docker-Container-Path-Stat``), or None."""
-        with errors(f"looking at {path}"):
+        with errors(self._api, f"looking at {path}"):
             response = self._api.head(self._url, params={"path": paths.to_bytes(path)}, timeout=TIMEOUT)
             said = response.headers.get("X-Docker-Container-Path-Stat")
             if said is None and response.status_code == 404:  # Podman says 404 of a link that leads nowhere, too
@@ -73,13 +73,18 @@ class ContainerFiles:
                 return None
             if said is None:
                 response.raise_for_status()
-            try:  # in the standard alphabet of RFC 4648, or in Podman's, the one for URLs
-                found: dict[str, Any] = json.loads(base64.b64decode((said or "").replace("-", "+").replace("_", "/")))
-            except (ValueError, binascii.Error) as error:
-                raise EngineError(f"the engine gave no readable answer about {path}") from error
-        return found
+            return _path_stat(said or "")
 
     def _leads_nowhere(self, path: str) -> bool:
         """Whether the engine fails because a file or a loop of links is on the way; it says why where an answer has a body."""
-        with self._api.get(self._url, params={"path": paths.to_bytes(path)}, stream=True, timeout=TIMEOUT) as response:
-            return response.status_code == 500 and any(reason in response.text for reason in _NOWHERE)
+        response = self._api.get(self._url, params={"path": paths.to_bytes(path)}, stream=True, timeout=TIMEOUT)
+        with response:
+            return response.status_code == 500 and any(reason in message(response) for reason in _NOWHERE)
+
+
+def _path_stat(header: str) -> PathStat:
+    try:  # in the standard alphabet of RFC 4648, or in Podman's, the one for URLs
+        content = base64.b64decode(header.replace("-", "+").replace("_", "/"))
+    except ValueError as error:
+        raise BadAnswer(f"X-Docker-Container-Path-Stat: {error}") from error
+    return answers.read(PathStat, answers.parse(content))

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from bundler import statefiles
-from bundler.engines import exportreader, loading, pause, temporary
+from bundler.engines import answers, containerlog, exportreader, inspected, loading, pause, temporary
 from bundler.engines.address import DEFAULT, Address, resolve
 from bundler.engines.connection import (
     TIMEOUT,
     NotFound,
     NullResource,
+    body,
     connect,
     errors,
     gpus,
@@ -31,17 +32,14 @@ from bundler.engines.connection import (
 from bundler.engines.containerfiles import ContainerFiles
 from bundler.engines.direct import DirectReader, Process
 from bundler.engines.exportreader import ExportReader
-from bundler.engines.hold import held, instance
-from bundler.engines.lifecycle import health_check, restart_policy
+from bundler.engines.hold import held
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader
 from bundler.engines.ssh import Forward
 from bundler.errors import EngineError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import paths
-from bundler.format.content import Digest
 from bundler.format.image import chain_id as chain_id_of
 from bundler.format.imagearchive import NewImage
-from bundler.format.metadata import Platform
 from bundler.format.removals import Listed, true_kind
 from bundler.format.tar import Kind
 from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader, RunOptions
@@ -49,16 +47,17 @@ from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Read
 LOG_LINES = 20
 """Lines of a container's log that are shown when it failed."""
 
+MOST_IMAGES = 20_000
+"""Images of an engine that are looked at, each by a request of its own."""
+
 STOP_TIMEOUT = 10
 """Seconds that a container gets to end itself, if it does not say how many; without any Podman kills it at once."""
+
+_LOOK = "Look at the engine's log, then run the command again."
 
 _PODMANS_OWN = frozenset(("/dev", "/etc/mtab", "/proc", "/run", "/run/.containerenv", "/run/notify", "/run/secrets", "/sys"))
 """What Podman makes in every container that it starts."""
 
-_NO_TIME = "0001-01-01T00:00:00Z"  # Go's word for a time that is not set
-
-_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, not listened on  # nosec B104
-_ANY_ADDRESS = ("", _ANY_IPV4, "::")
 _LOOPBACK = "127.0.0.1"
 
 
@@ -78,7 +77,7 @@ class DockerEngine:
             self._tunnel = Forward(reached.url, urlsplit(reached.url).path.rstrip("/") or urlsplit(DEFAULT).path)
             reached = Address(f"unix://{self._tunnel.path}")
         try:
-            self._api = connect(reached)
+            self._api = connect(reached, self._address.url)
         except EngineError as error:
             if self._tunnel and (said := self._tunnel.complaint()):
                 error.message += f"; ssh said: {said}"
@@ -89,42 +88,38 @@ class DockerEngine:
 
     @cached_property
     def _info(self) -> EngineInfo:
-        with errors("asking the engine what it is"):
-            version, info = self._api.version(), self._api.info()
-        root = info.get("DockerRootDir", "")
-        here = root if self._is_local and Path(root).is_dir() else ""
-        components = [component.get("Name", "") for component in version.get("Components") or []]
-        if any("Podman" in name for name in components):
-            return EngineInfo("Podman", version["Version"], "podman", here)
-        containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (info.get("DriverStatus") or [])
-        return EngineInfo("Docker", version["Version"], "containerd" if containerd else "classic", here)
+        with errors(self._api, "asking the engine what it is"):
+            version = answers.read(answers.Version, self._api.version())
+        info = self._told
+        here = info.docker_root_dir if self._is_local and _is_directory(info.docker_root_dir) else ""
+        if any("Podman" in component.name for component in version.components):
+            return EngineInfo("Podman", version.version, "podman", here)
+        containerd = ["driver-type", "io.containerd.snapshotter.v1"] in info.driver_status
+        return EngineInfo("Docker", version.version, "containerd" if containerd else "classic", here)
+
+    @cached_property
+    def _told(self) -> answers.Info:
+        with errors(self._api, "asking the engine what it is"):
+            return answers.read(answers.Info, self._api.info())
 
     def container(self, name: str) -> Container:
-        with errors(f"looking for the container {name!r}"):
+        return inspected.container(self._look_up(name), self._host)
+
+    def _look_up(self, name: str) -> answers.Inspected:
+        with errors(self._api, f"looking for the container {name!r}"):
             try:
                 found = self._api.inspect_container(name)
             except (NotFound, NullResource):
                 found = self._api.inspect_container(self._by_prefix(name))
-        settings, state, config = found["NetworkSettings"], found["State"], found["Config"]
-        networks = (settings.get("Networks") or {}).values()
-        addresses = tuple(address for network in networks if (address := network.get("IPAddress")))
-        on_host = found["HostConfig"].get("NetworkMode") == "host"
-        return Container(
-            id=found["Id"],
-            name=found["Name"].removeprefix("/"),
-            image_id=found["Image"],
-            image_name=config.get("Image") or "",
-            running=bool(state.get("Running")),
-            paused=bool(state.get("Paused")),
-            addresses=(self._host,) if on_host else addresses,
-            exposed=tuple(sorted(int(port[:-4]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))),
-            published=self._published(settings.get("Ports") or {}),
-            mounts=_mounts(found),
-            instance=instance(state),
-            health_check=health_check(config.get("Healthcheck") or {}),
-            restart_policy=restart_policy(found["HostConfig"]),
-            labels=config.get("Labels") or {},
-        )
+            return answers.read(answers.Inspected, found)
+
+    def _state(self, container_id: str) -> answers.State:
+        """Whether a container runs; one that is gone does not."""
+        with errors(self._api, "looking at a container"):
+            try:
+                return answers.read(answers.Stated, self._api.inspect_container(container_id)).state
+            except NotFound:
+                return answers.State()
 
     @contextmanager
     def route(self, endpoint: str) -> Iterator[str]:
@@ -143,7 +138,7 @@ class DockerEngine:
 
             def begin() -> None:
                 try:
-                    with errors(f"pausing the container {container.name}"):
+                    with errors(self._api, f"pausing the container {container.name}"):
                         self._api.pause(container.id)
                 except EngineError as error:
                     if refused(error):
@@ -157,21 +152,19 @@ class DockerEngine:
 
     def is_paused(self, container_id: str) -> bool:
         """Whether a container is paused; one that is gone is not."""
-        with errors("looking at a container"):
-            try:
-                return bool(self._api.inspect_container(container_id)["State"]["Paused"])
-            except NotFound:
-                return False
+        return self._state(container_id).paused
 
     def resume(self, container_id: str) -> None:
         """Unpause a container; raises `EngineError` when it is still paused afterwards."""
         try:
-            with errors("resuming the container"):
+            with errors(self._api, "resuming the container"):
                 self._api.unpause(container_id)
         except EngineError as error:
             if self.is_paused(container_id):
-                error.hint = f"The container is still paused. Resume it with: docker unpause {container_id[:12]}"
-                raise
+                raise _still_paused(error.message, container_id) from error
+            return
+        if self.is_paused(container_id):
+            raise _still_paused("the engine says that it resumed the container, which is paused", container_id)
 
     def mend(self) -> list[str]:
         """Put right what a dead process of ours left on this engine; gives what was done, a sentence each."""
@@ -202,31 +195,32 @@ class DockerEngine:
 
     @contextmanager
     def started(self, container: Container) -> Iterator[Container]:
-        with errors(f"starting the container {container.name}"):
+        with errors(self._api, f"starting the container {container.name}"):
             self._api.start(container.id)
         try:
             yield self.container(container.id)
         finally:
-            with errors(f"stopping the container {container.name}"):
-                patience = self._api.inspect_container(container.id)["Config"].get("StopTimeout")
-                self._api.stop(container.id, timeout=STOP_TIMEOUT if patience is None else patience)
+            with errors(self._api, f"stopping the container {container.name}"):
+                wanted = answers.read(answers.Inspected, self._api.inspect_container(container.id)).config.stop_timeout
+                self._api.stop(container.id, timeout=STOP_TIMEOUT if wanted is None else wanted)
 
     def extent(self, container: Container, reader: Reader) -> int:
-        size = "SizeRootFs" if isinstance(reader, ExportReader) else "SizeRw"
-        return self._size_of(container, size)
+        sized = self._sized(container)
+        return sized.size_root_fs if isinstance(reader, ExportReader) else sized.size_rw
 
-    def _size_of(self, container: Container, what: str) -> int:
-        """Bytes of what a container has written over its image (``SizeRw``), or of all its files (``SizeRootFs``)."""
-        with errors(f"asking for the size of {container.name}"):
+    def _sized(self, container: Container) -> answers.Inspected:
+        """A container with the bytes of what it has written over its image, and of all its files."""
+        with errors(self._api, f"asking for the size of {container.name}"):
             response = self._api.get(url(self._api, f"/containers/{container.id}/json"), params={"size": "true"}, timeout=TIMEOUT)
             response.raise_for_status()
-            return int(response.json().get(what) or 0)
+            return answers.read(answers.Inspected, answers.parse(response.content))
 
     def changes(self, container: Container) -> dict[str, str]:
-        kinds = {0: "changed", 1: "added", 2: "deleted"}
+        kinds = ("changed", "added", "deleted")
         try:
-            with errors(f"comparing {container.name} with its image"):
-                return {change["Path"]: kinds[change["Kind"]] for change in self._api.diff(container.id) or ()}
+            with errors(self._api, f"comparing {container.name} with its image"):
+                found = answers.read_list(answers.Change, self._api.diff(container.id))
+                return {change.path: kinds[change.kind] for change in found}
         except EngineError:
             if not self._is_podman:
                 raise
@@ -282,7 +276,7 @@ class DockerEngine:
             device_requests=gpus(options.gpus) if options.gpus else None,
         )
         with self._temporary(image, keep=keep, environment=list(options.environment), host_config=host_config) as name:
-            with errors("starting the new container"):
+            with errors(self._api, "starting the new container"):
                 self._api.start(name)
             yield self.container(name)
 
@@ -292,8 +286,7 @@ class DockerEngine:
         with temporary.noted(statefiles.directory(), self._address.url, "container") as (name, note):
             kept = False
             try:
-                with errors(f"creating a container of {image.id}"):
-                    self._api.create_container(image.id, name=name, **options)
+                self._create(image, name, options)
                 yield name
             except ModelError as error:
                 if keep:
@@ -305,37 +298,63 @@ class DockerEngine:
                     self._remove(name)
                 note.settle()
 
+    def _create(self, image: Image, name: str, options: dict[str, Any]) -> None:
+        with errors(self._api, f"creating a container of {image.id}"):
+            made = answers.read(answers.Created, self._api.create_container(image.id, name=name, **options))
+            try:
+                found = answers.read(answers.Inspected, self._api.inspect_container(name))
+            except NotFound:
+                found = None
+        if not found or found.id != made.id:
+            raise EngineError(f"the engine says that it created the container {name}, and has no such container", hint=_LOOK)
+
     def _remove(self, name: str) -> bool:
         """Remove a temporary container; False when there is none."""
-        with errors(f"removing the temporary container {name}"):
+        doing = f"removing the temporary container {name}"
+        with errors(self._api, doing):
             try:
                 self._api.remove_container(name, v=True, force=True)
             except NotFound:
                 return False
+            with contextlib.suppress(NotFound):
+                self._api.inspect_container(name)
+                raise EngineError(f"the engine says that it removed the container {name}, which is still there", hint=_LOOK)
         return True
 
     def put(self, container: Container, archive: Iterator[bytes]) -> None:
         self._files(container.id).put(archive, f"writing into {container.name}")
 
     def logs(self, container: Container) -> str:
-        with errors(f"reading the log of {container.name}"):
-            return str(self._api.logs(container.id, tail=LOG_LINES).decode("utf-8", "replace")).strip()
+        tty = self._look_up(container.id).config.tty
+        parameters = {"stdout": "1", "stderr": "1", "tail": str(LOG_LINES)}
+        with (
+            errors(self._api, f"reading the log of {container.name}"),
+            self._api.get(url(self._api, f"/containers/{container.id}/logs"), params=parameters, stream=True) as response,
+        ):
+            response.raise_for_status()
+            return containerlog.text(body(response, self._silence), tty=tty)
 
     @contextmanager
     def committed(self, container: Container) -> Iterator[Image]:
         with self._temporary_image() as name:
             repository, _, tag = name.partition(":")
             parameters = {"container": container.id, "repo": repository, "tag": tag, "pause": "true"}
-            with errors(f"committing {container.name}"):
-                limit = (TIMEOUT, patience(self._size_of(container, "SizeRw")))
+            with errors(self._api, f"committing {container.name}"):
+                limit = (TIMEOUT, patience(self._sized(container).size_rw))
                 response = self._api.post(url(self._api, "/commit"), params=parameters, json={}, timeout=limit)
                 response.raise_for_status()
-            yield self.image(name)
+            yield self._claimed(name, f"committed {container.name}")
 
     def _process(self, container_id: str) -> Process | None:
-        with errors("looking at a container"):
-            state = self._api.inspect_container(container_id)["State"]
-        return Process(int(state["Pid"]), state["StartedAt"]) if state.get("Running") else None
+        state = self._state(container_id)
+        return Process(state.pid, state.started_at) if state.running else None
+
+    def _claimed(self, name: str, what: str) -> Image:
+        """An image that the engine says it made."""
+        try:
+            return self.image(name)
+        except NotFoundError:
+            raise EngineError(f"the engine says that it {what}, and has no image {name}", hint=_LOOK) from None
 
     def image(self, name: str) -> Image:
         if not (found := self._inspected(name)):
@@ -347,31 +366,20 @@ class DockerEngine:
 
     def _inspected(self, name: str) -> Image | None:
         """An image; None of which the engine does not tell the layers, as containerd's store has only a part of it."""
-        with errors(f"looking for the image {name!r}"):
+        with errors(self._api, f"looking for the image {name!r}"):
             try:
-                found = self._api.inspect_image(name)  # type: ignore[no-untyped-call]
+                found = answers.read(answers.InspectedImage, self._api.inspect_image(name))  # type: ignore[no-untyped-call]
             except (NotFound, NullResource):
                 raise NotFoundError(
                     f"the engine has no image {name!r}", hint="`docker images` lists those it has; load or pull the one you need."
                 ) from None
-        root = found.get("RootFS") or {}
-        if root.get("Type") != "layers":
-            return None
-        created = found.get("Created") or ""
-        return Image(
-            id=found["Id"],
-            names=tuple(sorted({tag for tag in found.get("RepoTags") or () if not tag.startswith(f"{temporary.IMAGES}:")})),
-            repo_digests=tuple(sorted(found.get("RepoDigests") or ())),
-            platform=Platform(os=found["Os"], architecture=found["Architecture"], variant=found.get("Variant") or None),
-            diff_ids=tuple(Digest.parse(layer) for layer in root.get("Layers") or ()),
-            config=found.get("Config") or {},
-            created="" if created == _NO_TIME else created,
-            size=found.get("Size") or 0,
-        )
+        return inspected.image(found)
 
     def images(self) -> Iterator[Image]:
-        with errors("listing the images"):
-            ids = [image["Id"] for image in self._api.images()]
+        with errors(self._api, "listing the images"):
+            ids = [image.id for image in answers.read_list(answers.ListedImage, self._api.images())]
+            if len(ids) > MOST_IMAGES:
+                raise answers.BadAnswer(f"it has more than {MOST_IMAGES} images")
         for image_id in dict.fromkeys(ids):
             with contextlib.suppress(NotFoundError):  # removed since the list was made
                 if found := self._inspected(image_id):
@@ -442,33 +450,41 @@ class DockerEngine:
 
     def _untag(self, name: str) -> bool:
         """Remove a temporary name of an image; False when there is none."""
-        with errors(f"removing the temporary name {name}"):
+        with errors(self._api, f"removing the temporary name {name}"):
             try:
                 self._api.remove_image(name)
             except NotFound:
                 return False
+            with contextlib.suppress(NotFound):
+                self._api.inspect_image(name)  # type: ignore[no-untyped-call]
+                raise EngineError(f"the engine says that it removed the name {name}, which is still there", hint=_LOOK)
         return True
 
     def tag(self, image: Image, name: str) -> None:
         repository, _, tag = name.rpartition(":")
-        with errors(f"naming the new image {name}"):
+        with errors(self._api, f"naming the new image {name}"):
             self._api.tag(image.id, repository, tag, force=True)
+        if self._claimed(name, f"named an image {name}").id != image.id:
+            raise EngineError(
+                f"{name} is another image than the one that was just given this name",
+                hint="Another process moved the tag, or the engine did not. Look at the image, then run the command again.",
+            )
 
     def _by_prefix(self, prefix: str) -> str:
-        found = self._api.containers(all=True)
+        found = answers.read_list(answers.Listed, self._api.containers(all=True))
         matches = {
-            container["Id"]: name.removeprefix("/")
+            container.id: name.removeprefix("/")
             for container in found
-            for name in container.get("Names") or ()
-            if prefix and (name.removeprefix("/").startswith(prefix) or container["Id"].startswith(prefix))
+            for name in container.names
+            if prefix and (name.removeprefix("/").startswith(prefix) or container.id.startswith(prefix))
         }
         if len(matches) == 1:
-            return str(next(iter(matches)))
+            return next(iter(matches))
         if matches:
             raise NotFoundError(
-                f"several containers begin with {prefix!r}", hint=f"Name one of: {', '.join(sorted(matches.values()))}"
+                f"several containers begin with {prefix!r}", hint=f"Name one of: {', '.join(sorted(matches.values())[:20])}"
             )
-        names = sorted(name.removeprefix("/") for container in found for name in container.get("Names") or ())
+        names = sorted(name.removeprefix("/") for container in found for name in container.names)
         raise NotFoundError(
             f"there is no container {prefix!r}",
             hint=f"There are: {', '.join(names[:20])}" if names else "The engine has no containers.",
@@ -481,8 +497,7 @@ class DockerEngine:
     @cached_property
     def _archives_change_owners(self) -> bool:
         """Whether the archive of a path tells other owners than the container sees; that of the whole container is right."""
-        with errors("asking the engine what it is"):
-            return self._is_podman or "name=userns" in (self._api.info().get("SecurityOptions") or ())
+        return self._is_podman or "name=userns" in self._told.security_options
 
     @cached_property
     def _is_local(self) -> bool:
@@ -495,14 +510,16 @@ class DockerEngine:
         address = urlsplit(self._address.url)
         return address.hostname or _LOOPBACK if address.scheme in ("tcp", "http", "https") else _LOOPBACK
 
-    def _published(self, ports: Mapping[str, Any]) -> dict[int, str]:
-        published = {}
-        for port, bindings in ports.items():
-            if port.endswith("/tcp") and bindings:
-                address = bindings[0]["HostIp"]
-                host = self._host if address in _ANY_ADDRESS else address
-                published[int(port[:-4])] = f"{host}:{bindings[0]['HostPort']}"
-        return published
+
+def _still_paused(message: str, container_id: str) -> EngineError:
+    hint = "The container is still paused. Resume it with:"
+    return EngineError(message, hint=hint, command=f"docker unpause {container_id[:12]}")
+
+
+def _is_directory(path: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return path.startswith("/") and Path(path).is_dir()
+    return False
 
 
 def _is_made_of(found: Image, new: NewImage) -> bool:
@@ -521,8 +538,3 @@ def _stands_plainly(path: str, stat: Callable[[str], PathInfo | None]) -> bool:
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that say something; Docker before 28 lists those that are empty, too."""
     return {key: value for key, value in config.items() if value}
-
-
-def _mounts(found: Mapping[str, Any]) -> dict[str, str]:
-    mounts = {mount["Destination"]: mount["Type"] for mount in found.get("Mounts") or ()}
-    return mounts | dict.fromkeys(found["HostConfig"].get("Tmpfs") or {}, "tmpfs")

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from http.client import HTTPException
 
 import requests
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from bundler.engines.connection import TIMEOUT, Client, errors, refused, url
+from bundler.engines import answers
+from bundler.engines.answers import BadAnswer, EventLine
+from bundler.engines.connection import TIMEOUT, Client, errors, lines, url
 from bundler.errors import EngineError
 
 QUIET = 2.0
 """Seconds without a new event after which the stream has given all that it had."""
+
+MOST = 100_000
+"""Most events that are read of one container."""
+LONGEST = 200
+"""Longest name of an event that is kept."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _SECOND = 1_000_000_000  # in nanoseconds
@@ -66,19 +73,15 @@ class EventLog:
         else:
             now = self._now()
             parameters["until"] = f"{now // _SECOND}.{now % _SECOND:09}"
-        try:
-            with errors("asking for the events of the container"):
-                response = self._api.get(url(self._api, "/events"), params=parameters, timeout=TIMEOUT)
-                response.raise_for_status()
-        except EngineError as error:
-            if isinstance(error.__cause__, requests.HTTPError) or refused(error):
+        with errors(self._api, "asking for the events of the container"):
+            response = self._api.get(url(self._api, "/events"), params=parameters, timeout=TIMEOUT)
+            if not response.ok:
                 return []  # such as Podman with events_logger = "none"
-            raise
-        return self._parsed(response.iter_lines())
+            return self._parsed(response.content.splitlines())
 
     def _follow(self) -> requests.Response | None:
         """A stream of all events from now on; None where the engine does not begin it at once."""
-        with contextlib.suppress(EngineError), errors("following the events of the container"):
+        with contextlib.suppress(EngineError), errors(self._api, "following the events of the container"):
             parameters = {"since": str(self._since // _SECOND), "filters": self._filters}
             response = self._api.get(url(self._api, "/events"), params=parameters, stream=True, timeout=(TIMEOUT, QUIET))
             response.raise_for_status()
@@ -87,30 +90,31 @@ class EventLog:
 
     def _recorded(self) -> list[Event]:
         """What the stream has brought so far; nothing where it broke, as something can be missing then."""
-        lines: list[bytes] = []
-        if self._stream:
+        found: list[Event] = []
+        if not self._stream:
+            return found
+        with errors(self._api, "reading the events of the container"):
             try:
-                for line in self._stream.iter_lines(chunk_size=None):
-                    lines.append(line)
-            except requests.ConnectionError as error:
-                if error.args and isinstance(error.args[0], ReadTimeoutError):
-                    return self._parsed(iter(lines))
+                for line in lines(self._stream, TIMEOUT):
+                    found += self._parsed([line])
+                    if len(found) > MOST:
+                        raise BadAnswer(f"it has more than {MOST} events")
+            except (TimeoutError, ReadTimeoutError):
+                return found
+            except (HTTPException, HTTPError, OSError):
+                return []
         return []
 
-    def _parsed(self, lines: Iterator[bytes]) -> list[Event]:
-        found = []
-        for line in filter(None, lines):
-            try:
-                content: dict[str, Any] = json.loads(line)
-                event = Event(int(content["timeNano"]), str(content["Action"]))
-            except (ValueError, LookupError, TypeError):
-                continue
-            if event.time >= self._since:  # the engine is asked by whole seconds
-                found.append(event)
-        return found
+    def _parsed(self, found: Iterable[bytes]) -> list[Event]:
+        told = (answers.read(EventLine, answers.parse(line)) for line in found if line.strip())
+        # The engine is asked by whole seconds.
+        return [Event(line.time_nano, line.action[:LONGEST]) for line in told if line.time_nano >= self._since]
 
     def _now(self) -> int:
         """The engine's clock, in nanoseconds."""
-        with errors("asking the engine for its time"):
-            told = self._api.info()["SystemTime"]
-        return (datetime.fromisoformat(told) - _EPOCH) // timedelta(microseconds=1) * 1000
+        with errors(self._api, "asking the engine for its time"):
+            told = answers.read(answers.Info, self._api.info()).system_time
+            try:
+                return (datetime.fromisoformat(told) - _EPOCH) // timedelta(microseconds=1) * 1000
+            except (ValueError, TypeError) as error:
+                raise BadAnswer(f"SystemTime: {error}") from error

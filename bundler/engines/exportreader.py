@@ -9,9 +9,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Self
 
-from bundler.engines.readers import OpenTar, Stat, broken
+from bundler.engines.readers import OpenTar, Stat, archived, broken
 from bundler.errors import IntegrityError, ModelError, disk_errors
-from bundler.format import paths, tar
+from bundler.format import paths
 from bundler.format.content import BLOCK, NOTHING, Readable
 from bundler.format.tar import Entry, Kind
 
@@ -71,7 +71,7 @@ class ExportReader:
         """Everything in the container, in the order of the archive."""
         with self._open("/") as stream:
             try:
-                yield from tar.read(stream)
+                yield from archived(stream)
             except IntegrityError as error:
                 raise broken("the container", error) from error
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import requests
-
+from bundler.engines import answers
+from bundler.engines.answers import State
 from bundler.engines.connection import TIMEOUT, Client, NotFound, errors, url
 from bundler.engines.events import Event, EventLog
 from bundler.engines.journal import Note
@@ -32,11 +31,6 @@ class Fault:
 
     error: ModelError
     ours: bool = False
-
-
-def instance(state: dict[str, Any]) -> str:
-    """Which start of a container its state is of."""
-    return f"{state.get('StartedAt', '')} {state.get('Pid', 0)}"
 
 
 @contextmanager
@@ -100,12 +94,16 @@ class Proof:
 
     def begin(self) -> None:
         """Note how things are; raises `ModelError` when it is another start of the container than the one that was looked up."""
-        name = self._container.name
-        if instance(self._state() or {}) != self._container.instance:
+        name, state = self._container.name, self._state() or State()
+        if state.instance != self._container.instance:
             raise ModelError(f"{name} was restarted before it was paused", hint="Run the command again.")
         events = [event for event in self._log.after(None) or () if event.action in ("pause", "unpause")]
         if len(events) > 1:
             raise ModelError(f"another process paused or resumed {name} at the same time", hint=_HINT)
+        if not state.paused:
+            raise EngineError(
+                f"the engine says that it paused {name}, which is not paused", hint="Look at the engine's log, or use --no-pause."
+            )
         if events:
             self._pause = events[0]
         else:
@@ -122,11 +120,11 @@ class Proof:
         if not self._begun:
             return None
         name, state = self._container.name, self._state()
-        if not state or not state.get("Running"):
+        if not state or not state.running:
             return Fault(_disturbed(f"{name} was stopped"))
-        if instance(state) != self._container.instance:
+        if state.instance != self._container.instance:
             return Fault(_disturbed(f"another process restarted {name}", self._pause_of_others(state)))
-        if not state.get("Paused"):
+        if not state.paused:
             return Fault(_disturbed(f"another process resumed {name}"))
         return self._fault_by_cpu_time() if self._pause is None else self._fault_by_events()
 
@@ -155,33 +153,22 @@ class Proof:
             return Fault(_disturbed(f"another process resumed {self._container.name} and paused it again", self._container.name))
         return None
 
-    def _pause_of_others(self, state: dict[str, Any]) -> str:
-        return self._container.name if state.get("Paused") else ""
+    def _pause_of_others(self, state: State) -> str:
+        return self._container.name if state.paused else ""
 
-    def _state(self) -> dict[str, Any] | None:
-        with errors(f"looking at the container {self._container.name}"):
+    def _state(self) -> State | None:
+        with errors(self._api, f"looking at the container {self._container.name}"):
             try:
-                state: dict[str, Any] = self._api.inspect_container(self._container.id)["State"]
+                return answers.read(answers.Stated, self._api.inspect_container(self._container.id)).state
             except NotFound:
                 return None
-        return state
 
     def _measure_cpu_time(self) -> int | None:
         """The CPU time that the container has used, in nanoseconds; None where the engine does not tell it."""
         parameters = {"stream": "false", "one-shot": "true"}
-        try:
-            with errors("asking for the container's CPU time"):
-                response = self._api.get(
-                    url(self._api, f"/containers/{self._container.id}/stats"), params=parameters, timeout=TIMEOUT
-                )
-                response.raise_for_status()
-            return int(response.json()["cpu_stats"]["cpu_usage"]["total_usage"]) or None
-        except EngineError as error:
-            if isinstance(error.__cause__, requests.HTTPError):
-                return None
-            raise
-        except (ValueError, LookupError, TypeError):
-            return None
+        with errors(self._api, "asking for the container's CPU time"):
+            response = self._api.get(url(self._api, f"/containers/{self._container.id}/stats"), params=parameters, timeout=TIMEOUT)
+            return answers.read(answers.Stats, answers.parse(response.content)).cpu_time or None if response.ok else None
 
 
 def _disturbed(what: str, paused: str = "") -> ModelError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from bundler.engines import answers
 from bundler.ports import HealthCheck
 
 _SECOND = 1_000_000_000  # in nanoseconds
@@ -12,19 +10,17 @@ _INTERVAL = _TIMEOUT = 30.0
 _RETRIES = 3  # the engine's defaults, which it writes as 0 (Docker Engine API, HealthConfig)
 
 
-def health_check(found: Mapping[str, Any]) -> HealthCheck | None:
+def health_check(found: answers.HealthCheck) -> HealthCheck | None:
     """A container's health check; None where it has none, or where ``NONE`` switches off that of its image."""
-    test = found.get("Test") or ()
-    if not test or test[0] == "NONE":
+    if not found.test or found.test[0] == "NONE":
         return None
     return HealthCheck(
-        interval=(found.get("Interval") or 0) / _SECOND or _INTERVAL,
-        timeout=(found.get("Timeout") or 0) / _SECOND or _TIMEOUT,
-        retries=found.get("Retries") or _RETRIES,
+        interval=found.interval / _SECOND or _INTERVAL,
+        timeout=found.timeout / _SECOND or _TIMEOUT,
+        retries=found.retries or _RETRIES,
     )
 
 
-def restart_policy(host_config: Mapping[str, Any]) -> str:
+def restart_policy(name: str) -> str:
     """The name of a container's restart policy; empty for ``no``."""
-    name = (host_config.get("RestartPolicy") or {}).get("Name") or ""
-    return "" if name == "no" else str(name)
+    return "" if name == "no" else name

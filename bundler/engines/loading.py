@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain
 
+from bundler.engines import answers
 from bundler.engines.connection import TIMEOUT, Client, errors, failure, patience, stream, url
 from bundler.errors import EngineError
 from bundler.format import imagearchive
@@ -18,6 +18,9 @@ from bundler.ports import Image, Progress
 
 Way = Callable[[], Iterable[bytes]]
 """Begins one archive of the new image."""
+
+MOST_REPORTED = 10
+"""Images of which an engine is believed that it loaded them; an archive holds one."""
 
 _REPORT = re.compile(r"Loaded image(?: ID)?: *(\S+)")
 """What Docker and Podman say of each image that they loaded: its name, or the ID of one without a name."""
@@ -38,20 +41,18 @@ def send(api: Client, way: Way, size: int, progress: Progress) -> list[str]:
 
     ``size`` is that of the image in bytes, uncompressed: an engine sends nothing while it works on it.
     """
-    with errors("loading the new image"):
+    with errors(api, "loading the new image"):
         archive = way()
         body = _Sized(archive, progress) if isinstance(archive, Archive) else _counted(archive, progress)
-        with api.post(
-            url(api, "/images/load"), data=body, params={"quiet": 1}, stream=True, timeout=(TIMEOUT, patience(size))
-        ) as response:
-            response.raise_for_status()
-            reported = []
-            for line in response.iter_lines():
-                said = json.loads(line or b"{}")
-                if error := said.get("error"):
-                    raise failure("loading the new image", str(error))
-                reported += _REPORT.findall(str(said.get("stream", "")))
-    return reported
+        response = api.post(url(api, "/images/load"), data=body, params={"quiet": 1}, timeout=(TIMEOUT, patience(size)))
+        response.raise_for_status()
+        reported = []
+        for line in filter(None, response.content.splitlines()):
+            said = answers.read(answers.LoadLine, answers.parse(line))
+            if said.error:
+                raise failure("loading the new image", said.error)
+            reported += _REPORT.findall(said.stream)
+    return reported[:MOST_REPORTED]
 
 
 def _full_archive(api: Client, image: NewImage, base: Image, name: str) -> Iterator[bytes]:

@@ -10,11 +10,11 @@ All three give the same entries in the same order. What they are made of differs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 
-from bundler.errors import IntegrityError, ModelError
-from bundler.format import paths, tar
+from bundler.errors import EngineError, IntegrityError, ModelError
+from bundler.format import contents, paths, tar
 from bundler.format.content import Readable
 from bundler.ports import PathInfo
 
@@ -48,7 +48,7 @@ class ArchiveReader:
         named = "/" + export.rpartition("/")[2]
         with self._open(export) as stream:
             try:
-                for entry, content in tar.read(stream):
+                for entry, content in archived(stream):
                     if not paths.is_within(entry.path, named):
                         raise IntegrityError(f"the entry {entry.path!r} does not belong to it")
                     yield tar.reroot(entry, named, export), content
@@ -64,6 +64,14 @@ class ArchiveReader:
             raise ModelError(f"the engine gave nothing for {directory}", hint=_BROKEN_HINT) from None
         finally:
             below.close()
+
+
+def archived(stream: Readable) -> Iterator[tuple[tar.Entry, Readable]]:
+    """The entries of an engine's archive, no more than a bundle could have."""
+    for number, found in enumerate(tar.read(stream)):
+        if number >= contents.MAX_ENTRIES:
+            raise EngineError(f"the engine's archive has more than {contents.MAX_ENTRIES} entries", hint=_BROKEN_HINT)
+        yield found
 
 
 def broken(what: str, error: IntegrityError) -> ModelError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import resource
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,8 @@ _OPTIONS = {
     "StreamLocalBindMask": "0177",
 }
 _PREFIX = "fps-ssh-"
+_MOST_SAID = 1 << 20  # bytes; ssh ends when it, or the other host's banner, says more
+_LONGEST = 500
 _FORGOTTEN = 3600  # seconds after which a directory that nobody holds is no new one
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None)
@@ -64,9 +67,9 @@ class Forward:
             time.sleep(0.02)
 
     def complaint(self) -> str:
-        """What ssh said last."""
+        """What ssh, or the other host through it, said last."""
         lines = self._said.read_text(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return next((line.strip()[:_LONGEST] for line in reversed(lines) if line.strip()), "")
 
 
 def _start(url: str, forward: str, said: Path) -> subprocess.Popen[bytes]:
@@ -105,6 +108,7 @@ def _sweep() -> None:
 
 def _end_with_parent() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the watchdog ignores it, and children inherit that
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_SAID, _MOST_SAID))
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

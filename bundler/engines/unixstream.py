@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
+from bundler.engines import transport
 from bundler.errors import EngineError
 from bundler.format.content import BLOCK, Readable
 
@@ -35,15 +36,18 @@ def get(path: str, target: str, timeout: float, silence: float) -> Iterator[tupl
         connection.settimeout(silence)
         connection.sendall(f"GET {target} HTTP/1.0\r\nHost: localhost\r\nAccept-Encoding: identity\r\n\r\n".encode())
         try:
-            answer = HTTPResponse(connection, method="GET")
-            answer.begin()
+            with transport.limited() as deadline:
+                deadline.begin(connection, silence)
+                answer = HTTPResponse(connection, method="GET")
+                answer.begin()
+                refusal = answer.read(_LONGEST_REFUSAL) if answer.status != 200 else b""
         except HTTPException as error:
-            raise EngineError(f"what answers at {path} is no engine: {error!r}") from error
+            raise EngineError(f"what answers at {path} is no engine: {str(error)[:200] or repr(error)}") from error
         with answer:
             if answer.status != 200:
-                yield answer.status, io.BytesIO(answer.read(_LONGEST_REFUSAL))
+                yield answer.status, io.BytesIO(refusal)
             elif answer.chunked or answer.length is not None:
-                yield answer.status, answer  # whoever stands between us and the engine knows no HTTP/1.0
+                yield answer.status, _Paced(answer, silence)  # a proxy on the way to the engine knows no HTTP/1.0
             else:
                 yield answer.status, io.BufferedReader(_Body(connection, answer.fp.peek(), silence), BLOCK)
 
@@ -57,13 +61,31 @@ class _Body(io.RawIOBase):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", math.ceil(silence), 0))
         self._connection = connection
         self._ahead = ahead
+        self._pace = transport.Pace(silence)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         if not self._ahead:
-            return self._connection.recv_into(buffer, 0, socket.MSG_WAITALL)
+            with self._pace.waiting():
+                size = self._connection.recv_into(buffer, 0, socket.MSG_WAITALL)
+            self._pace.came(size)
+            return size
         found, self._ahead = self._ahead[: len(buffer)], self._ahead[len(buffer) :]
         buffer[: len(found)] = found
         return len(found)
+
+
+class _Paced:
+    """A body that `http.client` reads; it is not waited for when next to nothing comes."""
+
+    def __init__(self, answer: HTTPResponse, silence: float) -> None:
+        self._answer = answer
+        self._pace = transport.Pace(silence)
+
+    def read(self, size: int = -1, /) -> bytes:
+        with self._pace.waiting():
+            data = self._answer.read1(size)
+        self._pace.came(len(data))
+        return data

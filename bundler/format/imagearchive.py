@@ -18,6 +18,12 @@ from bundler.format import artifact, document, metadata, tar, units
 from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Stream
 from bundler.format.layer import decompressed
 
+MAX_SAVED = 10_000
+"""Most blobs of a saved image."""
+MAX_DOCUMENTS = 64 << 20
+"""Most bytes of a saved image's small blobs that could be its manifest, in all."""
+
+_LOOK = "Look at the engine's log, then run the command again."
 _INDEX_FILES = frozenset({"/manifest.json", "/repositories", "/index.json", "/oci-layout"})
 
 
@@ -90,18 +96,18 @@ def full_docker_archive(image: NewImage, name: str, saved_base: Readable) -> Ite
     Raises `EngineError` when what was saved has not the layers that the base has.
     """
     manifest = b""
-    for entry, content in tar.read(saved_base):
+    for entry, content in _entries(saved_base):
         if entry.path == "/manifest.json":
-            manifest = content.read()
+            manifest = content.read(min(entry.size, document.MAX_SIZE))
         if entry.path not in _INDEX_FILES:
             yield tar.encode(entry)
             while block := content.read(BLOCK):
                 yield block
             yield tar.padding(entry.size)
     try:
-        base_layers = list(json.loads(manifest)[0]["Layers"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise EngineError("the engine saved the base image without a manifest.json") from error
+        base_layers = [layer for layer in json.loads(manifest)[0]["Layers"] if isinstance(layer, str)]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise EngineError("the engine saved the base image without a manifest.json", hint=_LOOK) from error
     count = len(image.base_diff_ids)
     if len(base_layers) < count:
         raise EngineError(f"the engine saved {units.counted(len(base_layers), 'layer')} of a base that has {count}")
@@ -149,12 +155,14 @@ def layers_of_saved_oci_layout(saved: Readable, diff_ids: Sequence[Digest]) -> l
     """
     small: dict[str, bytes] = {}
     saved_blobs: set[str] = set()
-    for entry, content in tar.read(saved):
+    for entry, content in _entries(saved):
         if entry.path.startswith("/blobs/sha256/"):
             name = entry.path.rpartition("/")[2]
             saved_blobs.add(name)
-            if entry.size <= document.MAX_SIZE:
-                small[name] = content.read()
+            if entry.size <= document.MAX_SIZE and (data := content.read()).startswith(b"{"):
+                small[name] = data
+        if len(saved_blobs) > MAX_SAVED or sum(map(len, small.values())) > MAX_DOCUMENTS:
+            raise EngineError("the engine saved the base image with more blobs than any image has", hint=_LOOK)
     wanted = [str(diff_id) for diff_id in diff_ids]
     for data in small.values():
         try:
@@ -193,6 +201,14 @@ def _file(name: str, data: bytes) -> Member:
 
 def _blob(descriptor: Descriptor) -> str:
     return f"blobs/sha256/{descriptor.digest.hex}"
+
+
+def _entries(saved: Readable) -> Iterator[tuple[tar.Entry, tar.Content]]:
+    """What an engine saved."""
+    try:
+        yield from tar.read(saved)
+    except IntegrityError as error:
+        raise EngineError(f"what the engine saved of the base image is damaged: {error.message}", hint=_LOOK) from error
 
 
 def _json(content: Any) -> bytes:

@@ -24,6 +24,8 @@ WHITEOUT = ".wh."
 """Begins the name of an entry that deletes (OCI image spec, layer.md, "Whiteouts")."""
 OVERLAY_XATTR = "user.overlay."
 """Begins the attributes that overlayfs keeps for itself (kernel documentation, overlayfs.rst); they are never state."""
+MAX_TRAILER = 16 << 20
+"""Most zeros in bytes behind the end of an archive of an engine; tar fills it up to whole blocks (``--blocking-factor``)."""
 MAX_HEADER = 1 << 20
 """Longest PAX header that is read, in bytes."""
 
@@ -202,8 +204,10 @@ class _Reader:
     def finish(self, *, canonical: bool) -> None:
         if any(_exactly(self._stream, RECORD)):
             raise IntegrityError("the archive has a single zero block where it should end with two")
+        left = 0 if canonical else MAX_TRAILER
         while rest := self._stream.read(BLOCK):
-            if canonical or any(rest):
+            left -= len(rest)
+            if left < 0 or any(rest):
                 raise IntegrityError("the archive goes on after its end")
 
 

@@ -1,23 +1,45 @@
-"""The model's side of the contract over gRPC; the only importer of ``grpc`` and of generated code."""
+"""The model's side of the contract over gRPC; the only importer of ``grpc`` and of generated code.
+
+A model is not trusted: its messages come as bytes, and are parsed only when they are no larger than any that is read.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
-import grpc
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what its core logs on stderr can be a model's own text
 
-from bundler._proto.fps.model import migrator_pb2, migrator_pb2_grpc
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from bundler._proto.fps.model import migrator_pb2
 from bundler.errors import ModelError
+from bundler.format import paths
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+
+MAX_EXPORT = 32 << 20
+"""Longest answer to Export in bytes."""
+MAX_REQUEST = 64 << 10
+"""Longest request of Ingest in bytes: two paths have a quarter of that."""
+MAX_WAITING = 64 << 20
+"""Most bytes of results that wait until a model takes them."""
+MAX_ERROR = 4096
+"""Longest reason in characters for which a model is told that a copy failed."""
+
+_PATH = b"\x0a"
+"""Begins each path of an ExportResponse (protobuf, "Encoding": field 1, LEN)."""
+_METHOD = f"/{migrator_pb2.DESCRIPTOR.services_by_name['Migrator'].full_name}/"
 
 _OPTIONS = (
     # A model is reached directly: a proxy that stands in the environment is meant for the internet.
     ("grpc.enable_http_proxy", 0),
-    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_receive_message_length", MAX_EXPORT),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
@@ -32,7 +54,8 @@ class GrpcModel:
         self._deadline = deadline
         self._channel = grpc.insecure_channel(dial or endpoint, options=_OPTIONS)
         self._connected = False
-        self._stub = migrator_pb2_grpc.MigratorStub(self._channel)  # type: ignore[no-untyped-call]
+        self._export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(f"{_METHOD}Export")
+        self._ingest: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(f"{_METHOD}Ingest")
 
     def connect(self) -> None:
         if self._connected:
@@ -49,22 +72,26 @@ class GrpcModel:
     def export(self) -> Sequence[str]:
         self.connect()
         try:
-            response = self._stub.Export(migrator_pb2.ExportRequest(), timeout=self._deadline)
+            data = self._export(migrator_pb2.ExportRequest().SerializeToString(), timeout=self._deadline)
         except grpc.RpcError as error:
             raise _failed(self._endpoint, "Export", error) from error
-        return list(response.paths)
+        if data.count(_PATH) > 4 * paths.MAX_PATHS:  # lengths and names can have that byte, too
+            raise self._strange("Export", f"it names more than {paths.MAX_PATHS} paths")
+        return list(self._parsed(migrator_pb2.ExportResponse, "Export", data).paths)
 
     def ingest(self, copy: Callable[[str, str], str]) -> None:
         self.connect()
-        results: SimpleQueue[migrator_pb2.IngestFileResult | None] = SimpleQueue()
-        call = self._stub.Ingest(iter(results.get, None))
+        results = _Results()
+        call = self._ingest(iter(results))
         silence = _Silence(call, self._deadline)
         try:
-            while (request := silence.limit(lambda: next(call, None))) is not None:
-                error = copy(request.source_path, request.dest_path)
-                results.put(
-                    migrator_pb2.IngestFileResult(source_path=request.source_path, dest_path=request.dest_path, error=error)
-                )
+            while (data := silence.limit(lambda: next(call, None))) is not None:
+                if len(data) > MAX_REQUEST:
+                    raise self._strange("Ingest", f"a request has {len(data)} bytes, more than {MAX_REQUEST}")
+                request = self._parsed(migrator_pb2.IngestFileCopy, "Ingest", data)
+                results.put(request.source_path, request.dest_path, copy(request.source_path, request.dest_path))
+                if results.waiting > MAX_WAITING:
+                    raise self._strange("Ingest", "it asks for copies and does not take their results")
         except grpc.RpcError as error:
             if silence.broken:
                 raise ModelError(
@@ -73,11 +100,51 @@ class GrpcModel:
                 ) from error
             raise _failed(self._endpoint, "Ingest", error) from error
         finally:
-            results.put(None)
+            results.end()
             call.cancel()
 
     def close(self) -> None:
         self._channel.close()
+
+    def _parsed(self, kind: type[M], method: str, data: bytes) -> M:
+        message = kind()
+        try:
+            message.ParseFromString(data)
+        except DecodeError as error:
+            raise self._strange(method, "it is no such message, or its paths are not UTF-8") from error
+        return message
+
+    def _strange(self, method: str, why: str) -> ModelError:
+        return ModelError(
+            f"what the model at {self._endpoint} sent for {method} is not taken: {why}",
+            hint="Check that it serves t1.fps.model.Migrator as its proto says.",
+        )
+
+
+class _Results:
+    """The results of copies, on their way to the model; ``waiting`` bytes of them were not taken yet."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._put = self._taken = 0  # each is written by one thread
+
+    @property
+    def waiting(self) -> int:
+        return self._put - self._taken
+
+    def put(self, source: str, dest: str, error: str) -> None:
+        text = error[:MAX_ERROR].encode("utf-8", "backslashreplace").decode()
+        result = migrator_pb2.IngestFileResult(source_path=source, dest_path=dest, error=text).SerializeToString()
+        self._put += len(result)
+        self._queue.put(result)
+
+    def end(self) -> None:
+        self._queue.put(None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (result := self._queue.get()) is not None:
+            self._taken += len(result)
+            yield result
 
 
 class _Silence:

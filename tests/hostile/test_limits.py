@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,10 +15,13 @@ from fakes import FakeEngine, MemoryStore, RecordingProgress, container, directo
 
 from bundler import privileges, transfer
 from bundler.cli import parts
-from bundler.errors import IntegrityError, ModelError, PrivilegeError
+from bundler.engines.exportreader import ExportReader
+from bundler.engines.readers import ArchiveReader
+from bundler.errors import EngineError, IntegrityError, ModelError, PrivilegeError
 from bundler.filecopy import Copier
-from bundler.format import paths, reference
-from bundler.format.tar import Entry
+from bundler.format import contents, paths, reference, tar
+from bundler.format.tar import Entry, Kind
+from bundler.ports import Reader
 from bundler.stores import registry
 from bundler.stores.layout import LayoutStore
 from hostile.registries import Registry, repositories
@@ -42,6 +49,19 @@ def test_a_model_that_asks_for_ever_is_told_so(monkeypatch: pytest.MonkeyPatch) 
     assert max(len(done.source) for done in copier.done) <= paths.MAX_LENGTH
     with pytest.raises(ModelError, match="more than 3 copies"):
         copier.copy("/s/a", "/new/a")
+
+
+@pytest.mark.parametrize("reader", [ArchiveReader, partial(ExportReader, mounts=())])
+def test_an_archive_of_an_engine_has_no_more_entries_than_a_bundle(
+    reader: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "MAX_ENTRIES", 2)
+    files = [tar.encode(Entry(path, Kind.DIRECTORY, 0o755, 0, 0, 0)) for path in ("/s", "/s/a", "/s/b")]
+    for count, refused in ((2, False), (3, True)):
+        archive = b"".join(files[:count]) + tar.TRAILER
+        found = reader(lambda _: None, lambda _, data=archive: nullcontext(io.BytesIO(data))).entries(["/s"])
+        with pytest.raises(EngineError, match="more than 2 entries") if refused else nullcontext():
+            assert len(list(found)) == 2
 
 
 @pytest.mark.parametrize("tags", [["../../../../x"], [7], ["a b"], "1", {"1": 1}, ["x" * 129], ["1\n"]])

@@ -116,7 +116,7 @@ def test_a_file_that_is_somebodys_work(here: Host, tmp_path: Path) -> None:
 def test_an_engine_that_is_not_there(here: Host) -> None:
     outcome = here.bundle("push", "first", "--host", "unix:///nowhere.sock")
     assert outcome.code == 4
-    assert "cannot be reached" in outcome.err
+    assert "cannot connect to the Docker daemon at unix:///nowhere.sock: no such file or directory" in outcome.err
 
 
 def test_a_bundle_that_is_not_there(there: Host, registry: str, tmp_path: Path) -> None:

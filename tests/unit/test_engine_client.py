@@ -33,12 +33,12 @@ def test_nothing_is_asked_about_a_container_while_it_is_streamed(client: Client,
     with client.streaming(CONTAINER), pytest.raises(RuntimeError, match="would never be answered"):
         ask(client)
     if "streaming" not in ask.__code__.co_names:
-        with pytest.raises(EngineError, match="cannot be reached"), errors("asking"):
+        with pytest.raises(EngineError, match="cannot connect to"), errors(client, "asking"):
             ask(client)  # now it goes on its way
 
 
 def test_other_containers_are_asked_about_meanwhile(client: Client) -> None:
-    with client.streaming(CONTAINER), pytest.raises(EngineError, match="cannot be reached"), errors("asking"):
+    with client.streaming(CONTAINER), pytest.raises(EngineError, match="cannot connect to"), errors(client, "asking"):
         client.inspect_container("another")
 
 
@@ -55,6 +55,6 @@ def test_an_engine_may_be_silent_the_longer_the_more_it_works_on() -> None:
 
 
 @pytest.mark.parametrize("raised", [TimeoutError(), BlockingIOError()])
-def test_an_engine_that_is_silent_is_told(raised: Exception) -> None:
-    with pytest.raises(EngineError, match="gave no answer in time while reading"), errors("reading"):
+def test_an_engine_that_is_silent_is_told(client: Client, raised: Exception) -> None:
+    with pytest.raises(EngineError, match="gave no answer in time while reading"), errors(client, "reading"):
         raise raised

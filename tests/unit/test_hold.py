@@ -9,17 +9,20 @@ from typing import Any
 import pytest
 from fakes import container
 
+from bundler.engines.answers import State
 from bundler.engines.events import Event
-from bundler.engines.hold import Proof, held_by, instance
+from bundler.engines.hold import Proof, held_by
 from bundler.errors import EngineError, ModelError
 
 RUNNING = {"Running": True, "Paused": False, "StartedAt": "then", "Pid": 7}
-ONE = container(instance=instance(RUNNING))
+ONE = container(instance=State.model_validate(RUNNING).instance)
 OURS = Event(1, "pause")
 
 
 class FakeApi:
     """An engine's client that knows one container."""
+
+    where = "unix:///socket"
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = dict(RUNNING)

@@ -11,6 +11,7 @@ from fakes import FakeEngine, RecordingProgress, ScriptedModel, container, file,
 
 from bundler import estimate, pausing
 from bundler import push as pushing
+from bundler.engines import answers
 from bundler.engines.lifecycle import health_check, restart_policy
 from bundler.errors import ModelError, NoSpaceError
 from bundler.estimate import Estimate
@@ -83,13 +84,12 @@ def test_podman_makes_no_check_meanwhile_but_one_can_be_under_way(check: HealthC
     ],
 )
 def test_a_health_check_is_read_with_the_engines_defaults(found: dict[str, Any], expected: HealthCheck | None) -> None:
-    assert health_check(found) == expected
+    assert health_check(answers.HealthCheck.model_validate(found)) == expected
 
 
 @pytest.mark.parametrize(("name", "expected"), [("no", ""), ("", ""), ("always", "always"), ("on-failure", "on-failure")])
 def test_a_restart_policy_is_read(name: str, expected: str) -> None:
-    assert restart_policy({"RestartPolicy": {"Name": name}}) == expected
-    assert restart_policy({}) == ""
+    assert restart_policy(name) == expected
 
 
 def test_a_long_pause_is_warned_of() -> None:

@@ -229,3 +229,13 @@ def test_the_length_of_a_pax_record_counts_itself(length: int) -> None:
     assert body[:counted].startswith(b"%d path=" % counted)
     assert body[counted - 1 : counted] == b"\n"
     assert not any(body[counted : counted + -counted % tar.RECORD])
+
+
+@pytest.mark.parametrize(("size", "ends"), [(tar.MAX_TRAILER, True), (tar.MAX_TRAILER + 1, False)])
+def test_an_archive_of_an_engine_may_be_filled_up_with_zeros_but_not_without_end(size: int, ends: bool) -> None:
+    stream = io.BytesIO(tar.TRAILER + bytes(size))
+    if ends:
+        assert list(tar.read(stream)) == []
+    else:
+        with pytest.raises(IntegrityError, match="goes on after its end"):
+            list(tar.read(stream))
