@@ -11,7 +11,8 @@ BundlerError                 1   a bug of ours, when raised bare
 ├── TrustError               9   a signature, the policy for signers, an older bundle
 │   └── PrivilegeError       9   files with more rights than the base's, for which nobody answers
 ├── BaseMismatchError       10   the base image is another one
-└── NoSpaceError            11   a disk is full, ours or the engine's
+├── NoSpaceError            11   a disk is full, ours or the engine's
+└── BusyError               12   another fps-bundle holds a lock
 
 Interrupted runs exit with 130, as shells do.
 """
@@ -115,6 +116,12 @@ class NoSpaceError(BundlerError):
     """A disk is full."""
 
     exit_code = 11
+
+
+class BusyError(BundlerError):
+    """Another fps-bundle holds what this one needs."""
+
+    exit_code = 12
 
 
 @contextmanager

@@ -173,6 +173,6 @@ def _save(path: Path, content: BaseModel) -> None:
     data = json.dumps(content.model_dump(mode="json", by_alias=True), indent=1).encode() + b"\n"
     if len(data) > document.MAX_SIZE:
         raise TrustError(f"{path} would become longer than {document.MAX_SIZE} bytes", hint=f"Look what fills it: less {path}")
-    ownfiles.make_directory(path.parent)
+    ownfiles.make_directory(path.parent, may_be_link=True)
     sweep(path.parent)
     write_file(path, data, 0o600)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from bundler import locking
 from bundler.errors import IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, RangeReader, Stream, VerifyingReader
@@ -180,6 +180,11 @@ class LayoutStore:
         write_file(path, index.edit(data, remove, add, self.where), self.file_mode)
 
     @property
+    def _what(self) -> str:
+        """What other processes wait for while this one changes the index."""
+        return f"the layout {self._path}"
+
+    @property
     def blobs(self) -> Path:
         return self._path / "blobs" / "sha256"
 
@@ -217,11 +222,11 @@ class LayoutStore:
 
         The lock is on ``oci-layout``, which is therefore written in place, by whoever comes first.
         """
-        with disk_errors(self._path):
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with disk_errors(self._path / index.LAYOUT_FILE):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(self._path / index.LAYOUT_FILE, flags, self.file_mode)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locking.acquire(descriptor, self._what)
             with disk_errors(self._path):
                 if os.fstat(descriptor).st_size == 0:
                     os.write(descriptor, index.LAYOUT_CONTENT)

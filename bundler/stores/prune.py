@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import IntegrityError, StoreError, disk_errors
+from bundler.errors import IntegrityError, disk_errors
 from bundler.format import artifact
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference
 from bundler.partfile import KEPT_SECONDS, is_part, sweep
 from bundler.ports import Named
+from bundler.stores import inuse
 from bundler.stores.local import UPLOADS, LocalStore, directory
 
 _BLOB = re.compile(r"[0-9a-f]{64}")
@@ -55,7 +56,7 @@ class Pruned:
 def prune(keep: int, *, dry_run: bool) -> Pruned:
     """Remove the untagged bundles that are not among the ``keep`` newest of their name, and every file that no bundle needs.
 
-    Raises `StoreError` while another process uses the store, and `IntegrityError` when what stays cannot all be read,
+    Raises `BusyError` while another process uses the store, and `IntegrityError` when what stays cannot all be read,
     as nobody can tell then which blobs it needs; nothing has been touched in either case.
     """
     if not directory().is_dir():
@@ -63,9 +64,7 @@ def prune(keep: int, *, dry_run: bool) -> Pruned:
     store = LocalStore(LocalReference(""))
     with store.alone() as alone, disk_errors(directory()):
         if not alone:
-            raise StoreError(
-                "another fps-bundle is at work in the local store", hint="Wait until it is done, then run the command again."
-            )
+            raise inuse.busy(directory())
         plan = _Plan(store, keep)
         pruned = plan.describe()
         if not dry_run:

@@ -6,7 +6,6 @@ the work, the same command goes on with it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler import locking
 from bundler.errors import IntegrityError, StoreError, UsageError, disk_errors
 from bundler.format import partlist
 from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Readable
@@ -171,20 +171,11 @@ def _blocks(content: Readable, progress: Progress) -> Iterator[bytes]:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Raises `StoreError` while another process splits an archive into the same directory."""
+    """Raises `BusyError` while another process splits an archive into the same directory."""
     with disk_errors(directory):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _lock(descriptor, directory)
+        locking.acquire(descriptor, f"the parts of an archive in {directory}", limit=0)
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, directory: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StoreError(
-            f"{directory}: another fps-bundle is splitting an archive there", hint="Wait for it, then run the same command again."
-        ) from error

@@ -14,7 +14,7 @@ from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 
 from bundler import transfer
-from bundler.errors import StoreError
+from bundler.errors import BusyError
 from bundler.format.content import Descriptor
 from bundler.format.reference import LocalReference
 from bundler.stores.local import LocalSpool, LocalStore
@@ -25,7 +25,7 @@ ROUNDS = 12
 
 _HOLD = """
 import sys
-from bundler.errors import StoreError
+from bundler.errors import BusyError
 from bundler.stores.prune import prune
 from bundler.stores.local import LocalSpool
 LocalSpool().reserve(0)
@@ -33,7 +33,7 @@ print("holds", flush=True)
 for line in sys.stdin:
     try:
         print(len(prune(0, dry_run=False).leftovers), flush=True)
-    except StoreError as error:
+    except BusyError as error:
         print(error.message, flush=True)
 """
 
@@ -42,7 +42,7 @@ import os, sys, time
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 from bundler import transfer
-from bundler.errors import StoreError
+from bundler.errors import BusyError
 from bundler.format.reference import LocalReference
 from bundler.stores.local import LocalSpool, LocalStore
 from bundler.stores.prune import prune
@@ -71,7 +71,7 @@ for number in range(count):
     if not os.fork():  # each round is a process of its own, so that now and then one is alone
         try:
             work(number)
-        except StoreError:
+        except BusyError:
             os._exit(what != "prune")
         os._exit(0)
     assert os.wait()[1] == 0
@@ -126,11 +126,11 @@ def test_blobs_stay_while_another_process_uses_the_store(store: Path) -> None:
         LocalSpool().drop(dropped)
         assert {named.name for named in LocalStore(LocalReference("")).names()} == {"dropped:latest"}
         assert len(blobs(store)) == 6
-        with pytest.raises(StoreError, match="at work in the local store") as caught:
+        with pytest.raises(BusyError, match=rf"at work on the local store \(PID {other.pid}\)") as caught:
             prune(0, dry_run=False)
-        assert caught.value.exit_code == 5
+        assert caught.value.exit_code == 12
         # this process could not delete, and still counts as a user
-        assert "at work in the local store" in ask(other)
+        assert "at work on the local store" in ask(other)
         assert len(blobs(store)) == 6
     assert len(prune(0, dry_run=False).leftovers) == 1
     assert len(blobs(store)) == 3
@@ -141,7 +141,7 @@ def test_a_process_that_deleted_still_counts_as_a_user(store: Path) -> None:
     LocalSpool().forget(LocalReference("forgotten"))
     assert blobs(store) == []
     with started(_HOLD) as other:
-        assert "at work in the local store" in ask(other)
+        assert "at work on the local store" in ask(other)
 
 
 def test_bundles_of_many_processes_have_no_holes() -> None:
