@@ -25,4 +25,4 @@ def _read(name: str, link: parts.Link) -> Sequence[Had]:
             if file.read(1) == b"{":
                 return have.read(b"{" + file.read(document.MAX_SIZE), name)
     with parts.opened(parse(name), link) as store:
-        return [transfer.had(store.where, transfer.read_bundle(store).manifest)]
+        return [transfer.had(store.where, transfer.read_bundle(store).manifest, store)]

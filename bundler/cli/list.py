@@ -29,9 +29,9 @@ def list(
     named = reference.parse(where) if where else reference.LocalReference("")
     with parts.opened(named, parts.Link(plain_http), parts_from) as store:
         found = transfer.list_bundles(store)
-    if have:
-        sys.stdout.write(haves.write([transfer.had(name, manifest) for name, manifest in found]).decode())
-        return
+        if have:
+            sys.stdout.write(haves.write([transfer.had(name, manifest, store) for name, manifest in found]).decode())
+            return
     if json:
         console.result_json(
             [

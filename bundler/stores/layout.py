@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +18,13 @@ from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWrit
 from bundler.format.reference import LayoutReference
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
 from bundler.ports import NOBODY, Named, Opener, Progress, Store
-from bundler.stores import index
-from bundler.stores.readback import read_back
+from bundler.stores import index, verified
+from bundler.stores.readback import read_back, watching
 
 if TYPE_CHECKING:
     from bundler.format.signature import NewReferrer
+
+_log = logging.getLogger(__name__)
 
 _NO_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
 """How opening a link, something else than a file, or a socket fails here."""
@@ -152,9 +155,21 @@ class LayoutStore:
             part.write(data)
             self.adopt(part, digest)
 
-    def has(self, blob: Descriptor) -> bool:
+    def holds(self, blob: Descriptor) -> bool:
+        """Whether a file is there that may be the blob, which is verified when it is read."""
         path = self._blob(blob.digest)
         return path.is_file() and path.stat().st_size == blob.size
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether the blob is there and sound: verified since it last changed, or now, and with ``readback`` always now."""
+        path = self._blob(blob.digest)
+        if not path.is_symlink() and not path.exists():
+            return False
+        with watching(blob.size, f"verifying {blob.digest.short} in {self.where}", self._progress) as advance:
+            is_sound = verified.is_sound(path, blob.digest, medium=self._readback, advance=advance)
+        if not is_sound:
+            _log.warning("%s: blob %s is damaged; it counts as missing", self.where, blob.digest)
+        return is_sound
 
     def set_name(self, name: str, manifest: Descriptor, referrers: Sequence[Descriptor]) -> None:
         """Let a name stand for a manifest whose blobs are all here, and know what refers to it."""

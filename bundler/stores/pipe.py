@@ -53,7 +53,7 @@ class PipeStore(ArchiveReader):
 
 
 @contextmanager
-def received(stream: Readable, name: str = "", digest: Digest | None = None) -> Iterator[Store]:
+def received(stream: Readable, name: str = "", digest: Digest | None = None) -> Iterator[Received]:
     """The bundles of an archive that comes through a pipe; its blobs are kept in the local store meanwhile.
 
     After the block those that came and that no bundle of the local store needs are dropped. Raises
@@ -63,13 +63,13 @@ def received(stream: Readable, name: str = "", digest: Digest | None = None) -> 
     brought: list[Descriptor] = []
     try:
         with local.upload("") as upload:
-            yield _Received(local, _take(stream, upload, brought), name, digest)
+            yield Received(local, _take(stream, upload, brought), name, digest)
     finally:
         if brought:
             LocalSpool().drop(brought)
 
 
-class _Received(WrappedStore):
+class Received(WrappedStore):
     """The local store as far as its blobs go, and the names that came through the pipe."""
 
     def __init__(self, local: LocalStore, named: Sequence[Named], name: str, digest: Digest | None) -> None:
@@ -95,6 +95,10 @@ class _Received(WrappedStore):
     def has(self, blob: Descriptor) -> bool:
         return self._local.has(blob)
 
+    def holds(self, blob: Descriptor) -> bool:
+        """Whether a blob is there, which is verified when it is read."""
+        return self._local.holds(blob)
+
     def manifest(self, descriptor: Descriptor) -> bytes:
         document.check_size(descriptor.size, f"{self.where}: the manifest")
         with self.open(descriptor) as stream:
@@ -109,7 +113,7 @@ class _Received(WrappedStore):
         return self.inner.open_range(blob, offset, size)
 
     def _check_has(self, blob: Descriptor) -> None:
-        if not self.has(blob):
+        if not self._local.holds(blob):
             raise IntegrityError(f"{self.where}: the blob {blob.digest} is missing from the archive")
 
 

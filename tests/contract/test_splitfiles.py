@@ -18,7 +18,7 @@ from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 
 from bundler import console, transfer
-from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError, UsageError
+from bundler.errors import BundlerError, BusyError, IntegrityError, NotFoundError, StoreError, UsageError
 from bundler.format.content import Digest
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.splitfiles import Split, SplitFileStore
@@ -191,7 +191,7 @@ def test_a_damaged_source_leaves_nothing(tmp_path: Path, source: MemoryStore) ->
 def test_two_at_once_in_one_directory_are_told(tmp_path: Path, source: MemoryStore) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(StoreError, match="another fps-bundle"):
+    with pytest.raises(BusyError, match="another fps-bundle is at work"):
         split(source, tmp_path / "x.tar")
     os.close(descriptor)
     split(source, tmp_path / "x.tar")
