@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bundler.errors import BundlerError, EngineError, NoSpaceError
+from bundler.errors import BundlerError, EngineError, IntegrityError, NoSpaceError
 from bundler.ports import Engine
 
 LITTLE_SPACE = 1 << 30
@@ -44,10 +44,11 @@ def examine(
     credentials: Callable[[], str],
     trust: Callable[[], str],
     paused: Callable[[], Sequence[LeftPaused]],
+    deep: Callable[[], Sequence[str]] | None = None,
 ) -> list[Finding]:
     """Look at the engine, the disks, the local store, credentials, allowed signers and paused containers; never fails itself.
 
-    ``paused`` is asked after ``connect``, which mends what it can.
+    ``paused`` is asked after ``connect``, which mends what it can. ``deep`` reads the local store and says what is damaged.
     """
     findings = []
     try:
@@ -60,8 +61,22 @@ def examine(
     findings.append(_writable(store))
     findings.append(_space("local store's disk", store))
     findings += [_asked("registry credentials", credentials), _asked("allowed signers", trust)]
-    findings += [_paused(left) for left in paused()]
-    return findings
+    try:
+        findings += [_paused(left) for left in paused()]
+    except BundlerError as error:
+        findings.append(_wrong("paused containers", error))
+    return findings + (_damaged(store, deep) if deep else [])
+
+
+def _damaged(store: Path, deep: Callable[[], Sequence[str]]) -> list[Finding]:
+    what = "local store's content"
+    try:
+        faults = deep()
+    except BundlerError as error:
+        return [_wrong(what, error)]
+    hint = "Copy the bundle here again, which replaces damaged blobs, or push the model again."
+    wrong = [Finding(what, False, f"{fault}.", hint, IntegrityError.exit_code) for fault in faults]
+    return wrong or [Finding(what, True, f"every blob in {store} is verified")]
 
 
 def _paused(left: LeftPaused) -> Finding:

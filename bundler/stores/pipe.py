@@ -120,6 +120,7 @@ class Received(WrappedStore):
 def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> Sequence[Named]:
     """Read an archive to its end; what it brings goes into the store, and is told at once."""
     named: Sequence[Named] | None = None
+    damaged: list[IntegrityError] = []
     with disk_errors(_INPUT), _archive_errors():
         for info, content in members.walk(stream):
             if members.plain_name(info) == index.INDEX_FILE:
@@ -127,7 +128,13 @@ def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> Sequen
             elif members.plain_name(info) == index.LAYOUT_FILE:
                 index.check_layout(limited(content, document.MAX_SIZE + 1).read(), _INPUT)
             elif blob := index.blob(members.plain_name(info), info.size):
-                _take_blob(blob, content, upload, brought)
+                try:
+                    _take_blob(blob, content, upload, brought)
+                except IntegrityError as error:
+                    damaged.append(error)  # the others are looked at as well: all that are damaged are named
+    if damaged:
+        told = (error.message.removeprefix(f"{_INPUT}: ") for error in damaged)
+        raise IntegrityError(f"{_INPUT}: {'; '.join(told)}", hint=damaged[0].hint)
     if named is None:
         raise IntegrityError(
             f"{_INPUT}: {index.INDEX_FILE} is missing from the archive", hint="It is incomplete, or no bundle archive."
