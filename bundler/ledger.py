@@ -82,6 +82,16 @@ class Ledger:
         """Raises `TrustError` when a bundle is older than what was applied."""
         self._refuse(self._older(self._read(), claims))
 
+    def prepare(self) -> None:
+        """Raises `StoreError` or `TrustError` where nothing could be written down, before anything is changed."""
+        with statefiles.hold("file", self._path.name, WAIT):
+            self._read()
+
+    def new_signers(self, claims: Sequence[Applied]) -> list[str]:
+        """The signers of whom nothing was applied yet as the same model to the same repository."""
+        known = {applied.line for applied in self._read().applied}
+        return [claim.principal for claim in claims if claim.line not in known]
+
     @contextmanager
     def advancing(self, claims: Sequence[Applied], reason: str | None) -> Iterator[None]:
         """Write a bundle down, and let nobody else do so for the length of the block, in which it gets its name.
