@@ -79,15 +79,19 @@ def check_directory(path: Path, *, may_be_link: bool = False) -> None:
 
     A link to a directory passes only where the user may have put it (``may_be_link``), and the same must hold for both.
     """
-    found = path.lstat()
-    if stat.S_ISLNK(found.st_mode) and not may_be_link:
-        raise TrustError(f"{path} is a symbolic link, not a directory", hint="Move it away:", command=_move(path))
-    if not path.is_dir():
-        raise TrustError(f"{path} is not a directory", hint="Move it away:", command=_move(path))
-    if any(it.st_uid not in (0, os.geteuid()) for it in (found, path.stat())):
+    check_is_directory(path, may_be_link=may_be_link)
+    if any(it.st_uid not in (0, os.geteuid()) for it in (path.lstat(), path.stat())):
         raise TrustError(f"{path} belongs to another user", hint="Check its content, then move it away:", command=_move(path))
     if path.stat().st_mode & 0o022:
         raise TrustError(f"others can change what is in {path}", hint="Check its content, then run:", command=f"chmod go-w {path}")
+
+
+def check_is_directory(path: Path, *, may_be_link: bool = False) -> None:
+    """Raises `TrustError` for what is no directory, ``FileNotFoundError`` where nothing is."""
+    if stat.S_ISLNK(path.lstat().st_mode) and not may_be_link:
+        raise TrustError(f"{path} is a symbolic link, not a directory", hint="Move it away:", command=_move(path))
+    if not path.is_dir():
+        raise TrustError(f"{path} is not a directory", hint="Move it away:", command=_move(path))
 
 
 def _check_plain(found: os.stat_result, path: Path) -> None:

@@ -20,9 +20,10 @@ def read(named: Sequence[str], link: parts.Link) -> list[Had]:
 
 def _read(name: str, link: parts.Link) -> Sequence[Had]:
     path = Path(name)
-    if path.is_file():
-        with disk_errors(path), path.open("rb") as file:
-            if file.read(1) == b"{":
-                return have.read(b"{" + file.read(document.MAX_SIZE), name)
+    with disk_errors(path):
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(1) == b"{":
+                    return have.read(b"{" + file.read(document.MAX_SIZE), name)
     with parts.opened(parse(name), link) as store:
         return [transfer.had(store.where, transfer.read_bundle(store).manifest, store)]

@@ -62,11 +62,17 @@ def abandoned(directory: Path) -> list[Abandoned]:
     found = []
     with contextlib.suppress(FileNotFoundError):
         ownfiles.check_directory(directory)
-    for path in sorted(directory.glob("*.json")):
+    for path in _notes(directory):
         with contextlib.suppress(FileNotFoundError), os.fdopen(ownfiles.open_file(path, os.O_RDONLY), "rb") as file:
             if locking.attempt(file.fileno()):
                 found.append(Abandoned(path, _content(file.read(document.MAX_SIZE + 1), path)))
     return found
+
+
+def _notes(directory: Path) -> list[Path]:
+    with disk_errors(directory), contextlib.suppress(FileNotFoundError):
+        return sorted(path for path in directory.iterdir() if path.suffix == ".json")
+    return []
 
 
 def _content(data: bytes, path: Path) -> Mapping[str, str]:

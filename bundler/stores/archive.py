@@ -154,7 +154,7 @@ class ArchiveStore(ArchiveReader):
 
     def attach(self, new: NewReferrer) -> None:
         """Write the file anew with all that is in it, whatever bundles those are."""
-        if not self._path.exists():  # there are parts of it elsewhere, which would be others
+        if not _is_there(self._path):  # there are parts of it elsewhere, which would be others
             super().attach(new)
         known = Named("", new.referrer.descriptor)
         edited = index.edit(
@@ -201,7 +201,7 @@ class ArchiveStore(ArchiveReader):
 
     def _refuse_strangers(self) -> None:
         """A file that is no bundle is somebody's work: never written over."""
-        if not self._path.exists():
+        if not _is_there(self._path):
             return
         try:
             self.names()
@@ -219,8 +219,15 @@ def where(path: Path, name: str, digest: Digest | None) -> str:
 
 def check_directory(directory: Path, where: str) -> None:
     """Raises `StoreError` where there is no directory to write to."""
-    if not directory.is_dir():
+    with disk_errors(directory):
+        is_there = directory.is_dir()
+    if not is_there:
         raise StoreError(f"{where}: there is no directory {directory}", hint="Create it, or mount the medium.")
+
+
+def _is_there(path: Path) -> bool:
+    with disk_errors(path):
+        return path.exists()
 
 
 def refuse_attaching(new: NewReferrer, where: str) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bundler.errors import BundlerError
+from bundler.errors import BundlerError, disk_errors
 from bundler.format import artifact
 from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
@@ -15,9 +15,11 @@ from bundler.stores.local import LocalStore, directory
 
 def faults() -> Sequence[str]:
     """Each damaged blob with the bundles that need it, and each bundle that lacks one; raises what opening the store raises."""
-    if not directory().is_dir():
-        return ()
-    store = LocalStore(LocalReference(""))
+    with disk_errors(directory()):
+        return _faults(LocalStore(LocalReference(""))) if directory().is_dir() else ()
+
+
+def _faults(store: LocalStore) -> Sequence[str]:
     users = _users(store)
     damaged = [digest for digest in _digests(store) if not verified.is_sound(store.blobs / digest.hex, digest, medium=True)]
     missing = [digest for digest in users if digest not in damaged and not (store.blobs / digest.hex).exists()]

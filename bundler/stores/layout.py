@@ -100,7 +100,9 @@ class LayoutStore:
             self._edit(lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known])
 
     def names(self) -> Sequence[Named]:
-        if not self._path.is_dir():
+        with disk_errors(self._path):
+            is_there = self._path.is_dir()
+        if not is_there:
             raise NotFoundError(f"{self.where}: there is no directory {self._path}")
         try:
             self._check_version()
@@ -110,7 +112,10 @@ class LayoutStore:
         except OSError as error:
             if error.errno in _NO_FILE:
                 raise IntegrityError(f"{self.where}: index.json or oci-layout is no plain file") from error
-            raise StoreError(f"{self.where}: index.json or oci-layout cannot be read: {error.strerror}") from error
+            raise StoreError(
+                f"{self.where}: {self._path / index.INDEX_FILE} or {index.LAYOUT_FILE} cannot be read: {error.strerror}",
+                hint="Check the medium and the permissions of these files.",
+            ) from error
 
     def _check_version(self) -> None:
         """Raises `IntegrityError` for another version of layouts; an empty file is one that somebody is about to write."""
@@ -158,13 +163,15 @@ class LayoutStore:
     def holds(self, blob: Descriptor) -> bool:
         """Whether a file is there that may be the blob, which is verified when it is read."""
         path = self._blob(blob.digest)
-        return path.is_file() and path.stat().st_size == blob.size
+        with disk_errors(path):
+            return path.is_file() and path.stat().st_size == blob.size
 
     def has(self, blob: Descriptor) -> bool:
         """Whether the blob is there and sound: verified since it last changed, or now, and with ``readback`` always now."""
         path = self._blob(blob.digest)
-        if not path.is_symlink() and not path.exists():
-            return False
+        with disk_errors(path):
+            if not path.is_symlink() and not path.exists():
+                return False
         with watching(blob.size, f"verifying {blob.digest.short} in {self.where}", self._progress) as advance:
             is_sound = verified.is_sound(path, blob.digest, medium=self._readback, advance=advance)
         if not is_sound:

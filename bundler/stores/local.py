@@ -165,22 +165,18 @@ class LocalSpool:
 def use() -> Path:
     """The local store's directory, which this process uses from now on."""
     path = directory()
-    with disk_errors(path):
-        for place in (path, path / "blobs", path / "blobs" / "sha256"):
+    for place in (path, path / "blobs", path / "blobs" / "sha256"):
+        with disk_errors(place):
+            with suppress(FileNotFoundError):
+                ownfiles.check_is_directory(place, may_be_link=place == path)
             place.mkdir(mode=0o700, parents=True, exist_ok=True)  # state is private
             _check_is_ours(place)
-    _check_inside(path)
-    inuse.join(path)
-    return path
-
-
-def _check_inside(path: Path) -> None:
-    """Raises `TrustError` for what stands in the place of a directory or file of the store and is none."""
-    for name in ("blobs", "blobs/sha256", UPLOADS):
-        with suppress(FileNotFoundError):
-            ownfiles.check_directory(path / name)
+    with disk_errors(path / UPLOADS), suppress(FileNotFoundError):
+        ownfiles.check_directory(path / UPLOADS)
     for name in (index.INDEX_FILE, index.LAYOUT_FILE):
         ownfiles.check_file(path / name)
+    inuse.join(path)
+    return path
 
 
 def _check_is_ours(path: Path) -> None:

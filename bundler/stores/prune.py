@@ -59,8 +59,9 @@ def prune(keep: int, *, dry_run: bool) -> Pruned:
     Raises `BusyError` while another process uses the store, and `IntegrityError` when what stays cannot all be read,
     as nobody can tell then which blobs it needs; nothing has been touched in either case.
     """
-    if not directory().is_dir():
-        return Pruned((), ())
+    with disk_errors(directory()):
+        if not directory().is_dir():
+            return Pruned((), ())
     store = LocalStore(LocalReference(""))
     with store.alone() as alone, disk_errors(directory()):
         if not alone:

@@ -47,7 +47,9 @@ class SplitFileStore(ArchiveReader):
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
-        if self._path.exists():
+        with disk_errors(self._path):
+            is_there = self._path.exists()
+        if is_there:
             raise StoreError(
                 f"{self._path} exists, and would be read in place of its parts",
                 hint=f"Remove it, or: fps-bundle split {self._path} SIZE",
