@@ -17,10 +17,10 @@ class DamageError(IntegrityError):
 
 
 @contextmanager
-def named(store: Store, progress: Progress, manifest: Descriptor | None = None) -> Iterator[None]:
+def named(store: Store, progress: Progress, manifest: Descriptor) -> Iterator[None]:
     """Replace an error of the block by one that names every damaged blob of a bundle, and of what refers to it.
 
-    Without damage the error stays: then it is the content that is refused. ``manifest`` is the bundle's, if it is known.
+    Without damage the error stays: then it is the content that is refused.
     """
     try:
         yield
@@ -33,10 +33,9 @@ def named(store: Store, progress: Progress, manifest: Descriptor | None = None) 
         raise _together(store.where, faults) from error
 
 
-def find(store: Store, progress: Progress, manifest: Descriptor | None = None) -> list[BundlerError]:
+def find(store: Store, progress: Progress, manifest: Descriptor) -> list[BundlerError]:
     """Why each blob of a bundle that is damaged or missing cannot be used; nothing where its manifest cannot be read."""
     try:
-        manifest = manifest or store.resolve()
         blobs = artifact.blobs(store.manifest(manifest), store.where)
     except BundlerError:
         return []

@@ -40,8 +40,9 @@ def verify(
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
         store = opened.enter_context(parts.opened(named, link, parts_from))
-        with damage.named(store, terminal):
-            bundle = read_bundle(store)
+        manifest = store.resolve()
+        with damage.named(store, terminal, manifest):
+            bundle = read_bundle(store, manifest)
             signatures = signing.find(bundle, store, gate.verifier(policy))
             findings = verb.verify(bundle, store, terminal)
             signing.read_referrers(bundle, store)
