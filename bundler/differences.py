@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -59,7 +59,7 @@ class Total:
 
 
 def find(old: Bundle, old_store: Store, new: Bundle, new_store: Store, progress: Progress) -> Iterator[Difference]:
-    """What differs between two bundles, in walking order; layers that both have are not read."""
+    """What differs between two bundles, in walking order; layers that both have as the same blob are not read."""
     both = _in_both(old, new)
     return compare(files.tree(old, old_store, progress, both), files.tree(new, new_store, progress, both))
 
@@ -105,10 +105,19 @@ def _metadata(old: Entry, new: Entry) -> tuple[str, ...]:
 
 
 def _in_both(old: Bundle, new: Bundle) -> frozenset[Digest]:
-    """The diff IDs of layers that say the same in both: what is state and what is above it, the exports decide."""
+    """The blobs of layers that say the same in both: what is state and what is above it, the exports decide.
+
+    A diff ID alone is not enough: it stands in the metadata, and another blob may have another content.
+    """
     if _tops(old) != _tops(new):
         return frozenset()
-    return frozenset(layer.diff_id for layer in old.metadata.layers) & {layer.diff_id for layer in new.metadata.layers}
+    return frozenset(blob for blob, _ in _blobs(old).items() & _blobs(new).items())
+
+
+def _blobs(bundle: Bundle) -> Mapping[Digest, Digest]:
+    """The diff ID of each layer by the digest of its blob."""
+    layers = zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)
+    return {blob.digest: layer.diff_id for blob, layer in layers}
 
 
 def _tops(bundle: Bundle) -> list[str]:

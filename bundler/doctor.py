@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bundler.errors import BundlerError, EngineError, NoSpaceError
+from bundler.errors import BundlerError, EngineError, IntegrityError, NoSpaceError, disk_errors
 from bundler.ports import Engine
 
 LITTLE_SPACE = 1 << 30
@@ -44,24 +44,47 @@ def examine(
     credentials: Callable[[], str],
     trust: Callable[[], str],
     paused: Callable[[], Sequence[LeftPaused]],
+    deep: Callable[[], Sequence[str]] | None = None,
 ) -> list[Finding]:
     """Look at the engine, the disks, the local store, credentials, allowed signers and paused containers; never fails itself.
 
-    ``paused`` is asked after ``connect``, which mends what it can.
+    ``paused`` is asked after ``connect``, which mends what it can. ``deep`` reads the local store and says what is damaged.
     """
     findings = []
     try:
         info = connect().info()
         findings.append(Finding("engine", True, f"{info.name} {info.version}, {info.image_store} image store"))
         if info.root:
-            findings.append(_space("engine's disk", Path(info.root)))
+            findings += _on_disk(lambda: [_space("engine's disk", Path(info.root))], "engine's disk")
     except BundlerError as error:
         findings.append(_wrong("engine", error))
-    findings.append(_writable(store))
-    findings.append(_space("local store's disk", store))
+    findings += _on_disk(lambda: [_writable(store), _space("local store's disk", store)], "local store")
     findings += [_asked("registry credentials", credentials), _asked("allowed signers", trust)]
-    findings += [_paused(left) for left in paused()]
-    return findings
+    try:
+        findings += [_paused(left) for left in paused()]
+    except BundlerError as error:
+        findings.append(_wrong("paused containers", error))
+    return findings + (_damaged(store, deep) if deep else [])
+
+
+def _damaged(store: Path, deep: Callable[[], Sequence[str]]) -> list[Finding]:
+    what = "local store's content"
+    try:
+        faults = deep()
+    except BundlerError as error:
+        return [_wrong(what, error)]
+    hint = "Copy the bundle here again, which replaces damaged blobs, or push the model again."
+    wrong = [Finding(what, False, f"{fault}.", hint, IntegrityError.exit_code) for fault in faults]
+    return wrong or [Finding(what, True, f"every blob in {store} is verified")]
+
+
+def _on_disk(look: Callable[[], list[Finding]], what: str) -> list[Finding]:
+    """What is found at a path, or that it cannot be looked at."""
+    try:
+        with disk_errors(what):
+            return look()
+    except BundlerError as error:
+        return [_wrong(what, error)]
 
 
 def _paused(left: LeftPaused) -> Finding:
@@ -99,4 +122,4 @@ def _asked(what: str, ask: Callable[[], str]) -> Finding:
 
 
 def _wrong(what: str, error: BundlerError) -> Finding:
-    return Finding(what, False, f"{error.message}.", error.hint, error.exit_code)
+    return Finding(what, False, f"{error.message}.", f"{error.hint} {error.command}".strip(), error.exit_code)

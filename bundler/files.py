@@ -50,11 +50,11 @@ class _Layer:
 def tree(bundle: Bundle, store: Store, progress: Progress, left_out: Collection[Digest] = ()) -> Iterator[Node]:
     """Each path that a bundle has an entry for, or deletes, in walking order; raises `IntegrityError`.
 
-    A layer that has no table is read itself. Layers whose diff ID is in ``left_out`` are not read at all.
+    A layer that has no table is read itself. Layers whose blob is in ``left_out`` are not read at all.
     """
     above = {paths.decode(parent.path): parent for parent in bundle.metadata.parents}
     layers = list(_layers(bundle, store))
-    own, final = [[it for it in some if it.described.diff_id not in left_out] for some in (layers[:-1], layers[-1:])]
+    own, final = [[it for it in some if it.blob.digest not in left_out] for some in (layers[:-1], layers[-1:])]
     if sum(layer.described.entries for layer in own) > MAX_OWN:
         raise IntegrityError(f"{store.where}: the layers but the last have more than {MAX_OWN} entries")
     # Directories of these layers have their true entry in the last one, as have those above the exports in the metadata.

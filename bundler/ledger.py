@@ -82,6 +82,16 @@ class Ledger:
         """Raises `TrustError` when a bundle is older than what was applied."""
         self._refuse(self._older(self._read(), claims))
 
+    def prepare(self) -> None:
+        """Raises `StoreError` or `TrustError` where nothing could be written down, before anything is changed."""
+        with statefiles.hold("file", self._path.name, WAIT):
+            self._read()
+
+    def new_signers(self, claims: Sequence[Applied]) -> list[str]:
+        """The signers of whom nothing was applied yet as the same model to the same repository."""
+        known = {applied.line for applied in self._read().applied}
+        return [claim.principal for claim in claims if claim.line not in known]
+
     @contextmanager
     def advancing(self, claims: Sequence[Applied], reason: str | None) -> Iterator[None]:
         """Write a bundle down, and let nobody else do so for the length of the block, in which it gets its name.
@@ -173,6 +183,6 @@ def _save(path: Path, content: BaseModel) -> None:
     data = json.dumps(content.model_dump(mode="json", by_alias=True), indent=1).encode() + b"\n"
     if len(data) > document.MAX_SIZE:
         raise TrustError(f"{path} would become longer than {document.MAX_SIZE} bytes", hint=f"Look what fills it: less {path}")
-    ownfiles.make_directory(path.parent)
+    ownfiles.make_directory(path.parent, may_be_link=True)
     sweep(path.parent)
     write_file(path, data, 0o600)

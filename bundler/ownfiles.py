@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import stat
+from collections.abc import Callable
+from errno import EISDIR, ELOOP, ENXIO
 from pathlib import Path
 
 from bundler.errors import TrustError, disk_errors
 
 MAX_SIZE = 64 << 20
 """Bytes of the largest file that is read; a KRL of a million serial numbers has some 9 MB."""
+
+_NO_FILE = frozenset({ELOOP, EISDIR, ENXIO})
+"""How opening a link, a directory, or a socket or FIFO fails."""
 
 
 def expanded(path: str | Path) -> Path:
@@ -27,23 +34,88 @@ def read_private(path: Path, what: str) -> bytes:
     return _read(path, what, owners={os.geteuid()}, forbidden=0o077, flags=os.O_NOFOLLOW)
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory of ours alone, and those above it that lack; raises `TrustError` where others can write in it.
+def open_file(path: Path, flags: int) -> int:
+    """Do as `open_plain` does, and raise `TrustError` for another user's file as well."""
+    return _opened(path, flags, _check_ours)
 
-    What is in one needs no further look: whoever could have put a link there is us.
+
+def open_plain(path: Path, flags: int) -> int:
+    """Open a plain file, which is private where it is made; neither follows a link nor waits at a FIFO.
+
+    Raises `TrustError` for anything else, `StoreError` for what cannot be opened, and ``FileNotFoundError``.
     """
+    return _opened(path, flags, _check_plain)
+
+
+def _opened(path: Path, flags: int, check: Callable[[os.stat_result, Path], None]) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise _no_file(path) from error
+        with disk_errors(path):
+            raise
+    try:
+        check(os.fstat(descriptor), path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def check_file(path: Path) -> None:
+    """Raises `TrustError` for what stands in the place of a file of ours and is none; nothing may be there."""
+    with disk_errors(path), contextlib.suppress(FileNotFoundError):
+        _check_ours(path.lstat(), path)
+
+
+def make_directory(path: Path, *, may_be_link: bool = False) -> None:
+    """Make a directory of ours alone, and those above it that lack; raises `TrustError` where others can write in it."""
     with disk_errors(path):
-        for missing in [above for above in (*reversed(path.parents), path) if not above.exists()]:
+        for missing in [above for above in (*reversed(path.parents), path) if not (above.exists() or above.is_symlink())]:
             missing.mkdir(mode=0o700, exist_ok=True)
-        check_directory(path)
+        check_directory(path, may_be_link=may_be_link)
 
 
-def check_directory(path: Path) -> None:
-    """Raises `TrustError` for a directory, or a link to one, that somebody else can change, and `FileNotFoundError`."""
-    if any(found.st_uid not in (0, os.geteuid()) for found in (path.lstat(), path.stat())):
-        raise TrustError(f"{path} belongs to somebody else", hint="Look what is in it, then move it away.")
+def check_directory(path: Path, *, may_be_link: bool = False) -> None:
+    """Raises `TrustError` for what is no directory, or one that another user can change, and `FileNotFoundError`.
+
+    A link to a directory passes only where the user may have put it (``may_be_link``), and the same must hold for both.
+    """
+    check_is_directory(path, may_be_link=may_be_link)
+    if any(it.st_uid not in (0, os.geteuid()) for it in (path.lstat(), path.stat())):
+        raise TrustError(f"{path} belongs to another user", hint="Check its content, then move it away:", command=_move(path))
     if path.stat().st_mode & 0o022:
-        raise TrustError(f"others can change what is in {path}", hint=f"Look what is in it, then run: chmod go-w {path}")
+        raise TrustError(f"others can change what is in {path}", hint="Check its content, then run:", command=f"chmod go-w {path}")
+
+
+def check_is_directory(path: Path, *, may_be_link: bool = False) -> None:
+    """Raises `TrustError` for what is no directory, ``FileNotFoundError`` where nothing is."""
+    if stat.S_ISLNK(path.lstat().st_mode) and not may_be_link:
+        raise TrustError(f"{path} is a symbolic link, not a directory", hint="Move it away:", command=_move(path))
+    if not path.is_dir():
+        raise TrustError(f"{path} is not a directory", hint="Move it away:", command=_move(path))
+
+
+def _check_plain(found: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise _no_file(path)
+
+
+def _check_ours(found: os.stat_result, path: Path) -> None:
+    _check_plain(found, path)
+    if found.st_uid not in (0, os.geteuid()):
+        raise TrustError(f"{path} belongs to another user", hint="Check its content, then move it away:", command=_move(path))
+
+
+def _no_file(path: Path) -> TrustError:
+    return TrustError(f"{path} is not a plain file", hint="Move it away:", command=_move(path))
+
+
+def _move(path: Path) -> str:
+    return f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.old')}"
 
 
 def _read(path: Path, what: str, owners: set[int], forbidden: int, flags: int) -> bytes:
@@ -69,16 +141,16 @@ def _check_directory(path: Path, what: str) -> None:
     """Who can write a directory takes a file away, and with it what it forbids, unless the directory is sticky (unlink(2))."""
     found = path.stat()
     if found.st_uid not in (0, os.geteuid()):
-        raise TrustError(f"{what} lies in {path}, which belongs to somebody else", hint="Put it where only you and root can write.")
+        raise TrustError(f"{what} lies in {path}, which belongs to another user", hint="Put it where only you and root can write.")
     if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
         raise TrustError(f"others can change {what} in {path}", hint=f"Look what is in it, then run: chmod go-w {path}")
 
 
 def _check(found: os.stat_result, path: Path, what: str, owners: set[int], forbidden: int) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise TrustError(f"{what} {path} is no file")
+        raise TrustError(f"{what} {path} is not a plain file", hint="Put the file there, or move this away:", command=_move(path))
     if found.st_uid not in owners:
-        raise TrustError(f"{what} {path} belongs to somebody else", hint=f"Run: chown {os.geteuid()} {path}")
+        raise TrustError(f"{what} {path} belongs to another user", hint=f"Run: chown {os.geteuid()} {path}")
     if found.st_mode & forbidden:
         mode = "go-w" if forbidden == 0o022 else "go-rwx"
         raise TrustError(f"others can change {what} {path}", hint=f"Look what is in it, then run: chmod {mode} {path}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -13,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from bundler.errors import IntegrityError, NoSpaceError, disk_errors
+from bundler import locking, ownfiles
+from bundler.errors import BundlerError, IntegrityError, NoSpaceError, disk_errors
 from bundler.format.content import BLOCK, Begun, Digest
 
 _PREFIX = ".fps-bundle-part-"
@@ -152,10 +152,8 @@ def keep_part(directory: Path, key: str) -> PartFile:
     path = directory / f"{_KEPT_PREFIX}{key}"
     with disk_errors(directory):
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            descriptor = ownfiles.open_plain(path, os.O_RDWR | os.O_CREAT)
+            if not locking.attempt(descriptor):
                 os.close(descriptor)
                 return PartFile(directory)
             if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
@@ -174,11 +172,10 @@ def check_space(path: Path, size: int) -> None:
 
 
 def _locked_file(directory: Path) -> tuple[int, Path]:
-    """A new file with a lock on it; another one, when `sweep` took it away before the lock was there."""
+    """A new file with a lock on it; another one, when a `sweep` has it in its hands before the lock is there."""
     while True:
         descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=directory)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
+        if locking.attempt(descriptor) and os.fstat(descriptor).st_nlink:
             return descriptor, Path(path)
         os.close(descriptor)
 
@@ -209,9 +206,8 @@ def sweep(directory: Path, kept_seconds: float = KEPT_SECONDS) -> None:
 
 
 def _remove_unlocked(path: Path, seconds: float) -> None:
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if time.time() - os.fstat(file.fileno()).st_mtime >= seconds:
+    with contextlib.suppress(OSError, BundlerError), os.fdopen(ownfiles.open_plain(path, os.O_RDONLY), "rb") as file:
+        if locking.attempt(file.fileno()) and time.time() - os.fstat(file.fileno()).st_mtime >= seconds:
             path.unlink()
 
 

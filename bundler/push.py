@@ -267,13 +267,15 @@ def _metadata(
 
 
 def _already_there(metadata: meta.Metadata, target: Store | LocalReference, spool: Spool) -> transfer.Bundle | None:
-    """The bundle that the target names, when it holds this very state already."""
+    """The bundle that the target names, when it holds this very state already, undamaged."""
     store = spool.open(target) if isinstance(target, LocalReference) else target
     try:
         present = transfer.read_bundle(store)
     except BundlerError:
         return None  # nothing there, or nothing sound, which will be replaced; or no way to it, which the copy will say
-    return present if metadata.same_state(present.metadata, present.digest) else None
+    if not metadata.same_state(present.metadata, present.digest):
+        return None
+    return present if all(transfer.is_sound(store, blob) for blob in present.manifest.blobs) else None
 
 
 def _where(target: Store | LocalReference) -> str:

@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock, Timeout
 
-from bundler import ownfiles
-from bundler.errors import BusyError
+from bundler import locking, ownfiles
 
 
 def directory() -> Path:
@@ -22,16 +20,7 @@ def directory() -> Path:
 def hold(kind: str, name: str, wait: float = 0) -> Iterator[None]:
     """Hold the lock of one thing; raises `BusyError` when another process holds it for longer than we wait, in seconds."""
     path = directory() / "locks" / f"{kind}-{name}.lock"
-    for place in (directory(), path.parent):
-        ownfiles.make_directory(place)
-    lock = FileLock(path, timeout=wait, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise BusyError(
-            f"another fps-bundle is at work on the {kind} {name[:12]}", hint="Wait until it is done, then run the command again."
-        ) from error
-    try:
+    ownfiles.make_directory(directory(), may_be_link=True)
+    ownfiles.make_directory(path.parent)
+    with locking.locked(path, f"the {kind} {name[:12]}", wait):
         yield
-    finally:
-        lock.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bundler import parallel
-from bundler.errors import IntegrityError
+from bundler.errors import IntegrityError, NotFoundError
 from bundler.format import artifact, document
 from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import Descriptor, Digest, drain
@@ -22,6 +23,8 @@ from bundler.watched import WatchedOpener, watched
 if TYPE_CHECKING:
     from bundler.format.metadata import Metadata
     from bundler.sending import Sender
+
+_log = logging.getLogger(__name__)
 
 Guard = Callable[[Upload], AbstractContextManager[Upload]]
 """Stands before an upload for as long as it lasts, and may refuse what comes."""
@@ -188,9 +191,30 @@ def list_bundles(store: Store, names: Sequence[Named] | None = None) -> list[tup
     return found
 
 
-def had(name: str, manifest: Manifest) -> Had:
-    """A bundle as something that is there already."""
-    return Had(name, manifest.descriptor.digest, frozenset(blob.digest for blob in manifest.blobs))
+def had(name: str, manifest: Manifest, store: Store | None = None) -> Had:
+    """A bundle as something that is there already: with its blobs, or those of them that a ``store`` has undamaged."""
+    blobs = manifest.blobs if store is None else [blob for blob in manifest.blobs if is_sound(store, blob)]
+    return Had(name, manifest.descriptor.digest, frozenset(blob.digest for blob in blobs))
+
+
+def is_sound(store: Store, blob: Descriptor) -> bool:
+    """Whether a blob on a disk is there undamaged; what a registry has, that verifies itself.
+
+    An archive does not remember what was verified of it, so there the blob is read.
+    """
+    if not store.rereadable:
+        return True
+    return _is_readable(store, blob) if store.ordered else store.has(blob)
+
+
+def _is_readable(store: Store, blob: Descriptor) -> bool:
+    try:
+        with store.open(blob) as content:
+            drain(content)
+    except (IntegrityError, NotFoundError) as error:
+        _log.warning("%s; it counts as missing", error.message)
+        return False
+    return True
 
 
 def referrers(source: Store, bundle: Bundle) -> list[Referrer]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from bundler import transfer
+from bundler import damage, transfer
 from bundler.errors import BundlerError, IntegrityError, StoreError
 from bundler.format import layer
 from bundler.format.content import Begun, Descriptor, Stream
@@ -40,9 +40,10 @@ class Findings:
 
 
 def verify(bundle: Bundle, source: Store, progress: Progress) -> Findings:
-    """Read every layer of a bundle to its end; raises `IntegrityError` for the first that is not what it should be."""
+    """Read every layer of a bundle to its end; raises `IntegrityError` for all damaged blobs, else for the first wrong layer."""
     progress.stage("verifying the bundle", sum(descriptor.size for descriptor in bundle.manifest.layers))
-    return _read(bundle, source.where, lambda descriptor: watched(source.open(descriptor), progress))
+    with damage.named(source, progress, bundle.manifest.descriptor):
+        return _read(bundle, source.where, lambda descriptor: watched(source.open(descriptor), progress))
 
 
 def once(bundle: Bundle, store: Store, spool: Spool, progress: Progress) -> Findings:

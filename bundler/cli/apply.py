@@ -83,6 +83,9 @@ def apply(
         name = verb.choose_tag(tag, bundle, found, engine, force=force)
         book = gate.Newest(bundle, vouchers, name, allow_downgrade)
         book.check()
+        new_signers = book.new_signers()
+        if new_signers:
+            terminal.warn(f"no rollback record yet of {', '.join(new_signers)} for {name}: an older bundle would not be noticed")
         result = verb.apply(
             bundle,
             store,
@@ -109,6 +112,7 @@ def apply(
                 "existed": result.existed,
                 "previous": result.previous or None,
                 "settings": [change.to_json() for change in result.changes],
+                "newSigners": list(new_signers),
                 "dryRun": dry_run,
             }
         )

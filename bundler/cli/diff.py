@@ -30,7 +30,7 @@ def diff(
     `setting` is a setting that decides what the applied image runs, or as which user, and that differs.
 
     `deleted` and `restored` are files of the base that only the new bundle deletes, or only the old one. Layers are told
-    by their tables of contents, and those that both have are not read at all. Ends with exit code 0 whether or not
+    by their tables of contents, and those that both have as the same blob are not read at all. Ends with exit code 0 whether or not
     anything differs.
     """
     from bundler import console, differences

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from bundler.cli import options
 
 
-def doctor(host: options.Host = None, json: options.Json = False, debug: options.Debug = False) -> None:
+def doctor(
+    host: options.Host = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every blob of the local store, and name the damaged ones.")] = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
     """Look at everything fps-bundle needs here, say what is wrong and how to mend it.
 
     Ends with the exit code of the first thing that is wrong.
@@ -17,6 +24,7 @@ def doctor(host: options.Host = None, json: options.Json = False, debug: options
     from bundler.doctor import examine
     from bundler.engines import pause
     from bundler.stores import credentials, local
+    from bundler.stores import deep as store
 
     findings = examine(
         lambda: parts.connect(host),
@@ -24,6 +32,7 @@ def doctor(host: options.Host = None, json: options.Json = False, debug: options
         credentials.describe,
         gate.describe,
         lambda: pause.abandoned(statefiles.directory()),
+        store.faults if deep else None,
     )
     if json:
         console.result_json([{"what": item.what, "ok": item.ok, "found": item.found, "hint": item.hint} for item in findings])

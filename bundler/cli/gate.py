@@ -75,9 +75,15 @@ class Newest:
         self._reason = reason
 
     def check(self) -> None:
-        """Raises `TrustError` when the bundle is older, before anything is fetched for it."""
+        """Raises `TrustError` when the bundle is older, or cannot be written down, before anything is fetched for it."""
+        if self._claims:
+            self._ledger.prepare()
         if self._claims and self._reason is None:
             self._ledger.check(self._claims)
+
+    def new_signers(self) -> Sequence[str]:
+        """The signers of whom nothing was applied here before, so that an older bundle of theirs could not be noticed."""
+        return self._ledger.new_signers(self._claims) if self._claims else ()
 
     def noted(self) -> AbstractContextManager[None]:
         """Write the bundle down before its image gets its name; nobody vouches for it, nothing is written."""

@@ -24,7 +24,7 @@ def _read(name: str, link: parts.Link) -> Sequence[Had]:
         with disk_errors(path), path.open("rb") as file:
             return have.read(file.read(document.MAX_SIZE + 1), name)
     with parts.opened(parse(name), link) as store:
-        return [transfer.had(store.where, transfer.read_bundle(store).manifest)]
+        return [transfer.had(store.where, transfer.read_bundle(store).manifest, store)]
 
 
 def _is_list(name: str) -> bool:

@@ -42,9 +42,9 @@ def list(
     with parts.opened(named, parts.Link(plain_http), parts_from) as store:
         chosen = _chosen(store.names(), named, where) if where else None
         found = transfer.list_bundles(store, chosen)
-    if have:
-        sys.stdout.write(haves.write([transfer.had(name, manifest) for name, manifest in found]).decode())
-        return
+        if have:
+            sys.stdout.write(haves.write([transfer.had(name, manifest, store) for name, manifest in found]).decode())
+            return
     if json:
         console.result_json(
             [

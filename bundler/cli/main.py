@@ -98,6 +98,18 @@ app = typer.Typer(
 )
 
 
+class _Warnings(logging.Handler):
+    """Shows what a part of the program warns of, such as a wait for a lock."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from bundler import console
+
+        console.warn(record.getMessage())
+
+
+_WARNINGS = _Warnings()
+
+
 def _show_version(value: bool) -> None:
     if value:
         from importlib.metadata import version
@@ -110,7 +122,7 @@ def _show_version(value: bool) -> None:
 def _options(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    pass
+    logging.getLogger("bundler").addHandler(_WARNINGS)
 
 
 def main() -> NoReturn:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from bundler.format.content import Descriptor
     from bundler.models.grpc import GrpcModel
     from bundler.ports import Container, Engine, Progress, Store
+    from bundler.stores.layout import LayoutStore
+    from bundler.stores.pipe import Received
 
 
 def check_source(reference: Reference) -> None:
@@ -115,9 +117,7 @@ def open_store(reference: Reference, link: Link | None = None) -> Store:
 
         return LocalStore(reference)
     if isinstance(reference, LayoutReference):
-        from bundler.stores.layout import LayoutStore
-
-        return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=True, progress=link.progress)
+        return _layout(reference, link)
     if isinstance(reference, ArchiveReference):
         from bundler.stores.archive import ArchiveStore
         from bundler.stores.pipe import PipeStore
@@ -126,6 +126,12 @@ def open_store(reference: Reference, link: Link | None = None) -> Store:
             return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
         return ArchiveStore(Path(reference.path), reference.tag, reference.digest, progress=link.progress)
     return link.open(reference)
+
+
+def _layout(reference: LayoutReference, link: Link) -> LayoutStore:
+    from bundler.stores.layout import LayoutStore
+
+    return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=True, progress=link.progress)
 
 
 def open_target(reference: Reference, link: Link) -> Store | LocalReference:
@@ -139,7 +145,7 @@ def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None =
     check_source(reference)
     if isinstance(reference, ArchiveReference) and reference.is_pipe:
         with _received(reference) as received:
-            yield whole(received, received.has)
+            yield whole(received, received.holds)
     elif isinstance(reference, ArchiveReference):
         from bundler.console import Terminal
         from bundler.stores.archive import ArchiveStore
@@ -150,8 +156,8 @@ def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None =
         )
         yield whole(archive, archive.holds)
     elif isinstance(reference, LayoutReference):
-        layout = open_store(reference, link)
-        yield whole(layout, layout.has)
+        layout = _layout(reference, link)
+        yield whole(layout, layout.holds)
     elif isinstance(reference, RegistryReference):
         from bundler.stores.split import SplitStore
 
@@ -175,7 +181,7 @@ def whole(store: Store, holds: Callable[[Descriptor], bool]) -> Store:
     return WholeStore(store, holds, lambda: LocalStore(LocalReference("")))
 
 
-def _received(reference: ArchiveReference) -> AbstractContextManager[Store]:
+def _received(reference: ArchiveReference) -> AbstractContextManager[Received]:
     from bundler.stores import pipe
 
     if sys.stdin.isatty():

@@ -24,11 +24,11 @@ def verify(
 ) -> None:
     """Check every byte of a bundle, and every signature.
 
-    What the local store has is remembered as verified, so that `apply` need not do it again.
+    All damaged blobs are named. What the local store has is remembered as verified, so that `apply` need not do it again.
     Ends with exit code 8 for a damaged bundle and 9 for one that this host does not trust, or that has a signature of
     something else. Where no allowed signers are known, signatures are shown and nobody's word is asked for.
     """
-    from bundler import console, signing, trust
+    from bundler import console, damage, signing, trust
     from bundler import verify as verb
     from bundler.cli import gate, parts
     from bundler.format import reference
@@ -40,15 +40,17 @@ def verify(
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
         store = opened.enter_context(parts.opened(named, link, parts_from))
-        bundle = read_bundle(store)
-        signatures = signing.find(bundle, store, gate.verifier(policy))
-        findings = verb.verify(bundle, store, terminal)
+        manifest = store.resolve()
+        with damage.named(store, terminal, manifest):
+            bundle = read_bundle(store, manifest)
+            signatures = signing.find(bundle, store, gate.verifier(policy))
+            findings = verb.verify(bundle, store, terminal)
+            signing.read_referrers(bundle, store)
         if findings.unkept:
             entries = console.counted(findings.unkept, "entry", "entries")
             terminal.warn(f"engines would not keep {entries} unchanged: {findings.first_unkept}")
         if isinstance(named, reference.LocalReference):
             verb.note(bundle, findings, LocalSpool())
-        signing.read_referrers(bundle, store)
     refusals = trust.check(policy, bundle.metadata.model.title, signatures)
     refusals = refusals or [signature.fault for signature in signatures if signature.wrong]
     if json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -11,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler import ownfiles
-from bundler.errors import disk_errors
+from bundler import locking, ownfiles
+from bundler.errors import IntegrityError, disk_errors
+from bundler.format import document
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,10 @@ def noted(directory: Path, name: str, content: Mapping[str, str]) -> Iterator[No
     note = Note()
     path = directory / f"{name}.json"
     ownfiles.make_directory(directory)
-    with disk_errors(path):
-        file = open(path, "w", opener=_private)  # noqa: SIM115, closed by its block
-    with file:
+    with os.fdopen(ownfiles.open_file(path, os.O_RDWR | os.O_CREAT), "r+") as file:
+        locking.acquire(file.fileno(), f"what {path} is a note of")
         with disk_errors(path):
-            fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate()
             json.dump(content, file)
             file.flush()
             os.fsync(file.fileno())
@@ -55,20 +54,28 @@ def noted(directory: Path, name: str, content: Mapping[str, str]) -> Iterator[No
 
 
 def abandoned(directory: Path) -> list[Abandoned]:
-    """The notes that nobody holds any more, by name; raises `TrustError` where somebody else can have written them."""
+    """The notes that no process holds, by name.
+
+    Raises `TrustError` where another user can have written them, and `StoreError` for one that cannot be read: what it is of
+    would stay as it is unsaid.
+    """
     found = []
     with contextlib.suppress(FileNotFoundError):
         ownfiles.check_directory(directory)
-    for path in sorted(directory.glob("*.json")):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            try:
-                content = {str(key): str(value) for key, value in json.load(file).items()}
-            except (ValueError, AttributeError):
-                content = {}
-            found.append(Abandoned(path, content))
+    for path in _notes(directory):
+        with contextlib.suppress(FileNotFoundError), os.fdopen(ownfiles.open_file(path, os.O_RDONLY), "rb") as file:
+            if locking.attempt(file.fileno()):
+                found.append(Abandoned(path, _content(file.read(document.MAX_SIZE + 1), path)))
     return found
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _notes(directory: Path) -> list[Path]:
+    with disk_errors(directory), contextlib.suppress(FileNotFoundError):
+        return sorted(path for path in directory.iterdir() if path.suffix == ".json")
+    return []
+
+
+def _content(data: bytes, path: Path) -> Mapping[str, str]:
+    with contextlib.suppress(IntegrityError):
+        return {key: str(value) for key, value in document.load(data, str(path)).items()}
+    return {}

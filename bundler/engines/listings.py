@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from bundler import ownfiles
-from bundler.errors import disk_errors
+from bundler.errors import StoreError, disk_errors
 from bundler.format import paths
 from bundler.format.content import Digest
 from bundler.format.removals import Listed
@@ -27,15 +27,14 @@ class Listings:
         self._directory = directory
 
     def find(self, chain_id: Digest, exports: Iterable[str]) -> Iterator[Listed] | None:
-        """The kept listing, read while it is used; or None. Raises `TrustError` where somebody else can have written it."""
+        """The kept listing, read while it is used; or None. Raises `TrustError` where another user can have written it."""
         path = self._path(chain_id, exports)
-        try:
+        with contextlib.suppress(OSError, StoreError):
             ownfiles.check_directory(self._directory)
-            file = path.open(encoding="ascii")
-            os.utime(path)
-        except OSError:
-            return None
-        return _read(file)
+            file = _opened(path)
+            os.utime(file.fileno())
+            return _read(file)
+        return None
 
     def keep(self, chain_id: Digest, exports: Iterable[str], listing: Iterable[Listed]) -> Iterator[Listed]:
         """Write a whole listing down, and give it back; raises `NoSpaceError` or `StoreError` when that cannot be done."""
@@ -49,11 +48,15 @@ class Listings:
         for old in sorted(self._directory.glob("*.list"), key=_last_use, reverse=True)[KEPT:]:
             old.unlink(missing_ok=True)
         with disk_errors(path):
-            return _read(path.open(encoding="ascii"))
+            return _read(_opened(path))
 
     def _path(self, chain_id: Digest, exports: Iterable[str]) -> Path:
         key = Digest.of("\0".join((str(chain_id), *exports)).encode("utf-8", "surrogateescape"))
         return self._directory / f"{key.hex}.list"
+
+
+def _opened(path: Path) -> TextIO:
+    return os.fdopen(ownfiles.open_file(path, os.O_RDONLY), encoding="ascii")
 
 
 def _read(file: TextIO) -> Iterator[Listed]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import resource
 import shutil
 import signal
@@ -15,6 +14,7 @@ import weakref
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bundler import locking
 from bundler.errors import EngineError
 
 TIMEOUT = 30
@@ -83,7 +83,7 @@ def _start(url: str, forward: str, said: Path) -> subprocess.Popen[bytes]:
         command += ["-p", str(address.port)]
     try:
         with said.open("wb") as log:
-            fcntl.flock(log, fcntl.LOCK_EX)  # held by ssh, which inherits it, as long as it runs
+            locking.acquire(log.fileno(), f"the connection to {url}")  # held by ssh, which inherits it, as long as it runs
             # In a session of its own, because a Ctrl-C of ours must not cut the way by which we clean up.
             return subprocess.Popen(
                 [*command, "--", address.hostname or ""],
@@ -101,8 +101,7 @@ def _sweep() -> None:
     """Remove what was left by processes that were killed."""
     for said in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/said"):
         with contextlib.suppress(OSError), said.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - said.stat().st_mtime > _FORGOTTEN:
+            if locking.attempt(file.fileno()) and time.time() - said.stat().st_mtime > _FORGOTTEN:
                 shutil.rmtree(said.parent)
 
 

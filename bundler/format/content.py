@@ -252,6 +252,17 @@ def drain(stream: Readable) -> None:
         pass
 
 
+def read_exactly(content: Readable, size: int, what: str = "the content") -> bytearray:
+    """The next ``size`` bytes of a stream, and never more; raises `IntegrityError` when it ends before."""
+    data = bytearray()
+    while len(data) < size:
+        block = content.read(min(size - len(data), BLOCK))
+        if not block:
+            raise IntegrityError(f"{what} ended after {len(data)} of {size} bytes")
+        data += block
+    return data
+
+
 def pieces(data: bytes) -> Iterator[memoryview]:
     """Some bytes as pieces that a core's own cache holds, for those who do several things with each."""
     view = memoryview(data)

@@ -20,7 +20,7 @@ import zstandard
 from bundler.errors import IntegrityError
 from bundler.format import artifact, metadata, paths, tar, units
 from bundler.format.compression import Compression, compress, decompress
-from bundler.format.content import BLOCK, Descriptor, Digest, Readable, Sparse, Stream, drain, pieces
+from bundler.format.content import BLOCK, NOTHING, Descriptor, Digest, Readable, Sparse, Stream, drain, pieces, read_exactly
 from bundler.format.frames import MAX_WINDOW, Frame, Frames
 from bundler.format.pipeline import Pipeline, mapped
 from bundler.format.toc import CHUNK, Chunk, Item, Table, TableWriter
@@ -235,16 +235,8 @@ def _exactly(content: Readable | None, size: int, entry: tar.Entry) -> bytes:
     """The next bytes of an entry's content."""
     found = content.read(size) if content else b""
     if len(found) == size:
-        return found
-    pieces = []
-    left = size
-    while content and found:
-        pieces.append(found)
-        left -= len(found)
-        found = content.read(left) if left else b""
-    if left:
-        raise IntegrityError(f"the content of {entry.path!r} breaks off early")
-    return b"".join(pieces)
+        return found  # not copied
+    return found + read_exactly(content or NOTHING, size - len(found), f"the content of {entry.path!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from enum import Enum
 
 from bundler.errors import IntegrityError
 from bundler.format import paths
-from bundler.format.content import BLOCK, Readable
+from bundler.format.content import BLOCK, Readable, read_exactly
 
 RECORD = 512
+_WHAT = "the archive"
 TRAILER = bytes(2 * RECORD)
 WHITEOUT = ".wh."
 """Begins the name of an entry that deletes (OCI image spec, layer.md, "Whiteouts")."""
@@ -169,7 +170,7 @@ class Content(io.RawIOBase):
         self._left -= len(data)
         if not self._left and not self._padded:
             self._padded = True
-            if any(_exactly(self._stream, -self._entry.size % RECORD)):
+            if any(read_exactly(self._stream, -self._entry.size % RECORD, _WHAT)):
                 raise IntegrityError(f"what pads {paths.encode(self._entry.path)!r} is not zero")
         return data
 
@@ -188,7 +189,7 @@ class _Reader:
 
     def next_entry(self) -> tuple[bytes, Entry | None]:
         """The bytes of the next header with its entry, or with None where the archive ends."""
-        block = _exactly(self._stream, RECORD)
+        block = bytes(read_exactly(self._stream, RECORD, _WHAT))
         if not any(block):
             return block, None
         if block[156:157] != b"x":
@@ -197,12 +198,12 @@ class _Reader:
         if size > MAX_HEADER:
             raise IntegrityError(f"a PAX header is longer than {MAX_HEADER} bytes")
         _check(block)
-        body = _exactly(self._stream, size + -size % RECORD)
-        header = _exactly(self._stream, RECORD)
+        body = bytes(read_exactly(self._stream, size + -size % RECORD, _WHAT))
+        header = bytes(read_exactly(self._stream, RECORD, _WHAT))
         return block + body + header, _entry(header, _pax_records(body[:size]), extended=self._extended)
 
     def finish(self, *, canonical: bool) -> None:
-        if any(_exactly(self._stream, RECORD)):
+        if any(read_exactly(self._stream, RECORD, _WHAT)):
             raise IntegrityError("the archive has a single zero block where it should end with two")
         left = 0 if canonical else MAX_TRAILER
         while rest := self._stream.read(BLOCK):
@@ -357,13 +358,3 @@ def _text(block: bytes, start: int, length: int) -> bytes:
 def _ascii(name: bytes) -> bytes:
     """What tools without PAX see of a name that ustar cannot hold; never ends in a slash, which would mean a directory."""
     return bytes(byte if byte < 0x80 else 0x3F for byte in name[:100]).rstrip(b"/")
-
-
-def _exactly(stream: Readable, size: int) -> bytes:
-    data = stream.read(size) if size else b""
-    while len(data) < size:
-        more = stream.read(size - len(data))
-        if not more:
-            raise IntegrityError("the archive breaks off before its end")
-        data += more
-    return data

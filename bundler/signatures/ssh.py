@@ -43,6 +43,8 @@ class SshSigner:
         self._key = key.absolute()
 
     def sign(self, message: bytes) -> bytes:
+        if self._key.exists() and not self._key.is_file():  # ssh-keygen would wait at a FIFO
+            raise TrustError(f"the key {self._key} is not a plain file", hint="Name a private key, or a public key.")
         with _desk({_MESSAGE: message}) as desk:
             # On a terminal ssh-keygen speaks to its user itself: a hardware key must be touched.
             done = _run(desk, ["sign", "-q", "-f", str(self._key), _MESSAGE], SIGN_SECONDS, shown=sys.stderr.isatty())

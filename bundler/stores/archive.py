@@ -157,7 +157,7 @@ class ArchiveStore(ArchiveReader):
 
     def attach(self, new: NewReferrer) -> None:
         """Write the file anew with all that is in it, whatever bundles those are."""
-        if not self._path.exists():  # there are parts of it elsewhere, which would be others
+        if not _is_there(self._path):  # there are parts of it elsewhere, which would be others
             super().attach(new)
         known = Named("", new.referrer.descriptor)
         edited = index.edit(
@@ -205,7 +205,7 @@ class ArchiveStore(ArchiveReader):
 
     def _former(self) -> Sequence[Named]:
         """What the file holds now; raises `StoreError` for one that is no bundle archive, which is never written over."""
-        if not self._path.exists():
+        if not _is_there(self._path):
             return ()
         try:
             return self.names()
@@ -223,8 +223,15 @@ def where(path: Path, name: str, digest: Digest | None) -> str:
 
 def check_directory(directory: Path, where: str) -> None:
     """Raises `StoreError` where there is no directory to write to."""
-    if not directory.is_dir():
+    with disk_errors(directory):
+        is_there = directory.is_dir()
+    if not is_there:
         raise StoreError(f"{where}: there is no directory {directory}", hint="Create it, or mount the medium.")
+
+
+def _is_there(path: Path) -> bool:
+    with disk_errors(path):
+        return path.exists()
 
 
 def refuse_attaching(new: NewReferrer, where: str) -> NoReturn:

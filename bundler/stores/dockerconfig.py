@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ def load() -> dict[str, Any]:
     """The configuration, empty where there is none; raises `AuthorizationError` when the file is damaged."""
     try:
         # As for Docker, a file without a byte is an empty configuration.
-        content = json.loads(path().read_bytes() or b"{}")
+        content = json.loads(_read() or b"{}")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -33,6 +34,15 @@ def load() -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _damaged("it is no JSON object")
     return content
+
+
+def _read() -> bytes:
+    """What is in the file, which may be a link to one; never waits at a FIFO."""
+    descriptor = os.open(path(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is not a plain file")
+        return file.read()
 
 
 def table(config: dict[str, Any], name: str) -> dict[str, Any]:

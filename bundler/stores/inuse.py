@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bundler.errors import disk_errors
+from bundler import locking, ownfiles
+from bundler.errors import BusyError
 
 FILE = "in-use.lock"
 
+_WHAT = "the local store"
 _guard = threading.Lock()
 _joined: dict[tuple[int, int, int], int] = {}
 """Open lock files by process, device and inode; a forked process has to join for itself."""
@@ -21,18 +22,19 @@ _joined: dict[tuple[int, int, int], int] = {}
 def join(store: Path) -> int:
     """Count this process, with all its threads, among the users of a store until it ends; gives the lock's descriptor.
 
-    Waits while another process deletes there.
+    Waits while another process deletes there; raises `BusyError` when that takes too long.
     """
-    path = store / FILE
-    with _guard, disk_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with _guard:
+        descriptor = ownfiles.open_file(store / FILE, os.O_RDWR | os.O_CREAT)
         found = os.fstat(descriptor)
         key = (os.getpid(), found.st_dev, found.st_ino)
-        if key in _joined:
-            os.close(descriptor)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            _joined[key] = descriptor
+        try:
+            if key not in _joined:
+                locking.acquire(descriptor, _WHAT, shared=True)
+                _joined[key] = descriptor
+        finally:
+            if _joined.get(key) != descriptor:
+                os.close(descriptor)
     return _joined[key]
 
 
@@ -44,13 +46,13 @@ def alone(store: Path) -> Iterator[bool]:
     (flock(2)); as nobody else can be deleting without the index's lock, nothing happens in that moment.
     """
     descriptor = join(store)
+    is_alone = locking.attempt(descriptor)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield False
-        return
-    try:
-        yield True
+        yield is_alone
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        locking.acquire(descriptor, _WHAT, shared=True)
+
+
+def busy(store: Path) -> BusyError:
+    """The error for a store that other processes use."""
+    return locking.busy(join(store), _WHAT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import fcntl
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -11,17 +11,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from bundler import locking
 from bundler.errors import BusyError, IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, RangeReader, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
 from bundler.ports import NOBODY, Displaced, Named, Opener, Progress, Store
-from bundler.stores import index
-from bundler.stores.readback import read_back
+from bundler.stores import index, verified
+from bundler.stores.readback import read_back, watching
 
 if TYPE_CHECKING:
     from bundler.format.signature import NewReferrer
+
+_log = logging.getLogger(__name__)
 
 _NO_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
 """How opening a link, something else than a file, or a socket fails here."""
@@ -104,7 +107,9 @@ class LayoutStore:
         return index.read(self._index(), self.where)
 
     def _index(self) -> bytes:
-        if not self._path.is_dir():
+        with disk_errors(self._path):
+            is_there = self._path.is_dir()
+        if not is_there:
             raise NotFoundError(f"{self.where}: there is no directory {self._path}")
         try:
             self._check_version()
@@ -114,7 +119,10 @@ class LayoutStore:
         except OSError as error:
             if error.errno in _NO_FILE:
                 raise IntegrityError(f"{self.where}: index.json or oci-layout is no plain file") from error
-            raise StoreError(f"{self.where}: index.json or oci-layout cannot be read: {error.strerror}") from error
+            raise StoreError(
+                f"{self.where}: {self._path / index.INDEX_FILE} or {index.LAYOUT_FILE} cannot be read: {error.strerror}",
+                hint="Check the medium and the permissions of these files.",
+            ) from error
 
     def _check_version(self) -> None:
         """Raises `IntegrityError` for another version of layouts; an empty file is one that somebody is about to write."""
@@ -159,9 +167,23 @@ class LayoutStore:
             part.write(data)
             self.adopt(part, digest)
 
-    def has(self, blob: Descriptor) -> bool:
+    def holds(self, blob: Descriptor) -> bool:
+        """Whether a file is there that may be the blob, which is verified when it is read."""
         path = self._blob(blob.digest)
-        return path.is_file() and path.stat().st_size == blob.size
+        with disk_errors(path):
+            return path.is_file() and path.stat().st_size == blob.size
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether the blob is there and sound: verified since it last changed, or now, and with ``readback`` always now."""
+        path = self._blob(blob.digest)
+        with disk_errors(path):
+            if not path.is_symlink() and not path.exists():
+                return False
+        with watching(blob.size, f"verifying {blob.digest.short} in {self.where}", self._progress) as advance:
+            is_sound = verified.is_sound(path, blob.digest, medium=self._readback, advance=advance)
+        if not is_sound:
+            _log.warning("%s: blob %s is damaged; it counts as missing", self.where, blob.digest)
+        return is_sound
 
     def set_name(self, name: str, manifest: Descriptor, referrers: Sequence[Descriptor]) -> Displaced | None:
         """Let a name stand for a manifest whose blobs are all here, and know what refers to it; gives what had the name."""
@@ -186,6 +208,11 @@ class LayoutStore:
         with disk_errors(path):
             data = self._read_index()
         write_file(path, index.edit(data, remove, add, self.where), self.file_mode)
+
+    @property
+    def _what(self) -> str:
+        """What other processes wait for while this one changes the index."""
+        return f"the layout {self._path}"
 
     @property
     def blobs(self) -> Path:
@@ -225,11 +252,11 @@ class LayoutStore:
 
         The lock is on ``oci-layout``, which is therefore written in place, by whoever comes first.
         """
-        with disk_errors(self._path):
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with disk_errors(self._path / index.LAYOUT_FILE):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(self._path / index.LAYOUT_FILE, flags, self.file_mode)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locking.acquire(descriptor, self._what)
             with disk_errors(self._path):
                 if os.fstat(descriptor).st_size == 0:
                     os.write(descriptor, index.LAYOUT_CONTENT)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
+from bundler import ownfiles
 from bundler.errors import IntegrityError, StoreError, disk_errors
 from bundler.format import artifact
 from bundler.format.artifact import Manifest
@@ -46,6 +47,10 @@ class LocalStore(LayoutStore):
         super().__init__(use(), str(reference), reference.digest, str(reference))
         self._reference = reference
         self.prepare()
+
+    @property
+    def _what(self) -> str:
+        return "the local store"
 
     def _untagged(self, manifest: Descriptor) -> str:
         return str(replace(self._reference, digest=manifest.digest))
@@ -160,17 +165,23 @@ class LocalSpool:
 def use() -> Path:
     """The local store's directory, which this process uses from now on."""
     path = directory()
-    with disk_errors(path):
-        for place in (path, path / "blobs", path / "blobs" / "sha256"):
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)  # state is nobody else's business
+    for place in (path, path / "blobs", path / "blobs" / "sha256"):
+        with disk_errors(place):
+            with suppress(FileNotFoundError):
+                ownfiles.check_is_directory(place, may_be_link=place == path)
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)  # state is private
             _check_is_ours(place)
+    with disk_errors(path / UPLOADS), suppress(FileNotFoundError):
+        ownfiles.check_directory(path / UPLOADS)
+    for name in (index.INDEX_FILE, index.LAYOUT_FILE):
+        ownfiles.check_file(path / name)
     inuse.join(path)
     return path
 
 
 def _check_is_ours(path: Path) -> None:
-    """Raises `StoreError` for a directory, or a link to one, that somebody else could change under our hands."""
+    """Raises `StoreError` for a directory, or a link to one, that another user can change."""
     if any(found.st_uid not in (os.geteuid(), 0) for found in (path.lstat(), path.stat())):
-        raise StoreError(f"the local store {path} belongs to somebody else", hint="Set FPS_BUNDLE_STORE to a directory of yours.")
+        raise StoreError(f"the local store {path} belongs to another user", hint="Set FPS_BUNDLE_STORE to a directory of yours.")
     if path.stat().st_mode & 0o022:
-        raise StoreError(f"others may write into the local store {path}", hint=f"Run: chmod go-w {path}")
+        raise StoreError(f"others may write into the local store {path}", hint="Run:", command=f"chmod go-w {path}")

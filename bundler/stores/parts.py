@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from bundler.format import document
 from bundler.format.content import Digest
 from bundler.format.partlist import SUFFIX, Part, PartList
 from bundler.ports import Progress
-from bundler.stores import volumes
+from bundler.stores import verified, volumes
 from bundler.stores.volumes import Volumes
 
 
@@ -129,13 +128,7 @@ def find(path: Path, elsewhere: Sequence[Path], where: str) -> Parts:
 
 def is_sound(place: Path, part: Part) -> bool:
     """Whether a file is this part, byte for byte."""
-    try:
-        if not place.is_file() or place.stat().st_size != part.size:
-            return False
-        with place.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == part.digest.hex
-    except OSError:
-        return False
+    return verified.is_sound(place.resolve(), part.digest, medium=True)
 
 
 def _place(part: Part, directories: Sequence[Path]) -> Path | None:

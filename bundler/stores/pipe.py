@@ -55,7 +55,7 @@ class PipeStore(ArchiveReader):
 
 
 @contextmanager
-def received(stream: Readable, name: str = "", digest: Digest | None = None) -> Iterator[Store]:
+def received(stream: Readable, name: str = "", digest: Digest | None = None) -> Iterator[Received]:
     """The bundles of an archive that comes through a pipe; its blobs are kept in the local store meanwhile.
 
     After the block those that came and that no bundle of the local store needs are dropped. Raises
@@ -65,13 +65,13 @@ def received(stream: Readable, name: str = "", digest: Digest | None = None) -> 
     brought: list[Descriptor] = []
     try:
         with local.upload("") as upload:
-            yield _Received(local, _take(stream, upload, brought), name, digest)
+            yield Received(local, _take(stream, upload, brought), name, digest)
     finally:
         if brought:
             LocalSpool().drop(brought)
 
 
-class _Received(WrappedStore):
+class Received(WrappedStore):
     """The local store as far as its blobs go, and the index that came through the pipe."""
 
     def __init__(self, local: LocalStore, data: bytes, name: str, digest: Digest | None) -> None:
@@ -97,6 +97,10 @@ class _Received(WrappedStore):
     def has(self, blob: Descriptor) -> bool:
         return self._local.has(blob)
 
+    def holds(self, blob: Descriptor) -> bool:
+        """Whether a blob is there, which is verified when it is read."""
+        return self._local.holds(blob)
+
     def manifest(self, descriptor: Descriptor) -> bytes:
         document.check_size(descriptor.size, f"{self.where}: the manifest")
         with self.open(descriptor) as stream:
@@ -111,13 +115,14 @@ class _Received(WrappedStore):
         return self.inner.open_range(blob, offset, size)
 
     def _check_has(self, blob: Descriptor) -> None:
-        if not self.has(blob):
+        if not self._local.holds(blob):
             raise IntegrityError(f"{self.where}: the blob {blob.digest} is missing from the archive")
 
 
 def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> bytes:
     """Read an archive to its end, and give its index; what it brings goes into the store, and is told at once."""
     data: bytes | None = None
+    damaged: list[IntegrityError] = []
     with disk_errors(_INPUT), _archive_errors():
         for info, content in members.walk(stream):
             if members.plain_name(info) == index.INDEX_FILE:
@@ -125,7 +130,13 @@ def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> bytes:
             elif members.plain_name(info) == index.LAYOUT_FILE:
                 index.check_layout(limited(content, document.MAX_SIZE + 1).read(), _INPUT)
             elif blob := index.blob(members.plain_name(info), info.size):
-                _take_blob(blob, content, upload, brought)
+                try:
+                    _take_blob(blob, content, upload, brought)
+                except IntegrityError as error:
+                    damaged.append(error)  # the others are looked at as well: all that are damaged are named
+    if damaged:
+        told = (error.message.removeprefix(f"{_INPUT}: ") for error in damaged)
+        raise IntegrityError(f"{_INPUT}: {'; '.join(told)}", hint=damaged[0].hint)
     if data is None:
         raise IntegrityError(
             f"{_INPUT}: {index.INDEX_FILE} is missing from the archive", hint="It is incomplete, or no bundle archive."

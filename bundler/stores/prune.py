@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import BusyError, IntegrityError, disk_errors
+from bundler.errors import IntegrityError, disk_errors
 from bundler.format import artifact
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference, without_tag
 from bundler.partfile import KEPT_SECONDS, is_part, sweep
 from bundler.ports import Named
+from bundler.stores import inuse
 from bundler.stores.local import UPLOADS, LocalStore, directory
 
 _BLOB = re.compile(r"[0-9a-f]{64}")
@@ -59,14 +60,13 @@ def prune(keep: int, *, dry_run: bool) -> Pruned:
     Raises `BusyError` while another process uses the store, and `IntegrityError` when what stays cannot all be read,
     as nobody can tell then which blobs it needs; nothing has been touched in either case.
     """
-    if not directory().is_dir():
-        return Pruned((), ())
+    with disk_errors(directory()):
+        if not directory().is_dir():
+            return Pruned((), ())
     store = LocalStore(LocalReference(""))
     with store.alone() as alone, disk_errors(directory()):
         if not alone:
-            raise BusyError(
-                "another fps-bundle is at work in the local store", hint="Wait until it is done, then run the command again."
-            )
+            raise inuse.busy(directory())
         plan = _Plan(store, keep)
         pruned = plan.describe()
         if not dry_run:

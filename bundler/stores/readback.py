@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 from bundler.format.content import Digest
 from bundler.partfile import PartFile
 from bundler.ports import Progress
@@ -12,9 +15,10 @@ WORTH_TELLING = 8 << 20
 
 def read_back(part: PartFile, written: Digest, name: str, progress: Progress) -> None:
     """Raises `IntegrityError` when the medium gives something else back; the first it does is to write out what it holds back."""
-    size = part.size
-    if size < WORTH_TELLING:
-        part.read_back(written)
-        return
-    with progress.aside(f"reading back {name}", size) as advance:
+    with watching(part.size, f"reading back {name}", progress) as advance:
         part.read_back(written, advance)
+
+
+def watching(size: int, text: str, progress: Progress) -> AbstractContextManager[Callable[[int], object]]:
+    """Show how far a file of so many bytes has been read, if that takes long; gives what is told of each block."""
+    return nullcontext(lambda _: None) if size < WORTH_TELLING else progress.aside(text, size)

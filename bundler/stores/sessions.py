@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from bundler.errors import BundlerError
+from bundler import locking, ownfiles
+from bundler.errors import BusyError, IntegrityError, NoSpaceError, StoreError
 from bundler.format import document
 from bundler.format.content import Digest
 from bundler.stores import local
@@ -20,7 +19,7 @@ from bundler.stores import local
 LEAST_SIZE = 1 << 20
 """Bytes below which a blob is not worth remembering."""
 _MOST_PLACES = 3
-_REPLACE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_REPLACE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 class Memory:
@@ -41,16 +40,15 @@ class Memory:
         if self._path is None:
             yield
             return
-        lock = FileLock(self._path.with_suffix(".lock"), timeout=0, mode=0o600)
-        with suppress(OSError):  # as when another process has the lock; then nobody remembers this upload
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock.acquire()
-            self._is_ours = True
-        try:
-            yield
-        finally:
-            self._is_ours = False
-            lock.release()
+        with ExitStack() as held:
+            with suppress(BusyError, StoreError, NoSpaceError):  # then this upload is not remembered
+                ownfiles.make_directory(self._path.parent)
+                held.enter_context(locking.locked(self._path.with_suffix(".lock"), "an upload", limit=0))
+                self._is_ours = True
+            try:
+                yield
+            finally:
+                self._is_ours = False
 
     def session(self, repository: str) -> str:
         """The address of an upload that was begun to a repository, or an empty text."""
@@ -84,13 +82,13 @@ class Memory:
 
     def _read(self) -> dict[str, Any]:
         try:
-            return document.load(self._path.read_bytes(), str(self._path)) if self._path else {}
-        except (BundlerError, OSError):
+            return document.load(_content(self._path), str(self._path)) if self._path else {}
+        except (FileNotFoundError, IntegrityError, StoreError):
             return {}
 
     def _write(self, content: dict[str, Any], *, safely: bool = True) -> None:
         if self._path and self._is_ours:
-            with suppress(OSError), os.fdopen(os.open(self._path, _REPLACE, 0o600), "wb") as file:
+            with suppress(OSError, StoreError, NoSpaceError), os.fdopen(ownfiles.open_file(self._path, _REPLACE), "wb") as file:
                 file.write(json.dumps(content, sort_keys=True).encode())
                 if safely:
                     file.flush()
@@ -100,6 +98,11 @@ class Memory:
 def directory() -> Path:
     """Where the records lie: in the local store."""
     return local.use() / local.UPLOADS
+
+
+def _content(path: Path) -> bytes:
+    with os.fdopen(ownfiles.open_file(path, os.O_RDONLY), "rb") as file:
+        return file.read(document.MAX_SIZE + 1)
 
 
 def _table(content: dict[str, Any]) -> dict[str, Any]:

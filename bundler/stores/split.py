@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from io import BytesIO
 
 from bundler import parallel
-from bundler.errors import IntegrityError, NotFoundError
+from bundler.errors import BundlerError, IntegrityError, NotFoundError
 from bundler.format import artifact, splitartifact, units
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader, drain
 from bundler.format.partlist import cuts
 from bundler.format.signature import NewReferrer
 from bundler.format.splitartifact import EMPTY, EMPTY_CONTENT, PART
@@ -97,7 +97,7 @@ class _Archive(ArchiveReader):
     """An archive whose parts are blobs of a store; what is written goes to that store."""
 
     def __init__(self, store: Store, parts: Sequence[Descriptor], bundle: Digest) -> None:
-        super().__init__(store.where, lambda: Volumes([Volume(part.size, partial(self._open, part)) for part in parts]))
+        super().__init__(store.where, lambda: _Parts(store, parts, self._open))
         self._bundle = bundle
         self._store = store
         self.rereadable = store.rereadable
@@ -114,6 +114,38 @@ class _Archive(ArchiveReader):
 
     def _open(self, part: Descriptor, offset: int) -> Stream:
         return self._store.open_range(part, offset, part.size - offset) if offset else self._store.open(part)
+
+
+class _Parts(Volumes):
+    """The parts of an archive in a store; when something read from them is wrong, all are read and the damaged ones named."""
+
+    def __init__(self, store: Store, parts: Sequence[Descriptor], opened: Callable[[Descriptor, int], Stream]) -> None:
+        super().__init__([Volume(part.size, partial(opened, part)) for part in parts])
+        self._store = store
+        self._parts = parts
+
+    def explain(self, error: BundlerError) -> BundlerError:
+        if not isinstance(error, IntegrityError | NotFoundError):
+            return error
+        return self._damage or error
+
+    @cached_property
+    def _damage(self) -> IntegrityError | None:
+        damaged = [str(part.digest) for part in self._parts if not self._is_sound(part)]
+        if not damaged:
+            return None
+        return IntegrityError(
+            f"{self._store.where}: of the archive's parts these are damaged or missing: {', '.join(damaged)}",
+            hint="Copy the bundle to another repository, or have the storage of the registry repaired.",
+        )
+
+    def _is_sound(self, part: Descriptor) -> bool:
+        try:
+            with self._store.open(part) as content:
+                drain(content)
+        except (IntegrityError, NotFoundError):
+            return False
+        return True
 
 
 class SplitTarget(SplitStore):

@@ -6,7 +6,6 @@ the work, the same command goes on with it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import BusyError, IntegrityError, StoreError, UsageError, disk_errors
+from bundler import locking
+from bundler.errors import IntegrityError, StoreError, UsageError, disk_errors
 from bundler.format import partlist, units
 from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Readable
 from bundler.format.partlist import Part, PartList
@@ -47,7 +47,9 @@ class SplitFileStore(ArchiveReader):
 
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
-        if self._path.exists():
+        with disk_errors(self._path):
+            is_there = self._path.exists()
+        if is_there:
             raise StoreError(
                 f"{self._path} exists, and would be read in place of its parts",
                 hint=f"Remove it, or: fps-bundle split {self._path} SIZE",
@@ -184,16 +186,7 @@ def _alone(directory: Path) -> Iterator[None]:
     with disk_errors(directory):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _lock(descriptor, directory)
+        locking.acquire(descriptor, f"the parts of an archive in {directory}", limit=0)
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, directory: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise BusyError(
-            f"{directory}: another fps-bundle is splitting an archive there", hint="Wait for it, then run the same command again."
-        ) from error

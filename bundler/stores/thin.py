@@ -87,7 +87,7 @@ class WholeStore(WrappedStore):
         if not needed:
             return self.inner
         local = self._local()
-        if local.has(blob):
+        if local.holds(blob):
             return local
         raise NotFoundError(
             f"{self.where} leaves out what {' or '.join(map(str, needed))} has, and that is not in the local store",

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from bundler import transfer
 from bundler.cli.main import app
-from bundler.errors import BundlerError, IntegrityError, StoreError
+from bundler.errors import BundlerError, IntegrityError, StoreError, TrustError
 from bundler.format import artifact
 from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
@@ -257,7 +257,7 @@ def test_an_index_that_is_a_link_is_not_followed(store: Path, tmp_path: Path) ->
     made(1)
     (store / "index.json").rename(tmp_path / "index.json")
     (store / "index.json").symlink_to(tmp_path / "index.json")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(TrustError, match="not a plain file"):
         opened().names()
 
 

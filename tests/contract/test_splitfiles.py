@@ -294,7 +294,7 @@ def test_a_damaged_source_leaves_nothing(tmp_path: Path, source: MemoryStore) ->
 def test_two_at_once_in_one_directory_are_told(tmp_path: Path, source: MemoryStore) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(BusyError, match="another fps-bundle"):
+    with pytest.raises(BusyError, match="another fps-bundle is at work"):
         split(source, tmp_path / "x.tar")
     os.close(descriptor)
     split(source, tmp_path / "x.tar")

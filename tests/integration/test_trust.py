@@ -83,6 +83,9 @@ def test_what_the_key_of_one_host_signed_is_applied_on_another(
     model("a lesson", remote)
     outcome = there.must("apply", remote, "--tag", "copy:1")
     assert "signed by alice" in outcome.err
+    assert "no rollback record yet of alice for copy:1" in outcome.err
+    assert json.loads(there.must("apply", remote, "--tag", "copy:1", "--json").out)["newSigners"] == []
+    assert json.loads(there.must("apply", remote, "--tag", "other:1", "--json").out)["newSigners"] == ["alice"]
     assert state(there) == "a lesson"
     there.must("copy", remote, str(tmp_path / "stick.tar"))
     there.must("copy", str(tmp_path / "stick.tar"), "local:1")

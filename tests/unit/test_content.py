@@ -5,7 +5,7 @@ import io
 import pytest
 
 from bundler.errors import IntegrityError, StoreError
-from bundler.format.content import Descriptor, Digest, HashingWriter, VerifyingReader
+from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, VerifyingReader, read_exactly
 
 DATA = b"content" * 1000
 DESCRIPTOR = Descriptor.of("text/plain", DATA)
@@ -75,3 +75,37 @@ def test_a_hashing_writer_counts_what_it_passes_on() -> None:
     writer.write(b"ab")
     writer.write(b"c")
     assert (target.getvalue(), writer.count, writer.digest) == (b"abc", 3, Digest.of(b"abc"))
+
+
+class Trickling:
+    """Gives a few bytes at a time, and counts how many were asked for."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        self._data = io.BytesIO(data)
+        self._most = most
+        self.asked: list[int] = []
+
+    def read(self, size: int = -1, /) -> bytes:
+        self.asked.append(size)
+        return self._data.read(min(size, self._most))
+
+
+@pytest.mark.parametrize("most", [1, 3, 1 << 30])
+def test_exactly_so_many_bytes_are_read_and_the_next_ones_stay(most: int) -> None:
+    stream = Trickling(b"0123456789", most)
+    assert read_exactly(stream, 0) == b""
+    assert stream.asked == []
+    assert read_exactly(stream, 7) == b"0123456"
+    assert stream.read(10) == b"789"[:most]
+
+
+def test_no_more_is_asked_for_than_is_left_also_behind_a_whole_block() -> None:
+    stream = Trickling(bytes(BLOCK + 5), 1 << 30)
+    assert read_exactly(stream, BLOCK + 3) == bytes(BLOCK + 3)
+    assert stream.asked == [BLOCK, 3]
+
+
+@pytest.mark.parametrize("have", [0, 4])
+def test_a_stream_that_ends_early_ends_the_reading(have: int) -> None:
+    with pytest.raises(IntegrityError, match=f"the content ended after {have} of 7 bytes"):
+        read_exactly(Trickling(b"0123"[:have], 3), 7)

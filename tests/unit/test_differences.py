@@ -91,6 +91,29 @@ def test_layers_that_both_have_are_not_read() -> None:
     assert [digest for digest, _, _ in new.ranges] == [other.manifest.layers[1].digest]
 
 
+@pytest.mark.parametrize("lying", ["diff ID", "none"])
+def test_a_diff_id_that_the_layer_contradicts_hides_nothing(lying: str) -> None:
+    """Metadata may say anything of a layer: the same diff ID of another blob is looked at, as is another one of the same."""
+    old, new = stored(F), stored(file("/s/f", b"changed"))
+    one, other = transfer.read_bundle(old), transfer.read_bundle(new)
+    if lying == "diff ID":
+        layers = [it.model_copy(update={"diff_id": one.metadata.layers[0].diff_id}) for it in other.metadata.layers]
+        other = replace(other, metadata=other.metadata.model_copy(update={"layers": tuple(layers)}))
+        assert one.metadata.layers[0].diff_id == other.metadata.layers[0].diff_id
+    (told,) = differences.find(one, old, other, new, RecordingProgress())
+    assert (told.path, told.fields) == ("/s/f", ("content",))
+
+
+def test_the_same_content_in_another_compression_does_not_differ() -> None:
+    old, new = stored(F), stored(F)
+    one, other = transfer.read_bundle(old), transfer.read_bundle(new)
+    moved = [replace(blob, digest=Digest.of(b"another blob")) for blob in other.manifest.layers]
+    new.blobs[moved[0].digest] = new.blobs[other.manifest.layers[0].digest]
+    other = replace(other, manifest=replace(other.manifest, layers=tuple(moved)))
+    assert list(differences.find(one, old, other, new, RecordingProgress())) == []
+    assert len(old.ranges + new.ranges) == 2
+
+
 def test_two_bundles_of_the_same_layers_need_none_of_them() -> None:
     old, new = stored(F), stored(F, created="2027-01-01T00:00:00Z")
     assert list(differences.find(transfer.read_bundle(old), old, transfer.read_bundle(new), new, RecordingProgress())) == []

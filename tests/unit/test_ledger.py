@@ -149,6 +149,23 @@ def test_numbers_go_up_and_begin_with_the_time(state: Path) -> None:
     assert ledger.next_sequence(state, None) == first + 101
 
 
+def test_a_signer_is_new_until_a_bundle_of_the_same_line_was_applied(state: Path) -> None:
+    both = [*claims(2), *claims(5, who="bob")]
+    assert Ledger(state).new_signers(both) == ["alice", "bob"]
+    advance(state, 2)
+    assert Ledger(state).new_signers(both) == ["bob"]
+    for other in ({"title": "Other"}, {"uuid": "1"}, {"repository": "second"}):
+        assert Ledger(state).new_signers(claims(9, **other)) == ["alice"]
+
+
+def test_what_cannot_be_written_down_is_known_before(state: Path) -> None:
+    advance(state, 2)
+    Ledger(state).prepare()
+    (state / "applied.json").write_text("damaged")
+    with pytest.raises(TrustError, match="damaged"):
+        Ledger(state).prepare()
+
+
 @pytest.mark.parametrize("wanted", [-1, MAX_SEQUENCE + 1])
 def test_a_number_out_of_range_is_refused(state: Path, wanted: int) -> None:
     with pytest.raises(UsageError, match=f"{wanted} is no sequence number from 0 to {MAX_SEQUENCE}"):
