@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from bundler import ledger, statefiles
+from bundler import ledger, locking, statefiles
 from bundler.errors import INTERRUPTED, BundlerError, BusyError
 
 
@@ -41,7 +40,7 @@ def test_a_lock_of_another_process_is_exit_code_12(
     monkeypatch.setattr(ledger, "WAIT", 0)
     state = statefiles.directory()
     work(state)
-    with FileLock(state / "locks" / f"{lock}.lock"), pytest.raises(BusyError, match="another fps-bundle") as caught:
+    with locking.locked(state / "locks" / f"{lock}.lock", "it"), pytest.raises(BusyError, match="another fps-bundle") as caught:
         work(state)
     assert (caught.value.exit_code, bool(caught.value.hint)) == (12, True)
     work(state)
