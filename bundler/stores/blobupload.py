@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import requests
 
 from bundler.errors import IntegrityError, NotFoundError, StoreError
-from bundler.format.content import BLOCK, Descriptor, Readable
+from bundler.format.content import BLOCK, Descriptor, Readable, read_exactly
 from bundler.format.pipeline import ahead
 from bundler.ports import Opener
 from bundler.stores.client import RegistryClient, number_in
@@ -156,7 +156,7 @@ class BlobUpload:
     def _chunks(self, content: Readable, session: _Session) -> Iterator[bytearray]:
         left = self._blob.size - session.offset
         while left:
-            chunk = _read_exactly(content, min(left, max(self._chunk, session.least)))
+            chunk = read_exactly(content, min(left, max(self._chunk, session.least)), f"the blob {self._blob.digest}")
             left -= len(chunk)
             yield chunk
 
@@ -306,13 +306,3 @@ def _offset(response: requests.Response) -> int | None:
     if not found:
         return None
     return int(found[1]) + 1 if int(found[1]) else 0
-
-
-def _read_exactly(content: Readable, size: int) -> bytearray:
-    data = bytearray(size)
-    filled = 0
-    while filled < size:
-        block = content.read(min(size - filled, BLOCK))
-        data[filled : filled + len(block)] = block
-        filled += len(block)
-    return data
