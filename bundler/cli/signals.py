@@ -16,6 +16,14 @@ _received = 0
 """The number of the signal that interrupts the command; 0 before one came."""
 
 
+class InterruptedRun(KeyboardInterrupt):
+    """A signal ends the command.
+
+    ``python -m`` ends itself by SIGINT, whatever the exit code, when a KeyboardInterrupt was raised in the ``exec`` of a text, as
+    dataclasses do while modules are loaded; of a subclass it takes no notice (``run_eval_code_obj`` of CPython).
+    """
+
+
 def listen() -> None:
     """Handle the signals from now on, but not those that the caller has set to be ignored, as nohup(1) does with SIGHUP."""
     sys.unraisablehook = _deliver_again
@@ -48,7 +56,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
         return
     _received = _received or number
     if _interruptible:
-        raise KeyboardInterrupt
+        raise InterruptedRun
     with suppress(OSError):
         os.write(2, b"interrupted\n")
     os._exit(exit_code())

@@ -34,6 +34,18 @@ with signals.interruptible():
     except KeyboardInterrupt:
         os._exit(signals.exit_code())
 """
+_EXEC = """
+import os, signal, sys
+from bundler.cli import signals
+
+signals.listen()
+with signals.interruptible():
+    try:
+        exec("os.kill(os.getpid(), signal.SIGTERM)")
+    except KeyboardInterrupt:
+        pass
+sys.exit(signals.exit_code())
+"""
 _CLEAN_UP = """
 import os, signal, sys
 from bundler.cli import signals
@@ -110,6 +122,13 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(sign: signal.Signals) ->
 
 def test_an_interrupt_that_python_drops_comes_again() -> None:
     with program(sys.executable, "-c", _LOSE) as process:
+        assert process.wait(20) == 143
+
+
+def test_an_interrupt_in_code_that_is_made_of_text_keeps_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made.py").write_text(_EXEC)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with program(sys.executable, "-m", "made") as process:
         assert process.wait(20) == 143
 
 
