@@ -60,8 +60,8 @@ def apply(
     """Fetch and verify every layer, then make the new image and give it its name.
 
     ``on`` describes ``base`` when it is another one than was recorded; ``marks`` are labels of the new image. It gets its
-    name in a block of ``noted``, which may still refuse it. ``allow_privileged`` says that the user, or a signer whom the
-    user trusts, answers for files that give more rights than the base's, and for launch settings that differ from the base's.
+    name in a block of ``noted``, which may still refuse it. ``allow_privileged`` takes files that give more rights than the base's
+    and launch settings that differ from the base's; callers set it for a trusted signature or on the user's word.
     Raises `IntegrityError` before the engine is touched when anything in the bundle is not as promised, and `PrivilegeError`
     for such files and settings. Raises `EngineError` before anything is fetched when the engine cannot run an image of so
     many layers.

@@ -101,7 +101,7 @@ def test_the_signer_is_the_one_that_may_sign_the_title() -> None:
     assert trust.vouchers(RULES, "Model", [by("bob", "alice")]) == [Voucher("alice", 1)]
 
 
-def test_a_signature_of_another_statement_is_nobodys() -> None:
+def test_a_signature_of_another_statement_does_not_count() -> None:
     wrong = replace(by("alice"), statement=None, fault="a signature is not one of this statement")
     assert trust.vouchers(ANYBODY, "Model", [wrong]) == []
     assert trust.check(ANYBODY, "Model", [wrong])[1:] == ["a signature is not one of this statement"]
