@@ -48,7 +48,7 @@ def examine(
 ) -> list[Finding]:
     """Look at the engine, the disks, the local store, credentials, allowed signers and paused containers; never fails itself.
 
-    ``paused`` is asked after ``connect``, which mends what it can. ``deep`` reads the local store and says what is damaged.
+    ``paused`` is asked after ``connect``, which cleans up what it can. ``deep`` reads the local store and says what is damaged.
     """
     findings = []
     try:
