@@ -379,6 +379,9 @@ class MemoryStore:
             raise IntegrityError(f"{self.where}: {blob.digest} is missing")
         return RangeReader(io.BytesIO(self.blobs[blob.digest][offset:]), blob, size, self.where)
 
+    def holds(self, blob: Descriptor) -> bool:
+        return self.has(blob)
+
     def has(self, blob: Descriptor) -> bool:
         return blob.digest in self.blobs
 

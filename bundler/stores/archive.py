@@ -71,14 +71,14 @@ class ArchiveReader:
         refuse_attaching(new, self.where)
 
     def names(self) -> Sequence[Named]:
-        found = index.read(self._index(), self.where)
-        self.volumes().check([named.manifest.digest for named in found])
-        return found
+        return index.read(self._index(), self.where)
 
     def _index(self) -> bytes:
         archive, _ = self._archive()
         with explained(archive), disk_errors(self.where), self._member(index.INDEX_FILE) as stream:
-            return volumes.limited(stream, document.MAX_SIZE + 1).read()
+            data = volumes.limited(stream, document.MAX_SIZE + 1).read()
+        self.volumes().check([named.manifest.digest for named in index.read(data, self.where)])
+        return data
 
     def volumes(self) -> Volumes:
         """The bytes of the archive, wherever they lie."""

@@ -81,16 +81,16 @@ def offered(case: Case, directory: Path, sign: Signer) -> Iterator[Outcome]:
 
 
 def measured(run: Callable[[str, Path], tuple[int, str]], named: str, target: Path) -> tuple[int, str, float, int]:
-    """Exit code, what was printed, seconds of the processor, and the most memory in bytes that the process had meanwhile."""
+    """Exit code, what was printed, seconds of the processor, and the most memory in bytes that the process took meanwhile."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # forget the highest so far (proc(5))
-    began = time.process_time()
+    before, began = _memory("VmRSS"), time.process_time()
     code, text = run(named, target)
-    return code, text, time.process_time() - began, peak()
+    return code, text, time.process_time() - began, _memory("VmHWM") - before
 
 
-def peak() -> int:
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+def _memory(kind: str) -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
     return int(line.split()[1]) << 10
 
 

@@ -134,7 +134,7 @@ def test_rights_that_the_base_has_need_no_word() -> None:
     ],
 )
 def test_rights_that_the_base_does_not_have_need_somebody_who_answers(base: tuple[Entry, bytes]) -> None:
-    with pytest.raises(PrivilegeError, match="brings 1 files that give more rights than the base's") as caught:
+    with pytest.raises(PrivilegeError, match="brings 1 file with more rights than the base's") as caught:
         check([SETUID], base)
     assert "--allow-privileged" in caught.value.hint
     assert check([SETUID], base, allowed=True).warnings == [

@@ -95,8 +95,8 @@ def test_a_block_that_ends_unsettled_has_the_container_resumed(tmp_path: Path, p
     engine = PausedEngine(paused_after)
     with serving(engine) as given, pause.guarded(tmp_path, URL, CONTAINER, given):
         pass
-    assert engine.requests[-1] == f"POST /{CONTAINER}/unpause"
-    assert engine.asked == paused_after + 1
+    assert f"POST /{CONTAINER}/unpause" in engine.requests
+    assert engine.asked == paused_after + 2  # until it is paused, and whether it was resumed
 
 
 def test_a_block_that_ends_settled_is_left_alone(tmp_path: Path) -> None:
