@@ -146,12 +146,15 @@ def test_a_changed_byte_in_the_store_is_noticed(place: Place, source: MemoryStor
     found = copy(source, place).bundle
     layer = found.manifest.layers[0]
     content = source.blobs[layer.digest]
-    for path in place.files():
-        data = path.read_bytes()
-        if content in data:
-            path.write_bytes(data.replace(content, content[:-1] + b"?"))
-    with pytest.raises(IntegrityError), place.open().open(layer) as stream:
-        b"".join(iter(lambda: stream.read(1000), b""))
+    sound = {path: data for path in place.files() if content in (data := path.read_bytes())}
+    for path, data in sound.items():
+        path.write_bytes(data.replace(content, content[:-1] + b"?"))
+    try:
+        with pytest.raises(IntegrityError, match=f"blob {layer.digest} is damaged"), place.open().open(layer) as stream:
+            b"".join(iter(lambda: stream.read(1000), b""))
+    finally:
+        for path, data in sound.items():  # other tests use the registry
+            path.write_bytes(data)
 
 
 @pytest.mark.parametrize("place", ["layout", "archive", "local", "registry"], indirect=True)

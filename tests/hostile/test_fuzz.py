@@ -30,5 +30,5 @@ def test_a_bounded_run_takes_the_same_steps_each_time(target: str, tmp_path: Pat
 
 def test_every_target_is_bounded() -> None:
     for name in TARGETS:
-        assert [option.partition("=")[0] for option in fuzz.bounded(name)] == ["-seed", "-runs", "-use_cmp"]
+        assert [option.partition("=")[0] for option in fuzz.bounded(name)] == ["-seed", "-runs", "-use_cmp", "-use_counters"]
     assert set(TARGETS) >= fuzz.SLOW.keys()

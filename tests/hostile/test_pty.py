@@ -27,8 +27,6 @@ from hostile.test_engine_answers import body
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[1;1H\u202e\x9b31m\r\u2028x"
 OURS = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|2K|1A)|[\r\n\t]")
-FRAME = re.compile("[│ ]")
-"""What a frame puts into a word that it wraps."""
 """What the program itself sends: colours, and what a progress bar takes."""
 
 
@@ -76,7 +74,7 @@ def test_a_bundle_is_shown_as_plain_text(archive: str) -> None:
         assert checked(*arguments, archive)[0] == 0
     code, got = checked("cat", archive, "/s/f")
     assert code == 0
-    assert "owned" in FRAME.sub("", OURS.sub("", got))
+    assert "owned" in OURS.sub("", got)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +85,6 @@ def test_a_bundle_is_shown_as_plain_text(archive: str) -> None:
         ["inspect", HOSTILE],
         ["inspect", "a", HOSTILE],
         ["inspect", "a", f"--{HOSTILE}"],
-        ["copy", "a", "b", "--parallel", HOSTILE],
         ["push", "x", "--reader", HOSTILE],
         ["undo", "x:1", "--host", HOSTILE],
         ["verify", f"{HOSTILE}.tar"],
@@ -97,7 +94,7 @@ def test_a_bundle_is_shown_as_plain_text(archive: str) -> None:
 def test_what_was_typed_is_repeated_as_plain_text(arguments: list[str]) -> None:
     code, got = checked(*arguments)
     assert code in (2, 6)
-    assert "owned" in FRAME.sub("", OURS.sub("", got))
+    assert "owned" in OURS.sub("", got)
 
 
 @pytest.fixture
