@@ -132,7 +132,7 @@ def claims() -> Iterator[Case]:
     yield claim("a Cmd with a zero byte", "image", "Cmd", to=["a\0b"])
     yield claim("a Cmd that is one text", "image", "Cmd", to="serve")
     yield claim("a health check every nanosecond", "image", "Healthcheck", to={"Test": ["CMD", "/x"], "Interval": 1})
-    yield claim("a health check of the base that runs nothing", "base", "config", "Healthcheck", to={"Test": ["CMD"]})
+    yield claim("a health check of the base that is no list", "base", "config", "Healthcheck", to={"Test": "CMD"})
     yield claim("a signal that is none", "image", "StopSignal", to="SIGNOW")
     yield claim("an ancestor of the 99th of a month", "lineage", to=[{"digest": OTHER, "created": "2026-01-99T00:00:00Z"}])
     yield claim("an export that is the root", "exports", 0, "resolved", to="/")
