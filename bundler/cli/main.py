@@ -128,7 +128,7 @@ def _options(
 def main() -> NoReturn:
     """Run the program; a result that cannot be written is an error, too."""
     standardstreams.install()
-    _guard_terminal()
+    guard_terminal()
     _share_memory()
     raise SystemExit(_exit_code(app) or _exit_code(sys.stdout.flush))
 
@@ -167,12 +167,17 @@ def _escape(failure: Exception) -> None:
         failure.message = console.safe(message)  # type: ignore[attr-defined]
 
 
-def _guard_terminal() -> None:
+def guard_terminal() -> None:
     """Let nothing reach the terminal unescaped: no library's log or warning, no thread's traceback."""
     logging.captureWarnings(True)
     logging.getLogger().addHandler(logging.NullHandler())
     threading.excepthook = lambda failed: _show_bug(failed.exc_value)
-    sys.unraisablehook = lambda failed: _show_traceback(failed.exc_value)
+    sys.unraisablehook = _unraisable
+
+
+def _unraisable(failed: sys.UnraisableHookArgs) -> None:
+    if not signals.deliver_again(failed):
+        _show_traceback(failed.exc_value)
 
 
 def _share_memory() -> None:

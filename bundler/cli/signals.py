@@ -26,7 +26,7 @@ class InterruptedRun(KeyboardInterrupt):
 
 def listen() -> None:
     """Handle the signals from now on, but not those that the caller has set to be ignored, as nohup(1) does with SIGHUP."""
-    sys.unraisablehook = _deliver_again
+    sys.unraisablehook = lambda lost: deliver_again(lost) or sys.__unraisablehook__(lost)
     for number in _HANDLED:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _handle)
@@ -62,13 +62,13 @@ def _handle(number: int, frame: FrameType | None) -> None:
     os._exit(exit_code())
 
 
-def _deliver_again(lost: sys.UnraisableHookArgs) -> None:
-    """Repeat a signal whose exception was raised in a destructor or a callback, where Python drops it."""
+def deliver_again(lost: sys.UnraisableHookArgs) -> bool:
+    """Repeat a signal whose exception was raised in a destructor or a callback, where Python drops it; say whether it was one."""
     if not isinstance(lost.exc_value, KeyboardInterrupt):
-        sys.__unraisablehook__(lost)
-        return
+        return False
     import threading
 
     global _received
     number, _received = _received or signal.SIGINT, 0
     threading.Timer(0.05, signal.pthread_kill, [threading.main_thread().ident, number]).start()
+    return True

@@ -19,7 +19,7 @@ HEAVY = {"click", "dataclasses", "pathlib", "rich", "threading", "typer", "typin
 
 _LOSE = """
 import os, signal, time
-from bundler.cli import signals
+from bundler.cli import main, signals
 
 class Lossy:
     def __del__(self):
@@ -27,6 +27,7 @@ class Lossy:
         time.sleep(0.1)
 
 signals.listen()
+main.guard_terminal()
 with signals.interruptible():
     try:
         Lossy()
