@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             for tests in modules:
                 chosen.shuffle(tests)
         items += [item for tests in modules for item in tests]
-    items.sort(key=further_engine)
+    items.sort(key=lambda item: not further_engine(item))  # these are the largest groups
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
 

@@ -253,7 +253,9 @@ for directory in ('/srv/one', '/srv/two'):
 
 
 def test_strict_refuses_a_socket(here: Host) -> None:
-    setup = "import os, socket; os.mkdir('/srv'); socket.socket(socket.AF_UNIX).bind('/srv/socket')"
+    setup = (
+        "import os, socket; os.mkdir('/srv'); socket.socket(socket.AF_UNIX).bind('/srv/socket'); open('/srv/state', 'w').write('x')"
+    )
     here.run_script("first", ["/srv"], setup)
     outcome = here.bundle("push", "first", "strict:1", "--strict")
     assert outcome.code == 3
