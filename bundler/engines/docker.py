@@ -36,7 +36,7 @@ from bundler.engines.hold import held
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader
 from bundler.engines.ssh import Forward
-from bundler.errors import EngineError, ModelError, NoSpaceError, NotFoundError
+from bundler.errors import BusyError, EngineError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import paths
 from bundler.format.image import chain_id as chain_id_of
 from bundler.format.imagearchive import NewImage
@@ -462,13 +462,20 @@ class DockerEngine:
 
     def tag(self, image: Image, name: str) -> None:
         repository, _, tag = name.rpartition(":")
+        before = None
+        with contextlib.suppress(NotFoundError):
+            before = self._inspected(name)
         with errors(self._api, f"naming the new image {name}"):
             self._api.tag(image.id, repository, tag, force=True)
-        if self._claimed(name, f"named an image {name}").id != image.id:
-            raise EngineError(
-                f"{name} is another image than the one that was just given this name",
-                hint="Another process moved the tag, or the engine did not. Look at the image, then run the command again.",
-            )
+        found = self._claimed(name, f"named an image {name}")
+        if found.id == image.id:
+            return
+        if before and found.id == before.id:
+            raise EngineError(f"the engine says that it named an image {name}, and it is still another one", hint=_LOOK)
+        raise BusyError(
+            f"{name} is another image than the one that was just given this name: another process moved the tag",
+            hint="Look at the image, then run the command again.",
+        )
 
     def _by_prefix(self, prefix: str) -> str:
         found = answers.read_list(answers.Listed, self._api.containers(all=True))

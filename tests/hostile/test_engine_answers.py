@@ -259,7 +259,7 @@ def test_a_tag_that_another_process_moves_is_noticed(run: Run, engine: Engine) -
 
     engine.bad["tag"] = move
     code, text = undo(run, engine)
-    assert code == 4
+    assert code == 12
     assert "new:1 is another image than the one that was just given this name" in text
 
 
