@@ -146,7 +146,7 @@ def test_what_a_terminal_cannot_show_is_escaped(archive: str) -> None:
 LIBRARY = """
 import logging, threading, warnings, sys
 from bundler.cli import main
-main._guard_terminal()
+main.guard_terminal()
 hostile = sys.argv[1].encode().decode("unicode_escape")
 logging.getLogger("urllib3").warning(hostile)
 logging.getLogger("grpc").error(hostile)
