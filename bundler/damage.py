@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
+from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError, joined
 from bundler.format import artifact
 from bundler.format.content import Descriptor, drain
 from bundler.ports import Progress, Store
@@ -30,7 +30,7 @@ def named(store: Store, progress: Progress, manifest: Descriptor) -> Iterator[No
         faults = find(store, progress, manifest) if store.rereadable or not isinstance(error, StoreError) else []
         if not faults:
             raise
-        raise _together(store.where, faults) from error
+        raise DamageError(joined(store.where, faults), hint=faults[0].hint, command=faults[0].command) from error
 
 
 def find(store: Store, progress: Progress, manifest: Descriptor) -> list[BundlerError]:
@@ -77,8 +77,3 @@ def _fault(store: Store, blob: Descriptor, progress: Progress) -> BundlerError |
             raise
         return error
     return None
-
-
-def _together(where: str, faults: Sequence[BundlerError]) -> DamageError:
-    told = dict.fromkeys(fault.message.removeprefix(f"{where}: ") for fault in faults)
-    return DamageError(f"{where}: {'; '.join(told)}", hint=faults[0].hint, command=faults[0].command)

@@ -19,7 +19,7 @@ A run that a signal ended exits with 128 and the number of the signal, as shells
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EDQUOT, EFBIG, ENOSPC
@@ -124,6 +124,12 @@ class BusyError(BundlerError):
     """Another fps-bundle holds a lock, or won a race; run the same command again later."""
 
     exit_code = 12
+
+
+def joined(where: str, errors: Iterable[BundlerError]) -> str:
+    """What several errors about one place say, with the place named once."""
+    told = dict.fromkeys(error.message.removeprefix(f"{where}: ") for error in errors)
+    return f"{where}: {'; '.join(told)}"
 
 
 @contextmanager

@@ -497,8 +497,8 @@ class Progress(Protocol):
         ...
 
 
-class Nobody:
-    """Watches nothing."""
+class NullProgress:
+    """Shows nothing."""
 
     def stage(self, text: str, total: int | None = None) -> None: ...
 
@@ -513,4 +513,4 @@ class Nobody:
     def warn(self, text: str) -> None: ...
 
 
-NOBODY = Nobody()
+NULL_PROGRESS = NullProgress()

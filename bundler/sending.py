@@ -11,7 +11,7 @@ from functools import partial
 
 from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
-from bundler.ports import NOBODY, Progress, Spool, Store, Upload
+from bundler.ports import NULL_PROGRESS, Progress, Spool, Store, Upload
 from bundler.watched import WatchedOpener
 
 _FAREWELL = 2.0
@@ -32,7 +32,7 @@ class Sender:
         self._todo: queue.SimpleQueue[Descriptor | None] = queue.SimpleQueue()
         self._blobs: dict[Digest, Future[None]] = {}
         self._come = 0  # bytes of the blob under way
-        self._progress: Progress = NOBODY
+        self._progress: Progress = NULL_PROGRESS
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._send_all, daemon=True)
         self._thread.start()

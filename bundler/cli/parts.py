@@ -147,12 +147,10 @@ def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None =
         with _received(reference) as received:
             yield whole(received, received.holds)
     elif isinstance(reference, ArchiveReference):
-        from bundler.console import Terminal
         from bundler.stores.archive import ArchiveStore
 
-        progress = link.terminal or Terminal()
         archive = ArchiveStore(
-            Path(reference.path), reference.tag, reference.digest, parts_from=tuple(parts_from or ()), progress=progress
+            Path(reference.path), reference.tag, reference.digest, parts_from=tuple(parts_from or ()), progress=link.progress
         )
         yield whole(archive, archive.holds)
     elif isinstance(reference, LayoutReference):

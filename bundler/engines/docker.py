@@ -32,7 +32,7 @@ from bundler.engines.connection import (
 from bundler.engines.containerfiles import ContainerFiles
 from bundler.engines.direct import DirectReader, Process
 from bundler.engines.exportreader import ExportReader
-from bundler.engines.hold import held
+from bundler.engines.hold import held, state_of
 from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader
 from bundler.engines.ssh import Forward
@@ -115,11 +115,7 @@ class DockerEngine:
 
     def _state(self, container_id: str) -> answers.State:
         """Whether a container runs; one that is gone does not."""
-        with errors(self._api, "looking at a container"):
-            try:
-                return answers.read(answers.Stated, self._api.inspect_container(container_id)).state
-            except NotFound:
-                return answers.State()
+        return state_of(self._api, container_id, "a container") or answers.State()
 
     @contextmanager
     def route(self, endpoint: str) -> Iterator[str]:

@@ -33,6 +33,15 @@ class Fault:
     ours: bool = False
 
 
+def state_of(api: Client, container_id: str, what: str) -> State | None:
+    """Whether a container runs, and which start of it that is; None of one that is gone."""
+    with errors(api, f"looking at {what}"):
+        try:
+            return answers.read(answers.Stated, api.inspect_container(container_id)).state
+        except NotFound:
+            return None
+
+
 @contextmanager
 def held(
     api: Client,
@@ -157,11 +166,7 @@ class Proof:
         return self._container.name if state.paused else ""
 
     def _state(self) -> State | None:
-        with errors(self._api, f"looking at the container {self._container.name}"):
-            try:
-                return answers.read(answers.Stated, self._api.inspect_container(self._container.id)).state
-            except NotFound:
-                return None
+        return state_of(self._api, self._container.id, f"the container {self._container.name}")
 
     def _measure_cpu_time(self) -> int | None:
         """The CPU time that the container has used, in nanoseconds; None where the engine does not tell it."""

@@ -15,7 +15,7 @@ from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Strea
 from bundler.format.reference import ArchiveReference
 from bundler.format.signature import NewReferrer
 from bundler.partfile import PartFile, check_space, sweep
-from bundler.ports import NOBODY, Displaced, Named, Progress, Store
+from bundler.ports import NULL_PROGRESS, Displaced, Named, Progress, Store
 from bundler.stores import index, members, parts, volumes
 from bundler.stores.archiving import ArchiveUpload, File, Written, small
 from bundler.stores.members import Member
@@ -139,7 +139,7 @@ class ArchiveStore(ArchiveReader):
         *,
         parts_from: Sequence[Path] = (),
         readback: bool = True,
-        progress: Progress = NOBODY,
+        progress: Progress = NULL_PROGRESS,
     ) -> None:
         super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where, progress), name, digest)
         self._path = path

@@ -17,7 +17,7 @@ from bundler.format import document
 from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, RangeReader, Stream, VerifyingReader
 from bundler.format.reference import LayoutReference
 from bundler.partfile import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
-from bundler.ports import NOBODY, Displaced, Named, Opener, Progress, Store
+from bundler.ports import NULL_PROGRESS, Displaced, Named, Opener, Progress, Store
 from bundler.stores import index, verified
 from bundler.stores.readback import read_back, watching
 
@@ -54,7 +54,7 @@ class LayoutStore:
         where: str = "",
         *,
         readback: bool = False,
-        progress: Progress = NOBODY,
+        progress: Progress = NULL_PROGRESS,
     ) -> None:
         self.where = where or str(LayoutReference(str(path), name, digest))
         self._path = path

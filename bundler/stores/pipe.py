@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from bundler.errors import IntegrityError, NotFoundError, UsageError, disk_errors
+from bundler.errors import IntegrityError, NotFoundError, UsageError, disk_errors, joined
 from bundler.format import document
 from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream, VerifyingReader
 from bundler.format.reference import LocalReference
@@ -135,8 +135,7 @@ def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> bytes:
                 except IntegrityError as error:
                     damaged.append(error)  # the others are looked at as well: all that are damaged are named
     if damaged:
-        told = (error.message.removeprefix(f"{_INPUT}: ") for error in damaged)
-        raise IntegrityError(f"{_INPUT}: {'; '.join(told)}", hint=damaged[0].hint)
+        raise IntegrityError(joined(_INPUT, damaged), hint=damaged[0].hint)
     if data is None:
         raise IntegrityError(
             f"{_INPUT}: {index.INDEX_FILE} is missing from the archive", hint="It is incomplete, or no bundle archive."

@@ -83,14 +83,14 @@ def choose(names: Sequence[Named], created: Mapping[Digest, str], keep: int) -> 
     for item in names:
         if item.manifest.digest not in created:
             going += [item] if not keep and not _is_tagged(item) else []
-        elif item.name and item.manifest.digest not in _kept(_name(item), names, created, keep):
+        elif item.name and item.manifest.digest not in _kept(without_tag(item.name), names, created, keep):
             going.append(item)
     return going
 
 
 def _kept(name: str, names: Sequence[Named], created: Mapping[Digest, str], keep: int) -> set[Digest]:
     """The bundles of a name that are tagged, and the newest."""
-    bundles = [item for item in names if _name(item) == name]
+    bundles = [item for item in names if without_tag(item.name) == name]
     ages = {item.manifest.digest: created.get(item.manifest.digest, "") for item in bundles}
     newest = sorted(ages, key=lambda digest: (ages[digest], digest), reverse=True)[:keep]
     return {*newest, *(item.manifest.digest for item in bundles if _is_tagged(item))}
@@ -98,10 +98,6 @@ def _kept(name: str, names: Sequence[Named], created: Mapping[Digest, str], keep
 
 def _is_tagged(item: Named) -> bool:
     return bool(item.name) and "@" not in item.name
-
-
-def _name(item: Named) -> str:
-    return without_tag(item.name)
 
 
 class _Plan:

@@ -1,4 +1,4 @@
-"""No process waits for another one without a limit, nor unsaid; a stopped one holds nobody up for longer."""
+"""Every wait for a lock is announced and has a limit, also when the process that holds the lock was stopped."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from bundler import transfer
 from bundler.errors import IntegrityError
 from bundler.format.content import Begun, Descriptor, Digest, Stream
 from bundler.partfile import PartFile
-from bundler.ports import NOBODY, Progress, Store
+from bundler.ports import NULL_PROGRESS, Progress, Store
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.layout import LayoutStore
 from bundler.stores.readback import WORTH_TELLING
@@ -53,7 +53,7 @@ class _Lying(Stream):
         self._content.close()
 
 
-def target(kind: str, directory: Path, *, readback: bool, progress: Progress = NOBODY) -> Store:
+def target(kind: str, directory: Path, *, readback: bool, progress: Progress = NULL_PROGRESS) -> Store:
     if kind == "archive":
         return ArchiveStore(directory / "x.tar", readback=readback, progress=progress)
     if kind == "parts":

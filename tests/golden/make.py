@@ -22,7 +22,7 @@ from bundler.format import metadata as meta
 from bundler.format.content import Digest
 from bundler.format.pipeline import Pipeline
 from bundler.format.tar import Entry, Kind
-from bundler.ports import NOBODY
+from bundler.ports import NULL_PROGRESS
 from bundler.stores.archive import ArchiveStore
 from bundler.stores.layout import LayoutStore
 from bundler.transfer import Bundle, copy
@@ -125,7 +125,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         store = LayoutStore(Path(directory), "1.0")
         bundle = make(store)
-        copy(store, ArchiveStore(GOLDEN, "1.0"), NOBODY, bundle)
+        copy(store, ArchiveStore(GOLDEN, "1.0"), NULL_PROGRESS, bundle)
     sys.stdout.write(f"{bundle.digest}\n")
 
 

@@ -26,7 +26,7 @@ from bundler.errors import BundlerError, EngineError
 from bundler.stores.archive import ArchiveStore
 from hostile import migrator
 from hostile.fakeengine import CONTAINER, MODEL, Bad, Engine, image, serving
-from hostile.running import Run, checked, on
+from hostile.running import Run, checked
 
 
 def write(*pieces: bytes, endless: bytes = b"") -> Bad:
@@ -70,17 +70,6 @@ BAD: dict[str, Bad] = {
     "failure in numbers": body(b'{"message": 7}', b"500 Failed"),
     "endless failure": write(b"HTTP/1.1 500 Failed\r\n\r\n", endless=b"x\x1b" * 1000),
 }
-
-
-@pytest.fixture
-def engine() -> Engine:
-    return Engine()
-
-
-@pytest.fixture
-def run(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    with on(engine, tmp_path, monkeypatch) as run:
-        yield run
 
 
 def push(run: Run, *more: str) -> tuple[int, str]:

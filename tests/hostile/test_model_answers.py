@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -23,20 +22,9 @@ from bundler.models.grpc import GrpcModel
 from hostile import migrator
 from hostile.fakeengine import Engine
 from hostile.migrator import Export, Ingest, exported
-from hostile.running import Run, on
+from hostile.running import Run
 
 ESCAPES = "\x1b]0;owned\x07\r\n\u202e\x9b31m"
-
-
-@pytest.fixture
-def engine() -> Engine:
-    return Engine()
-
-
-@pytest.fixture
-def run(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    with on(engine, tmp_path, monkeypatch) as run:
-        yield run
 
 
 def push(run: Run, endpoint: str, *more: str) -> tuple[int, str]:

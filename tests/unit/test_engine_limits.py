@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import unasked
 from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, file, image, tree
 
@@ -49,21 +49,9 @@ def test_a_base_that_other_engines_cannot_extend_is_told(base_layers: int, warne
 
 
 def test_a_push_on_a_base_of_too_many_layers_does_not_touch_the_model() -> None:
-    class Untouched(ScriptedModel):
-        def export(self) -> Sequence[str]:
-            raise AssertionError("the model was asked to export")
-
     engine = FakeEngine(files=tree(file("/s/f")), held=[image(layers=125)])
     with pytest.raises(ModelError, match="125 layers"):
-        pushing.push(
-            engine.one,
-            engine,
-            Untouched("/s"),
-            LocalSpool(),
-            LocalReference("m", "1"),
-            RecordingProgress(),
-            pushing.Options(),
-        )
+        unasked.push(engine, pushing.Options())
     assert engine.pauses == 0
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import unasked
 from bundles import BASE, bundle
-from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, file, image, tree
+from fakes import FakeEngine, MemoryStore, file, image, tree
 
 from bundler import push as pushing
 from bundler import transfer
 from bundler.errors import IntegrityError, ModelError
 from bundler.format import imageconfig
-from bundler.format.reference import LocalReference
-from bundler.stores.local import LocalSpool
 
 SECOND = 1_000_000_000
 WRONG_TYPES = [
@@ -103,25 +101,12 @@ def test_what_engines_take_is_taken(config: dict[str, Any]) -> None:
     assert imageconfig.fault(config) == ""
 
 
-class Untouched(ScriptedModel):
-    def export(self) -> Sequence[str]:
-        raise AssertionError("the model was asked to export")
-
-
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize(("config", "why"), [*WRONG_TYPES[:3], *WRONG_VALUES])
 def test_a_push_of_settings_that_no_engine_takes_does_not_touch_the_model(config: dict[str, Any], why: str, dry_run: bool) -> None:
     engine = FakeEngine(files=tree(file("/s/f")), held=[image(config={**image().config, **config})])
     with pytest.raises(ModelError, match=f"no engine takes the settings of the image model:1.0: .*{why}") as caught:
-        pushing.push(
-            engine.one,
-            engine,
-            Untouched("/s"),
-            LocalSpool(),
-            LocalReference("m", "1"),
-            RecordingProgress(),
-            pushing.Options(dry_run=dry_run),
-        )
+        unasked.push(engine, pushing.Options(dry_run=dry_run))
     assert caught.value.hint
     assert engine.pauses == 0
 
@@ -130,15 +115,7 @@ def test_a_push_onto_a_given_base_checks_the_settings_of_that_too() -> None:
     clean = image("clean:1", config={"Healthcheck": {"Test": [1]}})
     engine = FakeEngine(files=tree(file("/s/f")), held=[image(), clean])
     with pytest.raises(ModelError, match="settings of the image clean:1: Healthcheck has a Test that is not a list of texts"):
-        pushing.push(
-            engine.one,
-            engine,
-            Untouched("/s"),
-            LocalSpool(),
-            LocalReference("m", "1"),
-            RecordingProgress(),
-            pushing.Options(base="clean:1", dry_run=True),
-        )
+        unasked.push(engine, pushing.Options(base="clean:1", dry_run=True))
 
 
 @pytest.mark.parametrize(("config", "why"), WRONG_VALUES)
