@@ -12,11 +12,11 @@ from measuring import Case, Results
 from place import Place
 from pushes import BUNDLE, COMMITTED, COMPRESS
 
+from bundler.bundle import read_bundle
 from bundler.format import image
-from bundler.format.imagearchive import NewImage, NewLayer, partial_docker_archive
+from bundler.format.image_archive import NewImage, NewLayer, partial_docker_archive
 from bundler.format.reference import parse
-from bundler.stores.layout import LayoutStore
-from bundler.transfer import read_bundle
+from bundler.stores.layout.store import LayoutStore
 
 LOAD = "load of the layers"
 VERIFIED = "apply, verified before"

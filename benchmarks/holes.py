@@ -11,11 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from bundler.engines.direct import DirectReader
+from bundler.concurrency.pipeline import Pipeline
+from bundler.engines.direct_reader import DirectReader
 from bundler.format.compression import Compression
 from bundler.format.layer import LayerWriter
-from bundler.format.pipeline import Pipeline
-from bundler.stores.layout import LayoutStore
+from bundler.stores.layout.store import LayoutStore
 
 
 def measure(directory: Path, gib: int) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from measuring import Case, Results, size_of
 from place import CONTAINER, STATE, Place, place
 from pushes import API, BUNDLE, DIRECT, paused, push
 
-from bundler import console
+from bundler.cli import console
 
 SIZES = {"0.25 GiB": 1 << 28, "1 GiB": 1 << 30, "2.44 GB": 2_440_000_000, "3 GiB": 3 << 30, "8 GiB": 8 << 30}
 WITH_ALL = frozenset({"0.25 GiB", "3 GiB"})

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from bundler.format.artifact import Manifest
     from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream
-    from bundler.format.imagearchive import NewImage
+    from bundler.format.image_archive import NewImage
     from bundler.format.layer import Blob
     from bundler.format.metadata import Platform
     from bundler.format.reference import LocalReference
-    from bundler.format.removals import Listed
     from bundler.format.signature import NewReferrer
     from bundler.format.tar import Entry
+    from bundler.format.whiteouts import Listed
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,17 @@ from typing import Any
 
 from fakes import PLATFORM, MemoryStore, RecordingProgress, Tree, directory, file, tree
 
-from bundler import transfer, verify
+from bundler.bundle import Bundle, read_bundle
+from bundler.concurrency.pipeline import Pipeline
 from bundler.format import artifact, image
 from bundler.format import metadata as meta
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest
 from bundler.format.metadata import Metadata
 from bundler.format.pack import Packer
-from bundler.format.pipeline import Pipeline
 from bundler.ports import Store
-from bundler.stores.layout import LayoutStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs import verify
 
 BASE = meta.Base(
     names=("model:1.0",),
@@ -122,15 +123,15 @@ def bundle(
     return manifest.descriptor
 
 
-def with_layers(store: MemoryStore, layers: Sequence[Descriptor]) -> transfer.Bundle:
+def with_layers(store: MemoryStore, layers: Sequence[Descriptor]) -> Bundle:
     """The bundle of a store with other layers in its manifest."""
-    found = transfer.read_bundle(store)
-    return transfer.Bundle(artifact.build(found.metadata, found.manifest.config, layers), found.metadata)
+    found = read_bundle(store)
+    return Bundle(artifact.build(found.metadata, found.manifest.config, layers), found.metadata)
 
 
-def without_tables(store: MemoryStore) -> transfer.Bundle:
+def without_tables(store: MemoryStore) -> Bundle:
     """The bundle of a store as an older program would have written it."""
-    return with_layers(store, [replace(layer, annotations={}) for layer in transfer.read_bundle(store).manifest.layers])
+    return with_layers(store, [replace(layer, annotations={}) for layer in read_bundle(store).manifest.layers])
 
 
 def noise(size: int, seed: int = 1) -> MemoryStore:
@@ -171,6 +172,6 @@ def large(store: LayoutStore, size: int) -> Digest:
 
 def verified(store: Store) -> Digest:
     """Read a bundle to its last byte; gives its digest."""
-    found = transfer.read_bundle(store)
+    found = read_bundle(store)
     verify.verify(found, store, RecordingProgress())
     return found.digest

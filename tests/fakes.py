@@ -11,11 +11,11 @@ from typing import Any
 from bundler.errors import EngineError, IntegrityError, ModelError, NotFoundError, StoreError
 from bundler.format import artifact, paths, tar
 from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Readable, Stream, VerifyingReader
-from bundler.format.imagearchive import NewImage
+from bundler.format.image_archive import NewImage
 from bundler.format.metadata import Platform
-from bundler.format.removals import Listed
 from bundler.format.signature import NewReferrer
 from bundler.format.tar import Entry, Kind
+from bundler.format.whiteouts import Listed
 from bundler.ports import (
     Checked,
     Container,

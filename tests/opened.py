@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bundler.cli.parts import Link, open_store
+from bundler.cli.wiring import Link, open_store
 from bundler.format import reference
 from bundler.ports import Store
 

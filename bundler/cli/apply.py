@@ -57,22 +57,21 @@ def apply(
     made on. Prints the digest of the new image's configuration, which is the
     same on every host, and the engine's ID of the new image.
     """
-    from bundler import apply as verb
-    from bundler import base as bases
-    from bundler import console
-    from bundler.cli import gate, parts
+    from bundler.bundle import read_bundle
+    from bundler.cli import console, gate, wiring
     from bundler.format import reference
-    from bundler.stores.local import LocalSpool
-    from bundler.transfer import read_bundle
+    from bundler.stores.layout.local import LocalSpool
+    from bundler.verbs import apply as verb
+    from bundler.verbs import base_image as bases
 
     gate.check_reason(allow_downgrade)
     trust = gate.Gate(allowed_signers, revoked, skip_verify)
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
-        link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
-        store = opened.enter_context(parts.opened(reference.parse(source), link, parts_from))
+        link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
+        store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
         bundle = read_bundle(store)
         vouchers = trust.admit(bundle, store, terminal)
-        engine = parts.connect(host)
+        engine = wiring.connect(host)
         recorded, on = bundle.metadata.base, None
         if base_match is BaseMatch.version:
             found, on = bases.find_version(bundle.metadata.model, recorded, engine, base)

@@ -24,13 +24,13 @@ def cat(
     Every part of it is checked before it is written. Of an older bundle, which does not tell where its files are, a whole
     layer is read, and what was written is right only if this ends with exit code 0. Nobody is asked who signed the bundle.
     """
-    from bundler import console, files
-    from bundler.cli import parts
+    from bundler.bundle import read_bundle
+    from bundler.cli import console, wiring
     from bundler.format import reference
-    from bundler.transfer import read_bundle
+    from bundler.verbs import listing
 
     terminal = console.Terminal(quiet=quiet)
-    wanted = files.parse(path)
-    link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
-    with parts.opened(reference.parse(source), link, parts_from) as store:
-        console.result_content(files.content(read_bundle(store), store, wanted, terminal))
+    wanted = listing.parse(path)
+    link = wiring.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
+    with wiring.opened(reference.parse(source), link, parts_from) as store:
+        console.result_content(listing.content(read_bundle(store), store, wanted, terminal))

@@ -11,9 +11,10 @@ import typer
 from bundler.cli import options
 
 if TYPE_CHECKING:
-    from bundler.console import Terminal
+    from bundler.bundle import read_bundle
+    from bundler.cli.console import Terminal
     from bundler.ports import Store
-    from bundler.transfer import CopyResult
+    from bundler.verbs.copy import CopyResult
 
 
 def copy(
@@ -57,40 +58,40 @@ def copy(
     into the local store from elsewhere must be signed as trust.toml says, and its layers are verified; between other
     stores they stay sealed. Prints the digest.
     """
-    from bundler import console, transfer, verify
-    from bundler.cli import gate, parts, planned, targets
+    from bundler.cli import console, destination, gate, wiring
+    from bundler.cli import dry_run as dry_run_report
     from bundler.format import reference
-    from bundler.stores.local import LocalSpool
+    from bundler.stores.layout.local import LocalSpool
+    from bundler.verbs import copy, verify
 
     named = reference.parse(source)
-    target = targets.parse(parts.destination(dest), readback=readback, split=split, only=part or (), have=have or ())
+    target = destination.parse(wiring.destination(dest), readback=readback, split=split, only=part or (), have=have or ())
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
-        link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
-        origin = opened.enter_context(parts.opened(named, link, parts_from))
-        bundle = transfer.read_bundle(origin)
+        link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
+        origin = opened.enter_context(wiring.opened(named, link, parts_from))
+        bundle = read_bundle(origin)
         comes_in = target.is_local and not isinstance(named, reference.LocalReference)
         if comes_in:
             gate.Gate(allowed_signers, revoked, skip_verify).admit(bundle, origin, terminal, silent=True)
-        origin = parts.at_home(origin)
+        origin = wiring.at_home(origin)
         goal = target.open(link, terminal)
         if not dry_run:
             if target.reads_twice:
-                origin = opened.enter_context(verify.at_hand(bundle, origin, LocalSpool(), terminal))
+                origin = opened.enter_context(verify.readable_bundle(bundle, origin, LocalSpool(), terminal))
             if comes_in:
                 result = verify.take_in(bundle, origin, goal, LocalSpool(), terminal)
             else:
-                result = transfer.copy(origin, goal, terminal, bundle)
+                result = copy.copy(origin, goal, terminal, bundle)
     with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
         if dry_run:
-            plan = transfer.plan(origin, goal, bundle)
-            planned.show(plan, goal.where, link.rate, terminal, json=json, in_parts=target.part_size is not None)
+            plan = copy.plan(origin, goal, bundle)
+            dry_run_report.show(plan, goal.where, link.rate, terminal, json=json, in_parts=target.part_size is not None)
         else:
             _tell(result, goal, terminal, json=json)
 
 
 def _tell(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:
-    from bundler import console
-    from bundler.cli import displacement
+    from bundler.cli import console, displacement
 
     digest = str(result.bundle.digest)
     if json:

@@ -11,7 +11,7 @@ import typer
 from bundler.cli import options
 
 if TYPE_CHECKING:
-    from bundler.differences import Change, Difference, Total
+    from bundler.verbs.diff import Change, Difference, Total
 
 
 def diff(
@@ -33,33 +33,33 @@ def diff(
     by their tables of contents, and those that both have as the same blob are not read at all. Ends with exit code 0 whether or not
     anything differs.
     """
-    from bundler import console, differences
-    from bundler.cli import nodes, parts
+    from bundler.bundle import read_bundle
+    from bundler.cli import console, file_rows, wiring
     from bundler.format import image, launch, reference
-    from bundler.transfer import read_bundle
+    from bundler.verbs import diff
 
     references = reference.parse(old), reference.parse(new)
-    parts.check_one_pipe(references)
+    wiring.check_one_pipe(references)
     terminal = console.Terminal(quiet=quiet)
-    link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
-    totals = {change: differences.Total() for change in differences.Change}
+    link = wiring.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
+    totals = {change: diff.Total() for change in diff.Change}
     with ExitStack() as opened:
-        one, other = (opened.enter_context(parts.opened(it, link, parts_from)) for it in references)
+        one, other = (opened.enter_context(wiring.opened(it, link, parts_from)) for it in references)
         first, second = read_bundle(one), read_bundle(other)
         changes = launch.changes(image.restored(first.metadata), image.restored(second.metadata))
-        found = _counted(differences.find(first, one, second, other, terminal), totals)
+        found = _counted(diff.find(first, one, second, other, terminal), totals)
         if json:
             told = {
                 "old": {"reference": one.where, "digest": str(first.digest)},
                 "new": {"reference": other.where, "digest": str(second.digest)},
                 "settings": [change.to_json() for change in changes],
             }
-            items = map(nodes.difference_as_json, found)
-            console.result_json_list(told, "differences", items, lambda: {"totals": nodes.totals_as_json(totals)})
+            items = map(file_rows.difference_as_json, found)
+            console.result_json_list(told, "differences", items, lambda: {"totals": file_rows.totals_as_json(totals)})
             return
-        console.result_rows((8,), map(nodes.setting_row, changes))
-        console.result_rows((8,), map(nodes.difference_row, found))
-    terminal.say(nodes.totals_text(totals) or "no file differs")
+        console.result_rows((8,), map(file_rows.setting_row, changes))
+        console.result_rows((8,), map(file_rows.difference_row, found))
+    terminal.say(file_rows.totals_text(totals) or "no file differs")
 
 
 def _counted(found: Iterable[Difference], totals: dict[Change, Total]) -> Iterator[Difference]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bundler.console import Terminal
+    from bundler.cli.console import Terminal
     from bundler.ports import Displaced
 
 

@@ -19,19 +19,20 @@ def doctor(
 
     Ends with the exit code of the first thing that is wrong.
     """
-    from bundler import console, statefiles
-    from bundler.cli import gate, parts
-    from bundler.doctor import examine
+    from bundler.cli import console, gate, wiring
     from bundler.engines import pause
-    from bundler.stores import credentials, local
-    from bundler.stores import deep as store
+    from bundler.localfs import state_directory
+    from bundler.stores.layout import deep_check as store
+    from bundler.stores.layout import local
+    from bundler.stores.registry import credentials
+    from bundler.verbs.doctor import examine
 
     findings = examine(
-        lambda: parts.connect(host),
+        lambda: wiring.connect(host),
         local.directory(),
         credentials.describe,
         gate.describe,
-        lambda: pause.abandoned(statefiles.directory()),
+        lambda: pause.abandoned(state_directory.directory()),
         store.faults if deep else None,
     )
     if json:

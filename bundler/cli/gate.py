@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.cli import namedfiles
+from bundler.cli import named_files
 from bundler.errors import TrustError, UsageError
 
 if TYPE_CHECKING:
-    from bundler.console import Terminal
+    from bundler.bundle import Bundle
+    from bundler.cli.console import Terminal
     from bundler.ports import Store
-    from bundler.push import Seal
     from bundler.signatures.ssh import SshVerifier
-    from bundler.signing import Signed
-    from bundler.transfer import Bundle
-    from bundler.trust import Policy, Signature, Voucher
+    from bundler.trust.policy import Policy, Signature, Voucher
+    from bundler.trust.signing import Signed
+    from bundler.verbs.push import Seal
 
 MAX_REASON = 1000
 """Characters of the longest reason for a downgrade, which becomes a label."""
@@ -35,13 +35,13 @@ class Gate:
     skip: bool = False
 
     def policy(self) -> Policy:
-        from bundler import trustfile
+        from bundler.trust import policy_file
 
-        return trustfile.load(trustfile.files(), self.allowed_signers, self.revoked)
+        return policy_file.load(policy_file.files(), self.allowed_signers, self.revoked)
 
     def admit(self, bundle: Bundle, store: Store, terminal: Terminal, *, silent: bool = False) -> Sequence[Voucher]:
         """Who vouches for a bundle; raises `TrustError` when it may not pass. ``silent`` where nobody may vouch."""
-        from bundler import signing
+        from bundler.trust import signing
 
         if self.skip:
             terminal.warn("signatures are not looked at, as --insecure-skip-verify says")
@@ -67,11 +67,13 @@ class Newest:
     """The order of what is applied here: no bundle follows a newer one of the same signer unless there is a reason."""
 
     def __init__(self, bundle: Bundle, vouchers: Sequence[Voucher], tag: str, reason: str | None) -> None:
-        from bundler import ledger, naming, statefiles
+        from bundler.localfs import state_directory
+        from bundler.trust import rollback
+        from bundler.verbs import image_tags
 
         model = bundle.metadata.model
-        self._ledger = ledger.Ledger(statefiles.directory())
-        self._claims = ledger.claims(vouchers, model.title, model.data_set_uuid, naming.repository(tag), bundle.digest)
+        self._ledger = rollback.Ledger(state_directory.directory())
+        self._claims = rollback.claims(vouchers, model.title, model.data_set_uuid, image_tags.repository(tag), bundle.digest)
         self._reason = reason
 
     def check(self) -> None:
@@ -100,20 +102,22 @@ def check_reason(reason: str | None) -> None:
 
 def verifier(policy: Policy) -> SshVerifier:
     """Checks signatures by the files that a policy names."""
-    from bundler import trustfile
     from bundler.signatures.ssh import SshVerifier
+    from bundler.trust import policy_file
 
     return SshVerifier(
-        trustfile.content(policy.allowed_signers, "the allowed signers"), trustfile.content(policy.revoked, "the revocation list")
+        policy_file.content(policy.allowed_signers, "the allowed signers"),
+        policy_file.content(policy.revoked, "the revocation list"),
     )
 
 
 def describe() -> str:
     """Whom this host believes, for people; raises `TrustError` when that cannot be told, or checked."""
-    from bundler import ledger, statefiles
+    from bundler.localfs import state_directory
     from bundler.signatures import ssh
+    from bundler.trust import rollback
 
-    ledger.Ledger(statefiles.directory()).check(())
+    rollback.Ledger(state_directory.directory()).check(())
     policy = Gate().policy()
     if policy.allowed_signers is None:
         return "no allowed signers, so every bundle is taken"
@@ -128,7 +132,7 @@ def signing_key(given: Path | None) -> Path | None:
         return given
     known = Gate().policy().signing_key
     try:
-        return namedfiles.check(known) if known else None
+        return named_files.check(known) if known else None
     except UsageError as error:
         raise TrustError(
             f"the signing-key of trust.toml: {error.message}", hint="Correct trust.toml, or put the key there."
@@ -139,11 +143,12 @@ def sign(bundle: Bundle, store: Store, key: Path, sequence: int | None, terminal
     """Sign a bundle with a key; the terminal is its own while ssh-keygen may ask for a passphrase."""
     from functools import partial
 
-    from bundler import ledger, signing, statefiles
+    from bundler.localfs import state_directory
     from bundler.signatures.ssh import SshSigner, SshVerifier
+    from bundler.trust import rollback, signing
 
     with terminal.still():
-        numbers = partial(ledger.next_sequence, statefiles.directory())
+        numbers = partial(rollback.next_sequence, state_directory.directory())
         return signing.sign(bundle, store, SshSigner(key), SshVerifier(), sequence, numbers)
 
 

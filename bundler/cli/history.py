@@ -20,12 +20,11 @@ def history(
 
     The line is written in the bundle itself, so the earlier ones need not be at hand.
     """
-    from bundler import console
-    from bundler.cli import parts
+    from bundler.bundle import read_bundle
+    from bundler.cli import console, wiring
     from bundler.format import reference
-    from bundler.transfer import read_bundle
 
-    with parts.opened(reference.parse(source), parts.Link(plain_http), parts_from) as store:
+    with wiring.opened(reference.parse(source), wiring.Link(plain_http), parts_from) as store:
         bundle = read_bundle(store)
     line = [(str(bundle.digest), bundle.metadata.created)]
     line += [(str(ancestor.digest), ancestor.created) for ancestor in bundle.metadata.lineage]

@@ -13,12 +13,12 @@ import typer
 from bundler.cli import options
 
 if TYPE_CHECKING:
+    from bundler.cli.console import Terminal
     from bundler.cli.gate import Gate
-    from bundler.cli.parts import Link
-    from bundler.console import Terminal
-    from bundler.ingest import Connect, IngestResult, Old
+    from bundler.cli.wiring import Link
     from bundler.ports import Engine
-    from bundler.push import PushResult
+    from bundler.verbs.ingest import Connect, IngestResult, Old
+    from bundler.verbs.push import PushResult
 
 
 def ingest(
@@ -71,32 +71,33 @@ def ingest(
     A container of the new base is started, and its Migrator's Ingest asks for files of the old model, which is only
     read. When it is content, the container becomes the new image. Prints its configuration's digest and its ID.
     """
-    from bundler import console, naming, statefiles
-    from bundler import ingest as verb
-    from bundler.cli import gate, parts
+    from bundler.cli import console, gate, wiring
     from bundler.format import reference
+    from bundler.localfs import state_directory
     from bundler.ports import RunOptions
-    from bundler.stores.local import LocalSpool
+    from bundler.stores.layout.local import LocalSpool
+    from bundler.verbs import image_tags
+    from bundler.verbs import ingest as verb
 
     if _is_bundle(old):
-        parts.check_source(reference.parse(old))
+        wiring.check_source(reference.parse(old))
     terminal = console.Terminal(quiet=quiet)
-    link = parts.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
-    target = parts.open_target(parts.push_target(push), link) if push else None
+    link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
+    target = wiring.open_target(wiring.push_target(push), link) if push else None
     seal = gate.seal(None, terminal) if push else None
     trust = gate.Gate(allowed_signers, revoked, skip_verify)
-    engine = parts.connect(host)
+    engine = wiring.connect(host)
     new_base = engine.image(onto)
     verb.check_onto(new_base)
-    name = naming.check(tag, engine, force=force)
+    name = image_tags.check(tag, engine, force=force)
     run = RunOptions(network=network, memory=memory, gpus=gpus, environment=tuple(env or ()))
-    asked = partial(parts.migrator, engine, endpoint=None, port=None, wait=wait, deadline=export_timeout)
-    ingesting = partial(parts.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=idle_timeout)
-    exporting = partial(parts.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=export_timeout)
+    asked = partial(wiring.migrator, engine, endpoint=None, port=None, wait=wait, deadline=export_timeout)
+    ingesting = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=idle_timeout)
+    exporting = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=export_timeout)
 
     with (
         terminal,
-        statefiles.hold("image", name.replace("/", "_")),
+        state_directory.hold("image", name.replace("/", "_")),
         _old(
             old, engine, asked if export else None, link, parts_from, trust, terminal, allow_privileged=allow_privileged
         ) as source,
@@ -124,21 +125,21 @@ def _old(
     allow_privileged: bool,
 ) -> Iterator[AbstractContextManager[Old]]:
     """What files are taken from; a container of that is ours alone for the length of the block."""
-    from bundler import ingest as verb
-    from bundler import statefiles
-    from bundler.cli import parts
+    from bundler.bundle import read_bundle
+    from bundler.cli import wiring
     from bundler.format import reference
-    from bundler.stores.local import LocalSpool
-    from bundler.transfer import read_bundle
+    from bundler.localfs import state_directory
+    from bundler.stores.layout.local import LocalSpool
+    from bundler.verbs import ingest as verb
 
     if _is_bundle(named):
-        with parts.opened(reference.parse(named), link, parts_from) as store:
+        with wiring.opened(reference.parse(named), link, parts_from) as store:
             bundle = read_bundle(store)
             allowed = bool(trust.admit(bundle, store, terminal)) or allow_privileged
             yield verb.bundle(bundle, store, engine, LocalSpool(), terminal, allow_privileged=allowed)
         return
     found = engine.container(named)
-    with statefiles.hold("container", found.id):
+    with state_directory.hold("container", found.id):
         yield verb.container(found, engine, connect, terminal)
 
 
@@ -148,8 +149,7 @@ def _is_bundle(old: str) -> bool:
 
 
 def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *, json: bool) -> None:
-    from bundler import console
-    from bundler.cli import displacement
+    from bundler.cli import console, displacement
     from bundler.format import paths
 
     if json:

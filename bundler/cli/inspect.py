@@ -10,8 +10,8 @@ import typer
 from bundler.cli import options
 
 if TYPE_CHECKING:
+    from bundler.bundle import Bundle
     from bundler.ports import Store
-    from bundler.transfer import Bundle
 
 
 def inspect(
@@ -34,13 +34,13 @@ def inspect(
     With --files: all that it holds, as one tree in the order of a walk, and as `deleted` what it takes away from the base.
     Little more than the tables of contents of its layers is fetched; a layer without one, as older bundles have it, is read itself.
     """
-    from bundler import console, signing
-    from bundler.cli import gate, parts
-    from bundler.cli.bundletree import bundle_tree
+    from bundler.bundle import read_bundle
+    from bundler.cli import console, gate, wiring
+    from bundler.cli.bundle_tree import bundle_tree
     from bundler.format import image, launch, reference
-    from bundler.transfer import read_bundle
+    from bundler.trust import signing
 
-    with parts.opened(reference.parse(source), parts.Link(plain_http), parts_from) as store:
+    with wiring.opened(reference.parse(source), wiring.Link(plain_http), parts_from) as store:
         bundle = read_bundle(store)
         if files:
             _list(bundle, store, json=json)
@@ -64,13 +64,12 @@ def inspect(
 
 
 def _list(bundle: Bundle, store: Store, *, json: bool) -> None:
-    from bundler import console
-    from bundler import files as verb
-    from bundler.cli import nodes
+    from bundler.cli import console, file_rows
+    from bundler.verbs import listing as verb
 
     found = verb.tree(bundle, store, console.Terminal())
     if json:
         before = {"reference": store.where, "digest": str(bundle.digest)}
-        console.result_json_list(before, "files", map(nodes.as_json, found))
+        console.result_json_list(before, "files", map(file_rows.as_json, found))
     else:
-        console.result_rows(nodes.WIDTHS, map(nodes.row, found))
+        console.result_rows(file_rows.WIDTHS, map(file_rows.row, found))

@@ -11,8 +11,10 @@ import typer
 from bundler.cli import options
 
 if TYPE_CHECKING:
+    from bundler.bundle import list_bundles
     from bundler.format.reference import Reference
     from bundler.ports import Named
+    from bundler.verbs.have import had
 
 
 def list(
@@ -33,17 +35,16 @@ def list(
 
     Ends with exit code 6 when the store has none of that name, tag or digest.
     """
-    from bundler import console, transfer
-    from bundler.cli import parts
-    from bundler.format import have as haves
+    from bundler.cli import console, wiring
     from bundler.format import reference
+    from bundler.format import thin_list as haves
 
     named = reference.parse(where) if where else reference.LocalReference("")
-    with parts.opened(named, parts.Link(plain_http), parts_from) as store:
+    with wiring.opened(named, wiring.Link(plain_http), parts_from) as store:
         chosen = _chosen(store.names(), named, where) if where else None
-        found = transfer.list_bundles(store, chosen)
+        found = list_bundles(store, chosen)
         if have:
-            sys.stdout.write(haves.write([transfer.had(name, manifest, store) for name, manifest in found]).decode())
+            sys.stdout.write(haves.write([had(name, manifest, store) for name, manifest in found]).decode())
             return
     if json:
         console.result_json(

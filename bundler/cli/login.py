@@ -25,10 +25,10 @@ def login(
     That is a credential helper where one is configured, else Docker's config.json. The password is asked for on a terminal,
     or comes from standard input. Nothing is kept that the registry refuses.
     """
-    from bundler import console
+    from bundler.cli import console
     from bundler.format import reference
-    from bundler.stores import credentials
-    from bundler.stores.login import check_login
+    from bundler.stores.registry import credentials
+    from bundler.stores.registry.login import check_login
 
     host = reference.parse_registry(registry)
     given = credentials.Credentials(_user(username, password_stdin), _password(password_stdin))

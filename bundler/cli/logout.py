@@ -12,9 +12,9 @@ def logout(
 
     That nobody was logged in is no error.
     """
-    from bundler import console
+    from bundler.cli import console
     from bundler.format import reference
-    from bundler.stores import credentials
+    from bundler.stores.registry import credentials
 
     host = reference.parse_registry(registry)
     known = credentials.erase(host)

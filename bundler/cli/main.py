@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from bundler.cli import signals, standardstreams
+from bundler.cli import signals, standard_streams
 from bundler.cli.options import DEBUG
 from bundler.errors import BundlerError
 
@@ -102,7 +102,7 @@ class _Warnings(logging.Handler):
     """Shows what a part of the program warns of, such as a wait for a lock."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from bundler import console
+        from bundler.cli import console
 
         console.warn(record.getMessage())
 
@@ -127,7 +127,7 @@ def _options(
 
 def main() -> NoReturn:
     """Run the program; a result that cannot be written is an error, too."""
-    standardstreams.install()
+    standard_streams.install()
     guard_terminal()
     _share_memory()
     raise SystemExit(_exit_code(app) or _exit_code(sys.stdout.flush))
@@ -141,12 +141,12 @@ def _exit_code(work: Callable[[], object]) -> int:
         sys.stderr.write("interrupted\n")
         return signals.exit_code()
     except BundlerError as failure:
-        from bundler import console
+        from bundler.cli import console
 
         _show_traceback(failure)
         console.error(failure)
         return failure.exit_code
-    except standardstreams.ReaderGoneError:
+    except standard_streams.ReaderGoneError:
         return 0
     except SystemExit as ended:
         return int(ended.code or 0)
@@ -162,7 +162,7 @@ def _exit_code(work: Callable[[], object]) -> int:
 def _escape(failure: Exception) -> None:
     """Make the message of a usage error plain text: it repeats what was typed, which can be the name of a file."""
     if isinstance(message := getattr(failure, "message", None), str):
-        from bundler import console
+        from bundler.cli import console
 
         failure.message = console.safe(message)  # type: ignore[attr-defined]
 
@@ -187,7 +187,7 @@ def _share_memory() -> None:
 
 
 def _show_bug(failure: BaseException | None) -> None:
-    from bundler import console
+    from bundler.cli import console
 
     _show_traceback(failure)
     if isinstance(failure, Exception):
@@ -196,6 +196,6 @@ def _show_bug(failure: BaseException | None) -> None:
 
 def _show_traceback(failure: BaseException | None) -> None:
     if DEBUG["on"] and failure:
-        from bundler import console
+        from bundler.cli import console
 
         console.traceback(line for part in traceback.format_exception(failure) for line in part.splitlines())

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import namedfiles
+from bundler.cli import named_files
 from bundler.errors import UsageError
 
 MAX_SECONDS = 7 * 24 * 3600
@@ -58,7 +58,7 @@ def checked_seconds(value: float) -> float:
 
 
 def _checked_endpoint(value: str | None) -> str | None:
-    from bundler import endpoint
+    from bundler.verbs import endpoint
 
     return endpoint.check(value) if value is not None else None
 
@@ -92,7 +92,7 @@ AllowedSigners = Annotated[
     typer.Option(
         "--allowed-signers",
         metavar="FILE",
-        callback=namedfiles.option,
+        callback=named_files.option,
         help="Who may sign, in OpenSSH's format. Default: as trust.toml says.",
     ),
 ]
@@ -101,7 +101,7 @@ Revoked = Annotated[
     typer.Option(
         "--revoked",
         metavar="FILE",
-        callback=namedfiles.option,
+        callback=named_files.option,
         help="Revoked keys: a KRL of ssh-keygen, or public keys. Default: as trust.toml says.",
     ),
 ]
@@ -123,7 +123,7 @@ PartsFrom = Annotated[
     typer.Option(
         "--parts-from",
         metavar="DIR",
-        callback=namedfiles.directories_option,
+        callback=named_files.directories_option,
         help="Look for the parts of a split archive here, too; repeatable.",
     ),
 ]

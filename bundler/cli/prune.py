@@ -22,8 +22,8 @@ def prune(
     downloads, and records of uploads that broke off more than a week ago. While another fps-bundle uses the store
     nothing is removed, nor while a bundle that stays cannot be read.
     """
-    from bundler import console
-    from bundler.stores import prune as store
+    from bundler.cli import console
+    from bundler.stores.layout import prune as store
 
     with console.Terminal(quiet=quiet) as terminal:
         pruned = store.prune(keep, dry_run=dry_run)

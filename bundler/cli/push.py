@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import namedfiles, options
+from bundler.cli import named_files, options
 
 if TYPE_CHECKING:
-    from bundler.estimate import Estimate
+    from bundler.verbs.estimate import Estimate
 
 
 class Compression(Enum):
@@ -94,7 +94,7 @@ def push(
         Path | None,
         typer.Option(
             metavar="FILE",
-            callback=namedfiles.option,
+            callback=named_files.option,
             help="Sign the bundle with this key before it travels. Default: signing-key of trust.toml.",
         ),
     ] = None,
@@ -113,21 +113,22 @@ def push(
     The model is asked for its state by Export of its Migrator service, stands still while the files
     leave the container, and goes on before the bundle travels. Prints the bundle's digest.
     """
-    from bundler import console, statefiles
-    from bundler import push as verb
-    from bundler.cli import displacement, gate, parts, planned
+    from bundler.cli import console, displacement, gate, wiring
+    from bundler.cli import dry_run as dry_run_report
     from bundler.errors import UsageError
     from bundler.format import paths, units
     from bundler.format.compression import Compression as How
-    from bundler.stores.local import LocalSpool
+    from bundler.localfs import state_directory
+    from bundler.stores.layout.local import LocalSpool
+    from bundler.verbs import push as verb
 
     if extended and reader is Reader.api:
         raise UsageError("--extended takes the direct reader", hint="Leave --reader away.")
     if max_pause is not None and not pause:
         raise UsageError("--max-pause makes no sense with --no-pause", hint="Use one of them.")
     longest = units.duration(max_pause) if max_pause is not None else None
-    target = parts.push_target(dest) if dest else None
-    engine = parts.connect(host)
+    target = wiring.push_target(dest) if dest else None
+    engine = wiring.connect(host)
     found = engine.container(container)
     source = engine.image(found.image_id)
     target = target or verb.local_name(found, source)
@@ -145,18 +146,18 @@ def push(
     )
     terminal = console.Terminal(quiet=quiet)
     seal = gate.seal(sign_key, terminal)
-    link = parts.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
-    store = parts.open_target(target, link)
+    link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
+    store = wiring.open_target(target, link)
     with (
         terminal,
-        statefiles.hold("container", found.id),
+        state_directory.hold("container", found.id),
         verb.running(found, engine, start=start) as model,
-        parts.migrator(engine, model, endpoint, port, wait=wait, deadline=export_timeout) as migrator,
+        wiring.migrator(engine, model, endpoint, port, wait=wait, deadline=export_timeout) as migrator,
     ):
         result = verb.push(model, engine, migrator, LocalSpool(), store, terminal, chosen, seal)
     bundle = result.bundle
     if result.planned:
-        planned.show(result.planned, result.where, link.rate, terminal, json=json)
+        dry_run_report.show(result.planned, result.where, link.rate, terminal, json=json)
         return
     if json:
         console.result_json(

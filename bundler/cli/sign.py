@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import namedfiles, options
+from bundler.cli import named_files, options
 
 
 def sign(
@@ -17,7 +17,7 @@ def sign(
         typer.Option(
             "--key",
             metavar="FILE",
-            callback=namedfiles.option,
+            callback=named_files.option,
             help="Your private key, or the public key of one that ssh-agent or a token holds.",
         ),
     ] = None,
@@ -37,17 +37,16 @@ def sign(
     The signature stands beside the bundle and travels with it; several people may sign one. A key that has signed it
     before adds nothing. Without --key it is the signing-key of trust.toml. Prints the fingerprint of the key.
     """
-    from bundler import console
-    from bundler.cli import gate, parts
+    from bundler.bundle import read_bundle
+    from bundler.cli import console, gate, wiring
     from bundler.errors import UsageError
     from bundler.format import reference
-    from bundler.transfer import read_bundle
 
     chosen = gate.signing_key(key)
     if chosen is None:
         raise UsageError("there is no key to sign with", hint="Name one with --key, or as signing-key in trust.toml.")
     terminal = console.Terminal(quiet=quiet)
-    with parts.opened(reference.parse(source), parts.Link(plain_http, terminal=terminal)) as store:
+    with wiring.opened(reference.parse(source), wiring.Link(plain_http, terminal=terminal)) as store:
         bundle = read_bundle(store)
         signed = gate.sign(bundle, store, chosen, sequence, terminal)
     if json:

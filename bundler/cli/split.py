@@ -26,22 +26,23 @@ def split(
     FILE.001, FILE.002 and so on, one behind the other, are the archive; FILE.parts lists them. All of the archive is
     verified first. Running it again makes only the parts that are missing or damaged. Prints the bundle's digest.
     """
-    from bundler import console, transfer
-    from bundler.cli import parts, targets
+    from bundler.bundle import read_bundle
+    from bundler.cli import console, destination, wiring
     from bundler.format.reference import ArchiveReference
-    from bundler.stores import splitfiles
-    from bundler.stores.archive import ArchiveStore
+    from bundler.stores.archive import split_files
+    from bundler.stores.archive.store import ArchiveStore
+    from bundler.verbs import copy
 
-    how = splitfiles.Split(targets.parse_part_size(size), frozenset(part or ()), readback)
-    parts.check_source(ArchiveReference(str(file)))
+    how = split_files.Split(destination.parse_part_size(size), frozenset(part or ()), readback)
+    wiring.check_source(ArchiveReference(str(file)))
     terminal = console.Terminal(quiet=quiet)
     store = ArchiveStore(file, parts_from=tuple(parts_from or ()), progress=terminal)
     target = (into or file.parent) / file.name
     with terminal:
-        whole = parts.whole(store, store.holds)
-        bundle = transfer.read_bundle(whole)
-        transfer.read_through(whole, bundle, terminal)
-        listed = splitfiles.split(target, bundle.digest, store.volumes(), how, terminal).listed
+        whole = wiring.whole(store, store.holds)
+        bundle = read_bundle(whole)
+        copy.read_through(whole, bundle, terminal)
+        listed = split_files.split(target, bundle.digest, store.volumes(), how, terminal).listed
     if json:
         names = [{"name": found.name, "size": found.size, "digest": str(found.digest)} for found in listed.parts]
         console.result_json({"digest": str(bundle.digest), "reference": str(target), "parts": names})

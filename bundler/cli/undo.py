@@ -19,10 +19,10 @@ def undo(
 
     The two images change places, so that a second undo undoes the first.
     """
-    from bundler import console, naming
-    from bundler.cli import parts
+    from bundler.cli import console, wiring
+    from bundler.verbs import image_tags
 
-    image = naming.undo(tag, parts.connect(host))
+    image = image_tags.undo(tag, wiring.connect(host))
     if json:
         console.result_json({"tag": tag, "imageID": image.id})
         return

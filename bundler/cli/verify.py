@@ -28,18 +28,20 @@ def verify(
     Ends with exit code 8 for a damaged bundle and 9 for one that this host does not trust, or that has a signature of
     something else. Where no allowed signers are known, signatures are shown and nobody's word is asked for.
     """
-    from bundler import console, damage, signing, trust
-    from bundler import verify as verb
-    from bundler.cli import gate, parts
+    from bundler.bundle import read_bundle
+    from bundler.cli import console, gate, wiring
     from bundler.format import reference
-    from bundler.stores.local import LocalSpool
-    from bundler.transfer import read_bundle
+    from bundler.stores.layout.local import LocalSpool
+    from bundler.trust import signing
+    from bundler.trust.policy import check
+    from bundler.verbs import damage
+    from bundler.verbs import verify as verb
 
     named = reference.parse(source)
     policy = gate.Gate(allowed_signers, revoked).policy()
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
-        link = parts.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
-        store = opened.enter_context(parts.opened(named, link, parts_from))
+        link = wiring.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
+        store = opened.enter_context(wiring.opened(named, link, parts_from))
         manifest = store.resolve()
         with damage.named(store, terminal, manifest):
             bundle = read_bundle(store, manifest)
@@ -51,7 +53,7 @@ def verify(
             terminal.warn(f"engines would not keep {entries} unchanged: {findings.first_unkept}")
         if isinstance(named, reference.LocalReference):
             verb.note(bundle, findings, LocalSpool())
-    refusals = trust.check(policy, bundle.metadata.model.title, signatures)
+    refusals = check(policy, bundle.metadata.model.title, signatures)
     refusals = refusals or [signature.fault for signature in signatures if signature.wrong]
     if json:
         content = {"digest": str(bundle.digest), "reference": store.where, "whole": True, "refusals": refusals}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bundler import ownfiles
 from bundler.errors import EngineError, UsageError
+from bundler.localfs import private_file
 
 _WRITTEN = "Write unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST:PORT."
 
@@ -109,4 +109,4 @@ def _current_context() -> str:
 
 def _configuration() -> Path:
     directory = os.environ.get("DOCKER_CONFIG")
-    return Path(directory) if directory else ownfiles.expanded("~") / ".docker"
+    return Path(directory) if directory else private_file.expanded("~") / ".docker"

@@ -21,7 +21,7 @@ from docker.errors import APIError, DockerException, NotFound, NullResource, TLS
 from docker.transport.unixconn import UnixHTTPAdapter
 from docker.utils import parse_bytes, version_lt
 
-from bundler.engines import answers, transport, unixstream
+from bundler.engines import answers, transport, unix_http
 from bundler.engines.address import Address
 from bundler.errors import BundlerError, EngineError, NoSpaceError, UsageError
 from bundler.format.content import BLOCK, Readable
@@ -189,7 +189,7 @@ def stream(
             target = f"{urlsplit(address).path}?{urlencode(parameters)}"
             with (
                 api.streaming(container),
-                unixstream.get(adapter.socket_path, target, TIMEOUT, silence) as (status, content),
+                unix_http.get(adapter.socket_path, target, TIMEOUT, silence) as (status, content),
             ):
                 if status != 200:
                     raise failure(doing, _told(content.read(), str(status)))

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
-from bundler import statefiles
-from bundler.engines import answers, containerlog, exportreader, inspected, loading, pause, temporary
+from bundler.engines import answers, container_log, export_reader, image_loading, inspected, pause, temporary_objects
 from bundler.engines.address import DEFAULT, Address, resolve
+from bundler.engines.base_listing_cache import Listings
 from bundler.engines.connection import (
     TIMEOUT,
     NotFound,
@@ -29,19 +29,19 @@ from bundler.engines.connection import (
     refused,
     url,
 )
-from bundler.engines.containerfiles import ContainerFiles
-from bundler.engines.direct import DirectReader, Process
-from bundler.engines.exportreader import ExportReader
+from bundler.engines.container_files import ContainerFiles
+from bundler.engines.direct_reader import DirectReader, Process
+from bundler.engines.export_reader import ExportReader
 from bundler.engines.hold import held, state_of
-from bundler.engines.listings import Listings
 from bundler.engines.readers import ArchiveReader
 from bundler.engines.ssh import Forward
 from bundler.errors import BusyError, EngineError, ModelError, NoSpaceError, NotFoundError
 from bundler.format import paths
 from bundler.format.image import chain_id as chain_id_of
-from bundler.format.imagearchive import NewImage
-from bundler.format.removals import Listed, true_kind
+from bundler.format.image_archive import NewImage
 from bundler.format.tar import Kind
+from bundler.format.whiteouts import Listed, true_kind
+from bundler.localfs import state_directory
 from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader, RunOptions
 
 LOG_LINES = 20
@@ -130,7 +130,7 @@ class DockerEngine:
 
     @contextmanager
     def paused(self, container: Container) -> Iterator[None]:
-        with pause.guarded(statefiles.directory(), self._address.url, container.id, self._given) as note:
+        with pause.guarded(state_directory.directory(), self._address.url, container.id, self._given) as note:
 
             def begin() -> None:
                 try:
@@ -165,13 +165,15 @@ class DockerEngine:
     def mend(self) -> list[str]:
         """Put right what a dead process of ours left on this engine; gives what was done, a sentence each."""
         mended = []
-        for left in pause.abandoned(statefiles.directory()):
+        for left in pause.abandoned(state_directory.directory()):
             if left.host == self._address.url:
                 if self.is_paused(left.container):
                     self.resume(left.container)
                     mended.append(f"the container {left.container[:12]} was left paused; it was resumed")
                 left.journal.unlink(missing_ok=True)
-        swept = temporary.sweep(statefiles.directory(), self._address.url, {"container": self._remove, "image": self._untag})
+        swept = temporary_objects.sweep(
+            state_directory.directory(), self._address.url, {"container": self._remove, "image": self._untag}
+        )
         return mended + [f"{name} was left over; it was removed" for name in swept]
 
     def reader(self, container: Container, wanted: str) -> Reader:
@@ -227,7 +229,7 @@ class DockerEngine:
         with self._unstarted(self.image(container.image_id)) as clean:
             walks = [ExportReader(files.stat, files.export, ()).walk() for files in map(self._files, (clean, container.id))]
             with closing(walks[0]) as before, closing(walks[1]) as now:
-                changes = exportreader.changes(before, now)
+                changes = export_reader.changes(before, now)
         return {path: change for path, change in changes.items() if path not in _PODMANS_OWN}
 
     def size(self, container: Container, path: str) -> int:
@@ -279,7 +281,7 @@ class DockerEngine:
     @contextmanager
     def _temporary(self, image: Image, *, keep: bool = False, **options: Any) -> Iterator[str]:
         """The name of a container that is there for the length of the block; with ``keep`` longer when a model fails in it."""
-        with temporary.noted(statefiles.directory(), self._address.url, "container") as (name, note):
+        with temporary_objects.noted(state_directory.directory(), self._address.url, "container") as (name, note):
             kept = False
             try:
                 self._create(image, name, options)
@@ -328,7 +330,7 @@ class DockerEngine:
             self._api.get(url(self._api, f"/containers/{container.id}/logs"), params=parameters, stream=True) as response,
         ):
             response.raise_for_status()
-            return containerlog.text(body(response, self._silence), tty=tty)
+            return container_log.text(body(response, self._silence), tty=tty)
 
     @contextmanager
     def committed(self, container: Container) -> Iterator[Image]:
@@ -400,7 +402,7 @@ class DockerEngine:
         size = base.size + sum(layer.description.size for layer in image.layers)
         for number, way in enumerate(ways, start=1):
             try:
-                return self._identified(image, name, loading.send(self._api, way, size, progress))
+                return self._identified(image, name, image_loading.send(self._api, way, size, progress))
             except NoSpaceError:
                 raise
             except EngineError as error:
@@ -429,15 +431,15 @@ class DockerEngine:
         """Whether an image's ID is the digest of its config; in containerd's store it is that of a manifest or an index."""
         return self._info.image_store != "containerd"
 
-    def _ways(self, image: NewImage, base: Image, name: str) -> list[loading.Way]:
+    def _ways(self, image: NewImage, base: Image, name: str) -> list[image_loading.Way]:
         count = len(image.base_diff_ids)
         others = (other for other in self.images() if other.id != base.id and other.diff_ids[:count] == image.base_diff_ids)
-        return loading.ways(self._api, self.info().image_store, image, base, others, name)
+        return image_loading.ways(self._api, self.info().image_store, image, base, others, name)
 
     @contextmanager
     def _temporary_image(self) -> Iterator[str]:
         """A name for an image, which loses it after the block."""
-        with temporary.noted(statefiles.directory(), self._address.url, "image") as (name, note):
+        with temporary_objects.noted(state_directory.directory(), self._address.url, "image") as (name, note):
             try:
                 yield name
             finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bundler.engines import answers, temporary
+from bundler.engines import answers, temporary_objects
 from bundler.engines.lifecycle import health_check, restart_policy
 from bundler.format.content import Digest
 from bundler.format.metadata import Platform
@@ -45,7 +45,7 @@ def image(found: answers.InspectedImage) -> Image | None:
         return None
     return Image(
         id=found.id,
-        names=tuple(sorted({tag for tag in found.repo_tags if not tag.startswith(f"{temporary.IMAGES}:")})),
+        names=tuple(sorted({tag for tag in found.repo_tags if not tag.startswith(f"{temporary_objects.IMAGES}:")})),
         repo_digests=tuple(sorted(found.repo_digests)),
         platform=Platform(os=found.os, architecture=found.architecture, variant=found.variant or None),
         diff_ids=tuple(map(Digest.parse, found.root_fs.layers)),

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler import locking, ownfiles
 from bundler.errors import IntegrityError, disk_errors
-from bundler.format import document
+from bundler.format import strict_json
+from bundler.localfs import locks, private_file
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def noted(directory: Path, name: str, content: Mapping[str, str]) -> Iterator[No
     """Keep a note for the length of the block, and after it unless it was settled."""
     note = Note()
     path = directory / f"{name}.json"
-    ownfiles.make_directory(directory)
-    with os.fdopen(ownfiles.open_file(path, os.O_RDWR | os.O_CREAT), "r+") as file:
-        locking.acquire(file.fileno(), f"what {path} is a note of")
+    private_file.make_directory(directory)
+    with os.fdopen(private_file.open_file(path, os.O_RDWR | os.O_CREAT), "r+") as file:
+        locks.acquire(file.fileno(), f"what {path} is a note of")
         with disk_errors(path):
             file.truncate()
             json.dump(content, file)
@@ -61,11 +61,11 @@ def abandoned(directory: Path) -> list[Abandoned]:
     """
     found = []
     with contextlib.suppress(FileNotFoundError):
-        ownfiles.check_directory(directory)
+        private_file.check_directory(directory)
     for path in _notes(directory):
-        with contextlib.suppress(FileNotFoundError), os.fdopen(ownfiles.open_file(path, os.O_RDONLY), "rb") as file:
-            if locking.attempt(file.fileno()):
-                found.append(Abandoned(path, _content(file.read(document.MAX_SIZE + 1), path)))
+        with contextlib.suppress(FileNotFoundError), os.fdopen(private_file.open_file(path, os.O_RDONLY), "rb") as file:
+            if locks.attempt(file.fileno()):
+                found.append(Abandoned(path, _content(file.read(strict_json.MAX_SIZE + 1), path)))
     return found
 
 
@@ -77,5 +77,5 @@ def _notes(directory: Path) -> list[Path]:
 
 def _content(data: bytes, path: Path) -> Mapping[str, str]:
     with contextlib.suppress(IntegrityError):
-        return {key: str(value) for key, value in document.load(data, str(path)).items()}
+        return {key: str(value) for key, value in strict_json.load(data, str(path)).items()}
     return {}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from bundler.errors import EngineError, IntegrityError, ModelError
-from bundler.format import contents, paths, tar
+from bundler.format import layer_rules, paths, tar
 from bundler.format.content import Readable
 from bundler.ports import PathInfo
 
@@ -69,8 +69,8 @@ class ArchiveReader:
 def archived(stream: Readable) -> Iterator[tuple[tar.Entry, Readable]]:
     """The entries of an engine's archive, no more than a bundle could have."""
     for number, found in enumerate(tar.read(stream)):
-        if number >= contents.MAX_ENTRIES:
-            raise EngineError(f"the engine's archive has more than {contents.MAX_ENTRIES} entries", hint=_BROKEN_HINT)
+        if number >= layer_rules.MAX_ENTRIES:
+            raise EngineError(f"the engine's archive has more than {layer_rules.MAX_ENTRIES} entries", hint=_BROKEN_HINT)
         yield found
 
 

@@ -14,8 +14,8 @@ import weakref
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bundler import locking
 from bundler.errors import EngineError
+from bundler.localfs import locks
 
 TIMEOUT = 30
 """Seconds that ssh may take to reach the other host and to be let in."""
@@ -83,7 +83,7 @@ def _start(url: str, forward: str, said: Path) -> subprocess.Popen[bytes]:
         command += ["-p", str(address.port)]
     try:
         with said.open("wb") as log:
-            locking.acquire(log.fileno(), f"the connection to {url}")  # held by ssh, which inherits it, as long as it runs
+            locks.acquire(log.fileno(), f"the connection to {url}")  # held by ssh, which inherits it, as long as it runs
             # In a session of its own, because a Ctrl-C of ours must not cut the way by which we clean up.
             return subprocess.Popen(
                 [*command, "--", address.hostname or ""],
@@ -101,7 +101,7 @@ def _sweep() -> None:
     """Remove what was left by processes that were killed."""
     for said in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/said"):
         with contextlib.suppress(OSError), said.open("rb") as file:
-            if locking.attempt(file.fileno()) and time.time() - said.stat().st_mtime > _FORGOTTEN:
+            if locks.attempt(file.fileno()) and time.time() - said.stat().st_mtime > _FORGOTTEN:
                 shutil.rmtree(said.parent)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bundler.errors import IntegrityError
-from bundler.format import document
+from bundler.format import strict_json
 from bundler.format.content import Descriptor, Digest
 
 if TYPE_CHECKING:
@@ -158,16 +158,16 @@ def subject(data: bytes, where: str) -> Digest | None:
 
 def is_bundle(data: bytes) -> bool:
     """Whether a manifest says that it is one of a bundle; it may still turn out to be a bad one."""
-    return document.load(data, "a manifest").get("artifactType") == BUNDLE
+    return strict_json.load(data, "a manifest").get("artifactType") == BUNDLE
 
 
 def _read_manifest(data: bytes, where: str) -> dict[str, Any]:
-    content = document.load(data, f"{where}: the manifest")
+    content = strict_json.load(data, f"{where}: the manifest")
     if content.get("schemaVersion") != 2 or content.get("mediaType") != MANIFEST:
         raise IntegrityError(f"{where}: this is no OCI image manifest but {str(content.get('mediaType'))[:100]!r}")
     if _OTHER_KINDS & {key.casefold() for key in content}:
         raise IntegrityError(f"{where}: the manifest claims to be an index as well")
-    document.check_spelling(content, _KEYS, f"{where}: the manifest")
+    strict_json.check_spelling(content, _KEYS, f"{where}: the manifest")
     return content
 
 

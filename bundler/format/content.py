@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 from bundler.errors import IntegrityError, StoreError
-from bundler.format import document
+from bundler.format import strict_json
 
 BLOCK = 1 << 20
 """Bytes moved at a time, wherever content streams."""
@@ -114,7 +114,7 @@ class Descriptor:
         """
         if not isinstance(found, dict):
             raise IntegrityError("a descriptor is not a JSON object")
-        document.check_spelling(found, _KEYS, "a descriptor")
+        strict_json.check_spelling(found, _KEYS, "a descriptor")
         media_type, size = found.get("mediaType"), found.get("size")
         annotations, artifact_type = found.get("annotations", {}), found.get("artifactType", "")
         if not isinstance(media_type, str) or not isinstance(artifact_type, str):

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import zstandard
 
+from bundler.concurrency.pipeline import Pipeline, mapped
 from bundler.errors import IntegrityError
 from bundler.format import artifact, metadata, paths, tar, units
 from bundler.format.compression import Compression, compress, decompress
 from bundler.format.content import BLOCK, NOTHING, Descriptor, Digest, Readable, Sparse, Stream, drain, pieces, read_exactly
-from bundler.format.frames import MAX_WINDOW, Frame, Frames
-from bundler.format.pipeline import Pipeline, mapped
 from bundler.format.toc import CHUNK, Chunk, Item, Table, TableWriter
+from bundler.format.zstd_frames import MAX_WINDOW, Frame, Frames
 
 if TYPE_CHECKING:
     from hashlib import _Hash

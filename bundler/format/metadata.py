@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.alias_generators import to_camel
 
 from bundler.errors import BundlerError, IntegrityError, ModelError
-from bundler.format import document, schema
+from bundler.format import schema, strict_json
 from bundler.format.content import Digest
 
 SCHEMA_VERSION = 1
@@ -166,7 +166,7 @@ class Metadata(_Value):
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Metadata:
         """Read metadata; raises `IntegrityError` when it is no valid metadata of a version we know."""
-        content = document.load(data, f"{where}: the metadata")
+        content = strict_json.load(data, f"{where}: the metadata")
         version = content.get("schemaVersion")
         if version != SCHEMA_VERSION:
             raise IntegrityError(
@@ -189,10 +189,10 @@ def now() -> str:
 
 def _too_large(content: Any, data: bytes) -> str:
     """Why no reader would take metadata; empty when they would."""
-    if len(data) > document.MAX_SIZE:
-        return f"would be {len(data)} bytes, more than the {document.MAX_SIZE} that registries take"
+    if len(data) > strict_json.MAX_SIZE:
+        return f"would be {len(data)} bytes, more than the {strict_json.MAX_SIZE} that registries take"
     try:
-        document.check(content)
+        strict_json.check(content)
     except ValueError as error:
         return f"could not be read again: {error}"
     return ""

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
+from bundler.concurrency.pipeline import Pipeline
 from bundler.errors import ModelError
-from bundler.format import contents, metadata, paths
+from bundler.format import layer_rules, metadata, paths
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Readable
 from bundler.format.layer import Blob, Finished, LayerWriter
-from bundler.format.pipeline import Pipeline
 from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged, whiteout
 
 BIG = 64 << 20
@@ -24,7 +24,7 @@ MAX_IMAGE_LAYERS = 120
 """Layers that an image may have; overlay2 takes 128 lower directories, and somebody may build on ours."""
 
 
-MAX_STATE = contents.MAX_ENTRIES * 9 // 10
+MAX_STATE = layer_rules.MAX_ENTRIES * 9 // 10
 """Most entries that a bundle is made of; the rest is room for the directories above them, and whiteouts."""
 MAX_PRIVILEGED = 1000
 """Most files with setuid, setgid or a capability; whoever applies the bundle has to look at them."""
@@ -219,7 +219,7 @@ class Packer:
     def _count(self) -> None:
         """Raises `ModelError` when there are more entries than a reader takes, with the directories above and the whiteouts."""
         self._entries += 1
-        if self._entries > MAX_STATE or (self._big and sum(layer.entries for layer in self._big) > contents.MAX_OWN):
+        if self._entries > MAX_STATE or (self._big and sum(layer.entries for layer in self._big) > layer_rules.MAX_OWN):
             raise ModelError("the state has more entries than a bundle may have", hint=_FEWER)
 
     def _layer_for(self, entry: Entry) -> LayerWriter:

@@ -10,12 +10,12 @@ from typing import Any
 import jsonschema
 
 from bundler.errors import IntegrityError
-from bundler.format import document
+from bundler.format import strict_json
 
 
 def load(data: bytes, name: str, what: str) -> dict[str, Any]:
     """Parse a document that a stranger wrote; raises `IntegrityError` when it breaks the schema of that name."""
-    content = document.load(data, what)
+    content = strict_json.load(data, what)
     if found := fault(content, name):
         raise IntegrityError(f"{what} breaks its schema at {found}")
     return content

@@ -10,7 +10,7 @@ from bundler.errors import IntegrityError
 from bundler.format import artifact, statement
 from bundler.format.artifact import Referrer
 from bundler.format.content import Descriptor, Digest
-from bundler.format.splitartifact import EMPTY, EMPTY_CONTENT
+from bundler.format.split_manifest import EMPTY, EMPTY_CONTENT
 
 ARTIFACT_TYPE = "application/vnd.fps.bundle.signature.v1"
 SSHSIG = "application/vnd.fps.sshsig.v1"

@@ -15,7 +15,7 @@ import jsonschema
 import rfc8785
 
 from bundler.errors import IntegrityError
-from bundler.format import document
+from bundler.format import strict_json
 from bundler.format.artifact import Manifest
 from bundler.format.content import Digest
 from bundler.format.metadata import Ancestor, Metadata
@@ -96,7 +96,7 @@ class Statement:
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Statement:
         """Read a statement; raises `IntegrityError` for one with a field too few, too many or of another form."""
-        content = document.load(data, f"{where}: the statement")
+        content = strict_json.load(data, f"{where}: the statement")
         try:
             _validator().validate(content)
         except jsonschema.ValidationError as error:

@@ -23,7 +23,7 @@ from typing import IO, Any, cast
 import zstandard
 
 from bundler.errors import IntegrityError
-from bundler.format import entries, paths
+from bundler.format import entry_rules, paths
 from bundler.format.content import Descriptor, Digest, Readable
 from bundler.format.tar import Entry, Kind
 
@@ -252,7 +252,7 @@ def _item(group: Sequence[bytes], where: str) -> Item:
             xattrs=tuple(xattrs.items()),
         )
         item = Item(entry, *_content(entry, told, others)) if "digest" in told else Item(entry)
-        if _line(item) == b",\n".join(group) and not entries.fault(entry):
+        if _line(item) == b",\n".join(group) and not entry_rules.fault(entry):
             return item
     except (IntegrityError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         pass

@@ -15,11 +15,11 @@ from privateregistry import private_registry
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference, RegistryReference
 from bundler.ports import Store
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
-from bundler.stores.local import LocalStore
-from bundler.stores.registry import RegistryStore
-from bundler.stores.split import SplitTarget
+from bundler.stores.archive.split_artifact import SplitTarget
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.local import LocalStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.stores.registry.store import RegistryStore
 
 _numbers = itertools.count()
 

@@ -7,8 +7,8 @@ import hashlib
 import requests
 
 from bundler.format.reference import RegistryReference
-from bundler.stores.limits import Limits
-from bundler.stores.registry import RegistryStore
+from bundler.stores.registry.limits import Limits
+from bundler.stores.registry.store import RegistryStore
 
 LIMITS = Limits(parallel=1, timeout=1.0, patience=0.01)
 """One request after the other, so that they can be counted."""

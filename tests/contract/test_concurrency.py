@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bundler import transfer
-from bundler.stores.layout import LayoutStore
+from bundler.bundle import read_bundle
+from bundler.stores.layout.store import LayoutStore
 
 _COPY = """
 import sys
@@ -49,6 +49,6 @@ def test_bundles_of_several_processes_all_stand(tmp_path: Path) -> None:
         process.stdin.flush()
     digests = {name: process.communicate()[0].strip() for name, process in processes.items()}
     assert {process.returncode for process in processes.values()} == {0}
-    found = {name: str(transfer.read_bundle(LayoutStore(tmp_path / "layout", name)).digest) for name in processes}
+    found = {name: str(read_bundle(LayoutStore(tmp_path / "layout", name)).digest) for name in processes}
     assert found == digests
     assert not list((tmp_path / "layout").rglob(".fps-bundle-part-*"))

@@ -15,8 +15,8 @@ import pytest
 from dockerlogin import basic, install_keeper
 
 from bundler.errors import AuthorizationError
-from bundler.stores import credentials
-from bundler.stores.credentials import HUB_KEY, Credentials
+from bundler.stores.registry import credentials
+from bundler.stores.registry.credentials import HUB_KEY, Credentials
 
 HOST = "registry.example:5000"
 USER = Credentials("user", "pass:word")

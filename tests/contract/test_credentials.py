@@ -14,10 +14,11 @@ from bundles import bundle
 from fakes import MemoryStore, RecordingProgress
 from privateregistry import private_registry
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import AuthorizationError
 from bundler.format.reference import RegistryReference
-from bundler.stores.registry import RegistryStore
+from bundler.stores.registry.store import RegistryStore
+from bundler.verbs import copy
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,8 @@ def push_and_read(address: str) -> None:
     source = MemoryStore()
     bundle(source)
     reference = RegistryReference(address, "team/model", "1")
-    digest = transfer.copy(source, RegistryStore(reference), RecordingProgress()).bundle.digest
-    assert transfer.read_bundle(RegistryStore(reference)).digest == digest
+    digest = copy.copy(source, RegistryStore(reference), RecordingProgress()).bundle.digest
+    assert read_bundle(RegistryStore(reference)).digest == digest
 
 
 def install_helper(directory: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -14,11 +14,12 @@ import tally
 from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, image
 
-from bundler import apply, transfer
+from bundler.bundle import read_bundle
 from bundler.errors import BundlerError, IntegrityError, NotFoundError
 from bundler.format.content import Digest
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.local import LocalSpool
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import apply, copy
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Archive:
         self.path = path
         source = MemoryStore()
         bundle(source)
-        self.digest = transfer.copy(source, self.store(), RecordingProgress()).bundle.digest
+        self.digest = copy.copy(source, self.store(), RecordingProgress()).bundle.digest
         self.data = path.read_bytes()
         with tarfile.open(path) as archive:
             self.parts = [Part(file.name, file.offset, file.offset_data, file.offset_data + file.size) for file in archive]
@@ -61,7 +62,7 @@ class Archive:
         """Apply what is there to a fake engine; gives the digest, or raises with the engine untouched."""
         engine = FakeEngine()
         try:
-            found = transfer.read_bundle(self.store())
+            found = read_bundle(self.store())
             apply.apply(found, self.store(), image(), "new:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
         except BundlerError:
             assert engine.loads == []

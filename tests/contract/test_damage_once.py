@@ -9,11 +9,11 @@ import pytest
 from bundles import noise
 from fakes import MemoryStore, RecordingProgress
 
-from bundler import transfer
 from bundler.errors import IntegrityError
 from bundler.format.content import Begun, Descriptor, Stream, VerifyingReader
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.pipe import PipeStore
+from bundler.stores.archive.pipe import PipeStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.verbs import copy
 
 SIZE = 3 << 20
 
@@ -40,10 +40,10 @@ def sound() -> MemoryStore:
 
 
 def test_an_archive_is_whole_after_a_blob_came_damaged(tmp_path: Path, sound: MemoryStore) -> None:
-    transfer.copy(sound, ArchiveStore(tmp_path / "sound.tar", "1"), RecordingProgress())
+    copy.copy(sound, ArchiveStore(tmp_path / "sound.tar", "1"), RecordingProgress())
     progress = RecordingProgress()
     target = ArchiveStore(tmp_path / "x.tar", "1", progress=progress)
-    result = transfer.copy(Damaging(sound, times=1), target, progress)
+    result = copy.copy(Damaging(sound, times=1), target, progress)
     assert (tmp_path / "x.tar").read_bytes() == (tmp_path / "sound.tar").read_bytes()
     assert progress.done == result.sent
     (note,) = progress.notes
@@ -57,7 +57,7 @@ def test_what_stays_damaged_is_refused_and_leaves_nothing(
 ) -> None:
     source = Damaging(sound, times, rereadable=rereadable)
     with pytest.raises(IntegrityError, match="damaged"):
-        transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
+        copy.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
     assert source.opened == opened
     assert list(tmp_path.iterdir()) == []
 
@@ -65,6 +65,6 @@ def test_what_stays_damaged_is_refused_and_leaves_nothing(
 def test_a_pipe_cannot_take_back_what_came_damaged_and_says_what_can(tmp_path: Path, sound: MemoryStore) -> None:
     source = Damaging(sound, times=1)
     with (tmp_path / "x").open("wb") as output, pytest.raises(IntegrityError, match="damaged") as caught:
-        transfer.copy(source, PipeStore(output.fileno(), "1"), RecordingProgress())
+        copy.copy(source, PipeStore(output.fileno(), "1"), RecordingProgress())
     assert "pipe" in caught.value.hint
     assert source.opened == 1

@@ -16,14 +16,15 @@ from disks import breaking_disk, mounted, run, small_disk, uncached
 from fakes import MemoryStore, RecordingProgress
 from places import files_below
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import BundlerError, NoSpaceError, StoreError
 from bundler.format.content import Begun, Descriptor, Stream
 from bundler.format.reference import LocalReference
 from bundler.ports import Store
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
-from bundler.stores.local import LocalStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.local import LocalStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs import copy
 
 MIB = 1 << 20
 Open = Callable[[Path], Store]
@@ -51,8 +52,8 @@ def large() -> MemoryStore:
     return noise(3 * MIB)
 
 
-def copy(source: Store, target: Store) -> None:
-    transfer.copy(source, target, RecordingProgress())
+def run_copy(source: Store, target: Store) -> None:
+    copy.copy(source, target, RecordingProgress())
 
 
 def is_sound(store: Store, source: MemoryStore) -> bool:
@@ -62,19 +63,19 @@ def is_sound(store: Store, source: MemoryStore) -> bool:
 def holds_nothing(open_store: Callable[[], Store], directory: Path) -> bool:
     """Whether there is no bundle, and nothing half written."""
     with pytest.raises(BundlerError):
-        transfer.read_bundle(open_store())
+        read_bundle(open_store())
     return not [path for path in files_below(directory) if ".fps-bundle-part-" in path.name]
 
 
 def test_a_full_disk_takes_nothing_and_room_makes_it_good(open_in: Open, large: MemoryStore, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", MIB) as disk:
         with pytest.raises(NoSpaceError) as caught:
-            copy(large, open_in(disk))
+            run_copy(large, open_in(disk))
         assert caught.value.exit_code == 11
         assert str(disk) in caught.value.message
         assert holds_nothing(lambda: open_in(disk), disk)
         run("mount", "-o", f"remount,size={8 * MIB}", str(disk))
-        copy(large, open_in(disk))
+        run_copy(large, open_in(disk))
         assert is_sound(open_in(disk), large)
 
 
@@ -91,7 +92,7 @@ def test_a_disk_that_is_full_at_any_page(open_in: Open, tmp_path: Path) -> None:
 
 def _fill(source: MemoryStore, open_store: Callable[[], Store], disk: Path) -> str:
     try:
-        copy(source, open_store())
+        run_copy(source, open_store())
     except NoSpaceError:
         assert not [path for path in files_below(disk) if ".fps-bundle-part-" in path.name]
         return "clean errors"
@@ -104,9 +105,9 @@ def _fill(source: MemoryStore, open_store: Callable[[], Store], disk: Path) -> s
 def test_an_old_bundle_outlives_the_one_that_finds_no_room(tmp_path: Path, open_in: Open, large: MemoryStore) -> None:
     old = noise(1000)
     with small_disk(tmp_path / "disk", MIB) as disk:
-        copy(old, open_in(disk))
+        run_copy(old, open_in(disk))
         with pytest.raises(NoSpaceError):
-            copy(large, open_in(disk))
+            run_copy(large, open_in(disk))
         assert is_sound(open_in(disk), old)
 
 
@@ -115,15 +116,15 @@ def test_a_medium_that_cannot_be_read_to_its_end(open_in: Open, large: MemorySto
     target = LayoutStore(tmp_path / "target", "1")
     with breaking_disk(tmp_path / "disk", 16 * MIB, tmp_path / "medium") as disk:
         (disk / "filler").write_bytes(bytes(4 * MIB))  # so that the bundle lies where the medium will end
-        copy(large, open_in(disk))
+        run_copy(large, open_in(disk))
         uncached(disk)
         os.truncate(tmp_path / "medium", kept)
         with pytest.raises(StoreError) as caught:
-            copy(open_in(disk), target)
+            run_copy(open_in(disk), target)
         assert caught.value.exit_code == 5
         assert "Input/output error" in caught.value.message
     assert holds_nothing(lambda: target, tmp_path / "target")
-    copy(large, target)
+    run_copy(large, target)
     assert is_sound(target, large)
 
 
@@ -134,14 +135,14 @@ def test_a_medium_that_has_less_room_than_it_says(open_in: Open, large: MemorySt
         breaking_disk(tmp_path / "disk", 16 * MIB, real / "medium") as disk,
     ):
         with pytest.raises((StoreError, NoSpaceError)):
-            copy(large, open_in(disk))
+            run_copy(large, open_in(disk))
         assert holds_nothing(lambda: open_in(disk), disk)
 
 
 def test_a_medium_that_cannot_be_written(open_in: Open, large: MemoryStore, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "ro", "tmpfs") as disk:
         with pytest.raises(StoreError, match="Read-only file system") as caught:
-            copy(large, open_in(disk))
+            run_copy(large, open_in(disk))
         assert caught.value.exit_code == 5
         assert str(disk) in caught.value.message
 
@@ -150,7 +151,7 @@ def test_a_medium_that_cannot_be_written(open_in: Open, large: MemoryStore, tmp_
 def test_a_bundle_is_read_from_a_medium_that_cannot_be_written(kind: str, large: MemoryStore, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 8 * MIB) as disk:
         store = LayoutStore(disk / "x", "1") if kind == "layout" else ArchiveStore(disk / "x.tar", "1")
-        copy(large, store)
+        run_copy(large, store)
         run("mount", "-o", "remount,ro", str(disk))
         assert is_sound(store, large)
 
@@ -172,19 +173,19 @@ def test_a_directory_that_is_removed_underneath(open_in: Open, large: MemoryStor
     directory = tmp_path / "target"
     directory.mkdir()
     with pytest.raises(StoreError) as caught:
-        copy(Removing(large, directory), open_in(directory))
+        run_copy(Removing(large, directory), open_in(directory))
     assert caught.value.exit_code == 5
     assert str(directory) in caught.value.message
     assert files_below(directory) == []
     directory.mkdir(exist_ok=True)
-    copy(large, open_in(directory))
+    run_copy(large, open_in(directory))
     assert is_sound(open_in(directory), large)
 
 
 @pytest.fixture
 def program(tmp_path: Path, large: MemoryStore) -> Program:
     """The program, in a shell that sets limits first; the bundle is in ``source.tar``."""
-    copy(large, ArchiveStore(tmp_path / "source.tar"))
+    run_copy(large, ArchiveStore(tmp_path / "source.tar"))
 
     def run_it(limits: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["sh", "-c", f'{limits}; exec "$@"', "sh", sys.executable, "-m", "bundler", *arguments]

@@ -15,11 +15,11 @@ from fakes import MemoryStore, RecordingProgress
 from privateengine import ensure
 from privateregistry import private_registry
 
-from bundler import transfer
 from bundler.format.reference import RegistryReference
-from bundler.stores import credentials
-from bundler.stores.credentials import Credentials
-from bundler.stores.registry import RegistryStore
+from bundler.stores.registry import credentials
+from bundler.stores.registry.credentials import Credentials
+from bundler.stores.registry.store import RegistryStore
+from bundler.verbs import copy
 
 USER = Credentials("user", "secret")
 
@@ -60,7 +60,7 @@ def push(registry: str) -> RegistryReference:
     source = MemoryStore()
     bundle(source)
     reference = RegistryReference(registry, "team/model", "1")
-    transfer.copy(source, RegistryStore(reference), RecordingProgress())
+    copy.copy(source, RegistryStore(reference), RecordingProgress())
     return reference
 
 

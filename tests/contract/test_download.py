@@ -15,9 +15,9 @@ from tokenregistry import serving
 from bundler.errors import IntegrityError, StoreError
 from bundler.format.content import Begun, Descriptor
 from bundler.format.reference import RegistryReference
-from bundler.stores import receiving
-from bundler.stores.limits import Limits
-from bundler.stores.registry import RegistryStore
+from bundler.stores.registry import response_body
+from bundler.stores.registry.limits import Limits
+from bundler.stores.registry.store import RegistryStore
 
 CONTENT = bytes(range(256)) * 2048
 BLOB = Descriptor.of("text/plain", CONTENT)
@@ -147,7 +147,7 @@ def test_a_blob_that_goes_on_after_its_end_is_refused(store: RegistryStore) -> N
 
 def slow(piece: int, pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces that are large enough to count as progress, on a link that is too slow nevertheless."""
-    monkeypatch.setattr(receiving, "SLOWEST", 200_000)
+    monkeypatch.setattr(response_body, "SLOWEST", 200_000)
     monkeypatch.setattr(Scripted, "piece", piece)
     monkeypatch.setattr(Scripted, "pause", pause)
     monkeypatch.setattr(Scripted, "ranged", True)

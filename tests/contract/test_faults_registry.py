@@ -20,10 +20,10 @@ from faultproxy import FaultProxy, fault_proxy
 from links import standing, store
 from places import files_below
 
-from bundler import transfer
 from bundler.errors import BundlerError
 from bundler.ports import Store
-from bundler.stores.layout import LayoutStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs import copy
 
 FULL = os.environ.get("FPS_BUNDLE_FAULTS") == "full"
 LONGEST = 600
@@ -69,7 +69,7 @@ class Direction:
 
     def run(self, number: int) -> str:
         source, target = self.open(number)
-        return str(transfer.copy(source, target, RecordingProgress()).bundle.digest)
+        return str(copy.copy(source, target, RecordingProgress()).bundle.digest)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def direction(request: pytest.FixtureRequest, proxy: FaultProxy, registry: str, 
             lambda number: (source, store(proxy.address, f"faults/{number}")),
             lambda number: standing(registry, f"faults/{number}"),
         )
-    transfer.copy(source, store(registry, "faults/source"), RecordingProgress())
+    copy.copy(source, store(registry, "faults/source"), RecordingProgress())
     return Direction(
         "pull",
         lambda number: (store(proxy.address, "faults/source"), LayoutStore(tmp_path / str(number), "1")),

@@ -15,11 +15,11 @@ from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, directory, file, link, tree
 from typer.testing import CliRunner, Result
 
-from bundler import transfer
 from bundler.cli.main import app
 from bundler.format.content import Digest
 from bundler.format.tar import Entry, Kind
-from bundler.stores.archive import ArchiveStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.verbs import copy
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "v1.tar"
 ESCAPES = b"\x1b]0;owned\x07 plain \xff\n"
@@ -29,7 +29,7 @@ NOISE = random.Random(1).randbytes(1 << 20)
 def archive(path: Path, *members: tuple[Entry, bytes], **options: Any) -> str:
     store = MemoryStore()
     bundle(store, tree(directory("/s"), *members), **options)
-    transfer.copy(store, ArchiveStore(path, "1"), RecordingProgress())
+    copy.copy(store, ArchiveStore(path, "1"), RecordingProgress())
     return str(path)
 
 

@@ -13,12 +13,13 @@ import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import BusyError
 from bundler.format.content import Descriptor
 from bundler.format.reference import LocalReference
-from bundler.stores.local import LocalSpool, LocalStore
-from bundler.stores.prune import prune
+from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.stores.layout.prune import prune
+from bundler.verbs import copy
 
 TESTS = Path(__file__).parent.parent
 ROUNDS = 12
@@ -111,7 +112,7 @@ def ask(process: subprocess.Popen[str]) -> str:
 def come(name: str) -> list[Descriptor]:
     source = MemoryStore()
     bundle(source, tree(file("/s/f", name.encode())))
-    return list(transfer.copy(source, LocalStore(LocalReference(name)), RecordingProgress()).bundle.manifest.blobs)
+    return list(copy.copy(source, LocalStore(LocalReference(name)), RecordingProgress()).bundle.manifest.blobs)
 
 
 def blobs(store: Path) -> list[Path]:
@@ -154,6 +155,6 @@ def test_bundles_of_many_processes_have_no_holes() -> None:
     found = LocalStore(LocalReference(""))
     assert {named.name for named in found.names()} == {f"{name}:{number}" for name in ("one", "two") for number in range(ROUNDS)}
     for named in found.names():
-        for blob in transfer.read_bundle(found, named.manifest).manifest.blobs:
+        for blob in read_bundle(found, named.manifest).manifest.blobs:
             with found.open(blob) as content:
                 content.read()

@@ -12,16 +12,17 @@ from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 from privateengine import ensure
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.format import artifact
 from bundler.format.content import Digest
 from bundler.format.reference import RegistryReference
 from bundler.format.toc import Table
 from bundler.ports import Store
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
-from bundler.stores.registry import RegistryStore
-from bundler.stores.splitfiles import Split, SplitFileStore
+from bundler.stores.archive.split_files import Split, SplitFileStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.stores.registry.store import RegistryStore
+from bundler.verbs import copy
 
 PLACES = ["registry", "layout", "archive"]
 
@@ -46,7 +47,7 @@ def test_skopeo_shows_our_manifest(skopeo: str, registry: str, tmp_path: Path, p
     store, name = store_at(place, "x", registry, tmp_path)
     source = MemoryStore()
     bundle(source)
-    digest = transfer.copy(source, store, RecordingProgress()).bundle.digest
+    digest = copy.copy(source, store, RecordingProgress()).bundle.digest
     raw = subprocess.run([skopeo, "inspect", "--raw", "--tls-verify=false", name], capture_output=True, check=True).stdout
     assert Digest.of(raw) == digest
     assert json.loads(raw)["artifactType"] == artifact.BUNDLE
@@ -56,7 +57,7 @@ def test_skopeo_reads_the_joined_parts(skopeo: str, tmp_path: Path) -> None:
     source = MemoryStore()
     bundle(source, tree(file("/s/f", random.Random(1).randbytes(200_000))))
     target = SplitFileStore(tmp_path / "x.tar", "1", None, Split(65536), RecordingProgress())
-    digest = transfer.copy(source, target, RecordingProgress()).bundle.digest
+    digest = copy.copy(source, target, RecordingProgress()).bundle.digest
     subprocess.run(f"cat {tmp_path}/x.tar.[0-9]* > {tmp_path}/joined.tar", shell=True, check=True)
     command = [skopeo, "inspect", "--raw", f"oci-archive:{tmp_path}/joined.tar:1"]
     assert Digest.of(subprocess.run(command, capture_output=True, check=True).stdout) == digest
@@ -68,11 +69,11 @@ def test_skopeo_copies_a_bundle_and_keeps_its_digest(skopeo: str, registry: str,
     ours, origin_name = store_at(origin, "origin", registry, tmp_path)
     source = MemoryStore()
     bundle(source)
-    digest = transfer.copy(source, ours, RecordingProgress()).bundle.digest
+    digest = copy.copy(source, ours, RecordingProgress()).bundle.digest
     theirs, goal_name = store_at(goal, "goal", registry, tmp_path)
     options = ["--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false", "--insecure-policy"]
     subprocess.run([skopeo, *options[3:], "copy", *options[:3], origin_name, goal_name], capture_output=True, check=True)
-    found = transfer.read_bundle(theirs)
+    found = read_bundle(theirs)
     assert found.digest == digest
     assert all(map(Table.of, found.manifest.layers))
     for blob in found.manifest.blobs:

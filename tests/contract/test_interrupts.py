@@ -14,8 +14,8 @@ from fakes import RecordingProgress
 from opened import store
 from places import files_below
 
-from bundler import transfer
 from bundler.errors import INTERRUPTED
+from bundler.verbs import copy
 
 
 def size(path: Path) -> int:
@@ -37,7 +37,7 @@ def test_a_signal_leaves_no_part_file_on_the_target(
 ) -> None:
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
     source = f"{registry}/interrupted/source:1"
-    transfer.copy(noise(16 << 20), store(source), RecordingProgress())
+    copy.copy(noise(16 << 20), store(source), RecordingProgress())
     stick = tmp_path / "stick"
     stick.mkdir()
     command = [sys.executable, "-m", "bundler", "copy", source, target.format(stick), "--limit-rate", "1M"]

@@ -19,7 +19,7 @@ from fakes import MemoryStore, RecordingProgress
 from opened import store
 from places import files_below
 
-from bundler import transfer
+from bundler.verbs import copy
 
 SIZE = 24 << 20
 
@@ -57,7 +57,7 @@ def start_copy(source: str, target: str) -> subprocess.Popen[str]:
 
 
 def put(source: MemoryStore, name: str) -> None:
-    transfer.copy(source, store(name), RecordingProgress())
+    copy.copy(source, store(name), RecordingProgress())
 
 
 def leftovers(directory: Path) -> list[str]:

@@ -19,7 +19,7 @@ from fakes import MemoryStore, RecordingProgress, directory, file, link, tree
 from faultproxy import fault_proxy
 from privateengine import ensure, unmount_below
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.format import artifact
 from bundler.format.content import Descriptor, Digest
 from bundler.format.pack import BIG
@@ -27,7 +27,8 @@ from bundler.format.reference import RegistryReference
 from bundler.format.tar import Entry, Kind
 from bundler.format.toc import Table
 from bundler.ports import from_memory
-from bundler.stores.registry import RegistryStore
+from bundler.stores.registry.store import RegistryStore
+from bundler.verbs import copy
 
 MIB = 1 << 20
 NOISE = random.Random(1).randbytes(12 * MIB)
@@ -54,7 +55,7 @@ def stored(*members: tuple[Entry, bytes]) -> MemoryStore:
 def test_zstd_decompresses_a_layer_to_its_diff_id() -> None:
     zstd = ensure("zstd", "zstd")
     store = stored(*STATE, file("/s/big", bytes(BIG)))
-    found = transfer.read_bundle(store)
+    found = read_bundle(store)
     assert len(found.manifest.layers) == 2
     for layer, described in zip(found.manifest.layers, found.metadata.layers, strict=True):
         assert Table.of(layer)
@@ -104,7 +105,7 @@ def push_image(store: MemoryStore, target: RegistryStore, annotations: str = "io
 
     ``annotations`` are what the names of those begin with that tell of tables.
     """
-    found = transfer.copy(store, target, RecordingProgress()).bundle
+    found = copy.copy(store, target, RecordingProgress()).bundle
     base = io.BytesIO()
     with tarfile.open(fileobj=base, mode="w") as archive:
         for name, kind in (("s", tarfile.DIRTYPE), ("s/gone", tarfile.REGTYPE), ("s/stays", tarfile.REGTYPE)):

@@ -17,9 +17,9 @@ from faultproxy import FaultProxy, fault_proxy
 from links import standing, store
 from privateregistry import private_registry
 
-from bundler import transfer
-from bundler.stores.layout import LayoutStore
-from bundler.stores.split import SplitStore, SplitTarget
+from bundler.stores.archive.split_artifact import SplitStore, SplitTarget
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs import copy
 
 FULL = os.environ.get("FPS_BUNDLE_FAULTS") == "full"
 SIZE = (1 << 30) if FULL else 30_000_000
@@ -39,9 +39,9 @@ def proxy(registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 def test_a_pull_over_a_link_that_always_breaks_takes_few_more_bytes(proxy: FaultProxy, registry: str, tmp_path: Path) -> None:
     source, target = LayoutStore(tmp_path / "source", "1"), LayoutStore(tmp_path / "target", "1")
     digest = large(source, SIZE)
-    transfer.copy(source, store(registry, "links/large"), RecordingProgress())
+    copy.copy(source, store(registry, "links/large"), RecordingProgress())
     proxy.cut(CUT)
-    transfer.copy(store(proxy.address, "links/large"), target, RecordingProgress())
+    copy.copy(store(proxy.address, "links/large"), target, RecordingProgress())
     assert verified(target) == digest
     assert proxy.traffic.cuts >= SIZE // CUT - 1
     assert proxy.traffic.down < 1.05 * SIZE
@@ -52,13 +52,13 @@ def test_a_push_in_parts_over_a_link_that_always_breaks_sends_few_more_bytes(pro
     source, target = LayoutStore(tmp_path / "source", "1"), LayoutStore(tmp_path / "target", "1")
     digest = large(source, SIZE)
     proxy.cut(CUT)
-    transfer.copy(source, SplitTarget(store(proxy.address, "links/parts"), PART, RecordingProgress()), RecordingProgress())
+    copy.copy(source, SplitTarget(store(proxy.address, "links/parts"), PART, RecordingProgress()), RecordingProgress())
     assert proxy.traffic.cuts >= SIZE // CUT - 1
     assert proxy.traffic.up < 1.10 * SIZE
     tally.count("connections of one push in parts", "cut", proxy.traffic.cuts)
     proxy.forget()
     proxy.cut(CUT)
-    transfer.copy(SplitStore(store(proxy.address, "links/parts")), target, RecordingProgress())
+    copy.copy(SplitStore(store(proxy.address, "links/parts")), target, RecordingProgress())
     assert verified(target) == digest
     assert proxy.traffic.down < 1.10 * SIZE
 
@@ -70,7 +70,7 @@ def test_a_small_push_over_a_link_that_breaks_at_every_place_arrives(proxy: Faul
         proxy.forget()
         proxy.cut(after, times=2)
         repository = f"links/small-{after}"
-        transfer.copy(source, store(proxy.address, repository), RecordingProgress())
+        copy.copy(source, store(proxy.address, repository), RecordingProgress())
         assert standing(registry, repository) == str(source.tags["1"].digest)
         tally.count("connections of small pushes", "cut", proxy.traffic.cuts)
 
@@ -79,7 +79,7 @@ def test_no_credentials_go_to_the_host_that_blobs_are_fetched_from(
     registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = noise(10_000), LayoutStore(tmp_path / "layout", "1")
-    transfer.copy(source, store(registry, "links/elsewhere"), RecordingProgress())
+    copy.copy(source, store(registry, "links/elsewhere"), RecordingProgress())
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     with (
         private_registry("user", "secret") as closed,
@@ -88,10 +88,10 @@ def test_no_credentials_go_to_the_host_that_blobs_are_fetched_from(
     ):
         auth = {"auth": base64.b64encode(b"user:secret").decode()}
         (tmp_path / "config.json").write_text(json.dumps({"auths": {proxy.address: auth, other.address: auth}}))
-        transfer.copy(source, store(proxy.address, "links/elsewhere"), RecordingProgress())
+        copy.copy(source, store(proxy.address, "links/elsewhere"), RecordingProgress())
         proxy.forget()
         proxy.fail(faults.redirect(other.address), part="/blobs/", times=100)
-        transfer.copy(store(proxy.address, "links/elsewhere"), target, RecordingProgress())
+        copy.copy(store(proxy.address, "links/elsewhere"), target, RecordingProgress())
     assert verified(target) == source.tags["1"].digest
     assert any("authorization" in key.lower() for record in proxy.records for key, _ in record.fields)
     assert {record.path.rpartition("/")[2] for record in other.records} == {str(digest) for digest in source.blobs} - {

@@ -11,8 +11,8 @@ from fakes import MemoryStore, RecordingProgress
 from opened import store
 from typer.testing import CliRunner
 
-from bundler import transfer
 from bundler.cli.main import app
+from bundler.verbs import copy
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def digests(tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch) -> l
         source = MemoryStore()
         bundle(source, extra=str(number))
         for place in ("one", "two", f"{registry}/list/x", f"oci:{tmp_path}/layout"):
-            found.append(str(transfer.copy(source, store(f"{place}:{number}"), RecordingProgress()).bundle.digest))
+            found.append(str(copy.copy(source, store(f"{place}:{number}"), RecordingProgress()).bundle.digest))
     return [found[0], found[-1]]
 
 
@@ -45,7 +45,7 @@ def test_one_tag_or_digest_of_a_place_is_listed(place: str, digests: list[str], 
 
 def test_one_name_of_the_local_store_is_listed(digests: list[str]) -> None:
     first, second = digests
-    transfer.copy(store("one:1"), store("one:2"), RecordingProgress())
+    copy.copy(store("one:1"), store("one:2"), RecordingProgress())
     former = (f"one@{second}", second)
     assert [name for name, _ in listed()] == ["one:1", "one:2", former[0], "two:1", "two:2"]
     assert listed("one") == [("one:1", first), ("one:2", first), former]

@@ -15,14 +15,15 @@ from fakes import MemoryStore, RecordingProgress, file, tree
 from places import files_below
 from typer.testing import CliRunner
 
-from bundler import transfer
+from bundler.bundle import list_bundles, read_bundle
 from bundler.cli.main import app
 from bundler.errors import BundlerError, IntegrityError, StoreError, TrustError
 from bundler.format import artifact
 from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
-from bundler.stores.local import LocalSpool, LocalStore
-from bundler.stores.prune import prune
+from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.stores.layout.prune import prune
+from bundler.verbs import copy
 
 LONG_AGO = time.time() - 8 * 24 * 3600
 
@@ -39,7 +40,7 @@ def made(day: int, name: str = "model", tag: str = "1", *, signed: bool = False)
     manifest = bundle(source, tree(file("/s/f", bytes([day]) * 1000)), created=f"2026-01-{day:02}T00:00:00Z")
     if signed:
         sign(source, manifest)
-    return transfer.copy(source, opened(name, tag), RecordingProgress()).bundle.digest
+    return copy.copy(source, opened(name, tag), RecordingProgress()).bundle.digest
 
 
 def sign(source: MemoryStore, manifest: Descriptor) -> None:
@@ -63,7 +64,7 @@ def is_whole(digest: Digest) -> bool:
     """Whether every byte of a bundle is there."""
     found = LocalStore(LocalReference("any", digest=digest))
     try:
-        for blob in transfer.read_bundle(found).manifest.blobs:
+        for blob in read_bundle(found).manifest.blobs:
             with found.open(blob) as content:
                 content.read()
     except BundlerError:
@@ -86,7 +87,7 @@ def test_a_bundle_that_loses_its_tag_stays_under_its_digest() -> None:
     assert named() == {"model:1": first, f"model@{second}": second}
     assert is_whole(first)
     assert is_whole(second)
-    assert [name for name, _ in transfer.list_bundles(opened())] == ["model:1", f"model@{second}"]
+    assert [name for name, _ in list_bundles(opened())] == ["model:1", f"model@{second}"]
 
 
 def test_a_name_that_comes_again_leaves_nothing_behind() -> None:

@@ -16,12 +16,13 @@ import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress
 
-from bundler import locking, statefiles, transfer
-from bundler.engines import temporary
+from bundler.engines import temporary_objects
 from bundler.errors import BusyError
-from bundler.partfile import PartFile, sweep
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
+from bundler.localfs import locks, state_directory
+from bundler.localfs.atomic_file import PartFile, sweep
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs import copy
 
 TESTS = Path(__file__).parent.parent
 
@@ -46,7 +47,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def archive(tmp_path: Path) -> Path:
     source = MemoryStore()
     bundle(source)
-    transfer.copy(source, ArchiveStore(tmp_path / "bundle.tar"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "bundle.tar"), RecordingProgress())
     return tmp_path / "bundle.tar"
 
 
@@ -83,12 +84,12 @@ def test_a_lock_that_another_process_holds_is_told_with_its_pid(shared: bool, tm
     with (
         holder(path, shared=shared) as process,
         pytest.raises(BusyError, match=rf"at work on this \(PID {process.pid}\)") as caught,
-        locking.locked(path, "this", 0),
+        locks.locked(path, "this", 0),
     ):
         pytest.fail("two had it")
     assert caught.value.exit_code == 12
     assert caught.value.hint
-    with locking.locked(path, "this", 0):
+    with locks.locked(path, "this", 0):
         pass
 
 
@@ -96,14 +97,14 @@ def test_all_that_share_a_lock_are_named(tmp_path: Path) -> None:
     path = file(tmp_path / "x.lock")
     with holder(path, shared=True) as one, holder(path, shared=True) as other:
         first, second = sorted((one.pid, other.pid))
-        with pytest.raises(BusyError, match=rf"\(PID {first}, {second}\)"), locking.locked(path, "this", 0):
+        with pytest.raises(BusyError, match=rf"\(PID {first}, {second}\)"), locks.locked(path, "this", 0):
             pytest.fail("three had it")
 
 
 def test_a_wait_is_announced_once_and_has_a_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = file(tmp_path / "x.lock")
     begun = time.monotonic()
-    with holder(path) as process, pytest.raises(BusyError), locking.locked(path, "this", 2):
+    with holder(path) as process, pytest.raises(BusyError), locks.locked(path, "this", 2):
         pytest.fail("two had it")
     assert 2 <= time.monotonic() - begun < 10
     assert caplog.messages == [f"waiting up to 2 s: another fps-bundle is at work on this (PID {process.pid})"]
@@ -113,7 +114,7 @@ def test_a_short_wait_is_not_announced(tmp_path: Path, caplog: pytest.LogCapture
     path = file(tmp_path / "x.lock")
     with holder(path) as process:
         threading.Timer(0.2, process.kill).start()
-        with locking.locked(path, "this", 30):
+        with locks.locked(path, "this", 30):
             pass
     assert caplog.messages == []
 
@@ -121,17 +122,17 @@ def test_a_short_wait_is_not_announced(tmp_path: Path, caplog: pytest.LogCapture
 def test_a_stopped_holder_is_told_with_the_command_that_resumes_it(tmp_path: Path) -> None:
     path = file(tmp_path / "x.lock")
     with holder(path, stopped=True) as process:
-        with pytest.raises(BusyError, match="stopped") as caught, locking.locked(path, "this", 0):
+        with pytest.raises(BusyError, match="stopped") as caught, locks.locked(path, "this", 0):
             pytest.fail("two had it")
         assert caught.value.command == f"kill -CONT {process.pid}"
 
 
 def test_what_one_process_alone_may_do_ends_with_12_at_once() -> None:
-    path = file(statefiles.directory() / "locks" / "container-abc.lock")
+    path = file(state_directory.directory() / "locks" / "container-abc.lock")
     with (
         holder(path) as process,
         pytest.raises(BusyError, match=f"the container abc .PID {process.pid}."),
-        statefiles.hold("container", "abc"),
+        state_directory.hold("container", "abc"),
     ):
         pytest.fail("two had it")
 
@@ -152,9 +153,9 @@ def test_a_command_waits_for_the_store_says_so_and_goes_on(archive: Path, home: 
 def test_no_command_waits_for_a_stopped_process_for_ever(archive: Path, home: Path) -> None:
     assert started("copy", archive, "model:1").wait(60) == 0
     assert started("copy", archive, f"oci:{home}/layout:1").wait(60) == 0
-    locks = [home / "store" / "oci-layout", home / "layout" / "oci-layout", home / "store" / "in-use.lock"]
-    locks.append(file(statefiles.directory() / "locks" / "docker-config.lock"))
-    with holder(*locks, stopped=True) as process:
+    files = [home / "store" / "oci-layout", home / "layout" / "oci-layout", home / "store" / "in-use.lock"]
+    files.append(file(state_directory.directory() / "locks" / "docker-config.lock"))
+    with holder(*files, stopped=True) as process:
         commands = [
             started("list"),
             started("copy", "model:1", f"oci:{home}/layout:2", "--no-readback"),
@@ -163,14 +164,14 @@ def test_no_command_waits_for_a_stopped_process_for_ever(archive: Path, home: Pa
             started("logout", "localhost:1"),
         ]
         for command in commands:
-            _, told = command.communicate(timeout=2 * locking.LIMIT)
+            _, told = command.communicate(timeout=2 * locks.LIMIT)
             assert command.returncode == 12, told
             assert f"(PID {process.pid})" in told
             assert f"kill -CONT {process.pid}" in told
 
 
 def use_note(state: Path) -> None:
-    with temporary.noted(state, "unix:///engine", "image"):
+    with temporary_objects.noted(state, "unix:///engine", "image"):
         pass
 
 

@@ -21,9 +21,9 @@ from typer.testing import CliRunner, Result
 
 from bundler.cli.main import app
 from bundler.errors import StoreError
-from bundler.stores import credentials
-from bundler.stores.credentials import Credentials
-from bundler.stores.login import check_login
+from bundler.stores.registry import credentials
+from bundler.stores.registry.credentials import Credentials
+from bundler.stores.registry.login import check_login
 
 USER = Credentials("user", "secret")
 

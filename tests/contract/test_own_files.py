@@ -21,18 +21,20 @@ from disks import run as run_program
 from fakes import MemoryStore, RecordingProgress
 from typer.testing import CliRunner
 
-from bundler import ledger, transfer
 from bundler.cli.main import app
-from bundler.engines import pause, temporary
-from bundler.engines.listings import Listings
+from bundler.engines import pause, temporary_objects
+from bundler.engines.base_listing_cache import Listings
 from bundler.errors import BundlerError
 from bundler.format.content import Digest
-from bundler.format.removals import Listed
 from bundler.format.tar import Kind
-from bundler.partfile import keep_part
-from bundler.stores import local, sessions, verified
-from bundler.stores.archive import ArchiveStore
-from bundler.trust import Voucher
+from bundler.format.whiteouts import Listed
+from bundler.localfs.atomic_file import keep_part
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout import local, verified_cache
+from bundler.stores.registry import upload_record
+from bundler.trust import rollback
+from bundler.trust.policy import Voucher
+from bundler.verbs import copy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away and mount")
 
@@ -84,7 +86,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     made.archive.parent.mkdir(parents=True)
     source = MemoryStore()
     bundle(source)
-    transfer.copy(source, ArchiveStore(made.archive), RecordingProgress())
+    copy.copy(source, ArchiveStore(made.archive), RecordingProgress())
     sshkeys.key(made.key)
     return made
 
@@ -124,14 +126,14 @@ def calling(function: Callable[[Home], object]) -> Callable[[Home], int]:
 
 
 def check_ledger(home: Home) -> None:
-    claims = ledger.claims([Voucher("alice", 1)], "Model", None, "detector", ONE)
-    with ledger.Ledger(home.state).advancing(claims, None):
+    claims = rollback.claims([Voucher("alice", 1)], "Model", None, "detector", ONE)
+    with rollback.Ledger(home.state).advancing(claims, None):
         pass
 
 
 def note_engine(home: Home) -> None:
-    temporary.sweep(home.state, URL, {"image": lambda _: False})
-    with temporary.noted(home.state, URL, "image"):
+    temporary_objects.sweep(home.state, URL, {"image": lambda _: False})
+    with temporary_objects.noted(home.state, URL, "image"):
         pass
 
 
@@ -142,7 +144,7 @@ def use_listing(home: Home) -> None:
 
 
 def use_record(_: Home) -> None:
-    memory = sessions.Memory("registry", ONE, sessions.LEAST_SIZE)
+    memory = upload_record.Memory("registry", ONE, upload_record.LEAST_SIZE)
     with memory.held():
         memory.remember("repository", "session")
         memory.places()
@@ -327,8 +329,8 @@ def test_a_medium_that_became_read_only(name: str, home: Home, tmp_path: Path) -
 @pytest.mark.parametrize("how", FILE_DAMAGE)
 def test_a_record_of_what_was_verified_is_only_done_without(how: str, home: Home, tmp_path: Path) -> None:
     def use(_: Home) -> int:
-        verified.is_noted(ONE, 1)
-        verified.note(ONE, 1)
+        verified_cache.is_noted(ONE, 1)
+        verified_cache.note(ONE, 1)
         return 0
 
     said = tmp_path / "said"

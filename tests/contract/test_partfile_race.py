@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from bundler.partfile import PartFile, sweep, write_file
+from bundler.localfs.atomic_file import PartFile, sweep, write_file
 
 
 def test_a_file_that_is_being_written_is_never_swept_away(tmp_path: Path) -> None:

@@ -16,13 +16,15 @@ from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 from hostile.forge import Forgery
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import IntegrityError
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference
-from bundler.stores import index, pipe
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.local import LocalStore
+from bundler.stores.archive import pipe
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout import index
+from bundler.stores.layout.local import LocalStore
+from bundler.verbs import copy
 
 LOCAL = LocalReference("model", "1")
 
@@ -42,7 +44,7 @@ def source() -> MemoryStore:
 
 @pytest.fixture
 def archive(tmp_path: Path, source: MemoryStore) -> bytes:
-    transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
     return (tmp_path / "x.tar").read_bytes()
 
 
@@ -63,7 +65,7 @@ def test_an_archive_is_the_same_in_a_pipe_as_in_a_file(tmp_path: Path, archive: 
 
 def test_a_bundle_goes_from_store_to_store_through_a_pipe(tmp_path: Path, source: MemoryStore, archive: bytes) -> None:
     del archive
-    transfer.copy(source, LocalStore(LOCAL), RecordingProgress())
+    copy.copy(source, LocalStore(LOCAL), RecordingProgress())
     sender = subprocess.Popen([sys.executable, "-m", "bundler", "copy", "model:1", "-", "-q"], stdout=subprocess.PIPE)
     environment = {**os.environ, "FPS_BUNDLE_STORE": str(tmp_path / "other")}
     assert sender.stdout
@@ -88,7 +90,7 @@ def test_what_was_only_looked_at_does_not_stay(store: Path, source: MemoryStore,
 
 
 def test_what_was_here_before_stays(store: Path, source: MemoryStore, archive: bytes) -> None:
-    transfer.copy(source, LocalStore(LOCAL), RecordingProgress())
+    copy.copy(source, LocalStore(LOCAL), RecordingProgress())
     before = blobs(store)
     assert run("inspect", "-", given=archive).returncode == 0
     assert blobs(store) == before
@@ -122,7 +124,7 @@ def test_an_archive_of_tar_is_read(tmp_path: Path, source: MemoryStore, archive:
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         opened.extractall(layout, filter="data")
     with pipe.received(io.BytesIO(tarred(layout, f"--format={form}"))) as received:
-        assert transfer.read_bundle(received).digest == source.tags["1"].digest
+        assert read_bundle(received).digest == source.tags["1"].digest
 
 
 def cuts(length: int) -> Iterator[int]:

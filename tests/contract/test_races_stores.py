@@ -16,8 +16,8 @@ from fakes import RecordingProgress
 from opened import store
 from places import files_below
 
-from bundler import transfer
-from bundler.stores.archive import ArchiveStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.verbs import copy
 
 RACES = int(os.environ.get("FPS_BUNDLE_RACES", "5"))
 SIZE = 2 << 20
@@ -75,7 +75,7 @@ def test_two_copies_at_once_leave_one_whole_bundle(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     sources = [f"{tmp_path}/source-{number}.tar" for number in (1, 2)]
     digests = [
-        str(transfer.copy(noise(SIZE, number % bundles), ArchiveStore(Path(path)), RecordingProgress()).bundle.digest)
+        str(copy.copy(noise(SIZE, number % bundles), ArchiveStore(Path(path)), RecordingProgress()).bundle.digest)
         for number, path in enumerate(sources)
     ]
     (tmp_path / "there").mkdir()

@@ -18,17 +18,18 @@ from faultproxy import FaultProxy, fault_proxy
 from links import store
 from places import Place
 
-from bundler import files, transfer
+from bundler.bundle import read_bundle
 from bundler.errors import IntegrityError, NotFoundError
-from bundler.format import have
+from bundler.format import thin_list
 from bundler.format.content import Descriptor, Stream
-from bundler.format.have import Had
+from bundler.format.thin_list import Had
 from bundler.format.toc import Table
-from bundler.stores import pipe
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
-from bundler.stores.split import SplitStore, SplitTarget
-from bundler.stores.thin import WholeStore
+from bundler.stores.archive import pipe
+from bundler.stores.archive.split_artifact import SplitStore, SplitTarget
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.archive.thin import WholeStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs import copy, listing
 
 MIB = 1 << 20
 SMALL = random.Random(1).randbytes(1000)
@@ -44,7 +45,7 @@ def source() -> MemoryStore:
 
 @pytest.fixture(scope="module")
 def layer(source: MemoryStore) -> Descriptor:
-    return transfer.read_bundle(source).manifest.layers[0]
+    return read_bundle(source).manifest.layers[0]
 
 
 def whole(stream: Stream) -> bytes:
@@ -59,7 +60,7 @@ def ranges(blob: Descriptor) -> list[tuple[int, int]]:
 
 
 def test_any_part_of_a_blob_can_be_had_and_so_any_file(place: Place, source: MemoryStore, layer: Descriptor) -> None:
-    transfer.copy(source, place.open(), RecordingProgress())
+    copy.copy(source, place.open(), RecordingProgress())
     opened = place.open()
     opened.resolve()
     for offset, size in ranges(layer):
@@ -67,9 +68,9 @@ def test_any_part_of_a_blob_can_be_had_and_so_any_file(place: Place, source: Mem
     with opened.open_range(layer, 10, 20) as stream:
         assert stream.read() == source.blobs[layer.digest][10:30]
         assert stream.read() == stream.read(1) == b""
-    found = transfer.read_bundle(opened)
+    found = read_bundle(opened)
     for path, content in (("/s/b", SMALL), ("/s/a", LARGE)):
-        assert b"".join(files.content(found, opened, path, RecordingProgress())) == content
+        assert b"".join(listing.content(found, opened, path, RecordingProgress())) == content
     with pytest.raises((IntegrityError, NotFoundError)):
         whole(opened.open_range(Descriptor.of("x", b"nowhere"), 1, 2))
 
@@ -78,7 +79,7 @@ def test_what_came_through_a_pipe_has_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: MemoryStore, layer: Descriptor
 ) -> None:
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
-    transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
     with pipe.received(io.BytesIO((tmp_path / "x.tar").read_bytes())) as received:
         assert whole(received.open_range(layer, 5, 45)) == source.blobs[layer.digest][5:50]
         with pytest.raises(IntegrityError, match="missing"):
@@ -87,15 +88,15 @@ def test_what_came_through_a_pipe_has_parts(
 
 def test_what_a_thin_archive_leaves_out_has_parts(source: MemoryStore, layer: Descriptor) -> None:
     thin = MemoryStore()
-    needs = have.annotation([Had("model:1", source.resolve().digest, frozenset({layer.digest}))])
-    thin.tags["1"] = replace(source.resolve(), annotations={have.NEEDS: needs})
+    needs = thin_list.annotation([Had("model:1", source.resolve().digest, frozenset({layer.digest}))])
+    thin.tags["1"] = replace(source.resolve(), annotations={thin_list.NEEDS: needs})
     joined = WholeStore(thin, thin.has, lambda: source)  # type: ignore[arg-type, return-value]
     assert whole(joined.open_range(layer, 5, 45)) == source.blobs[layer.digest][5:50]
 
 
 def test_a_blob_that_is_shorter_than_it_should_be_ends_in_an_error(tmp_path: Path, source: MemoryStore, layer: Descriptor) -> None:
     target = LayoutStore(tmp_path / "layout", "1")
-    transfer.copy(source, target, RecordingProgress())
+    copy.copy(source, target, RecordingProgress())
     os.truncate(tmp_path / "layout" / "blobs" / "sha256" / layer.digest.hex, 100)
     assert whole(target.open_range(layer, 50, 50)) == source.blobs[layer.digest][50:100]
     with pytest.raises(IntegrityError, match="10 bytes too early"):
@@ -128,12 +129,12 @@ def test_one_small_file_of_a_large_bundle_takes_little_more_than_its_table_and_f
     proxy: FaultProxy, source: MemoryStore, layer: Descriptor
 ) -> None:
     remote = store(proxy.address, "ranges/small")
-    done = transfer.copy(source, remote, RecordingProgress()).bundle
+    done = copy.copy(source, remote, RecordingProgress()).bundle
     table = Table.of(layer)
     assert table
     fetched = Fetched(proxy)
-    found = transfer.read_bundle(remote)
-    assert b"".join(files.content(found, remote, "/s/b", RecordingProgress())) == SMALL
+    found = read_bundle(remote)
+    assert b"".join(listing.content(found, remote, "/s/b", RecordingProgress())) == SMALL
     needed = done.manifest.descriptor.size + done.manifest.config.size + table.length + len(SMALL)
     assert needed < fetched.size < needed + 4096, "the rest are the headers of four answers"
     assert fetched.size < layer.size / 500
@@ -141,12 +142,12 @@ def test_one_small_file_of_a_large_bundle_takes_little_more_than_its_table_and_f
 
 def test_a_list_takes_no_more_than_the_tables(proxy: FaultProxy, source: MemoryStore, layer: Descriptor) -> None:
     remote = store(proxy.address, "ranges/list")
-    transfer.copy(source, remote, RecordingProgress())
-    found = transfer.read_bundle(remote)
+    copy.copy(source, remote, RecordingProgress())
+    found = read_bundle(remote)
     table = Table.of(layer)
     assert table
     fetched = Fetched(proxy)
-    assert len(list(files.tree(found, remote, RecordingProgress()))) == 3
+    assert len(list(listing.tree(found, remote, RecordingProgress()))) == 3
     assert fetched.requests == 1
     assert table.length < fetched.size < table.length + 1024
 
@@ -160,10 +161,10 @@ def test_a_registry_that_gives_something_else_than_a_range_is_borne(
     proxy: FaultProxy, source: MemoryStore, layer: Descriptor, fault: Fault
 ) -> None:
     remote = store(proxy.address, "ranges/faults")
-    transfer.copy(source, remote, RecordingProgress())
+    copy.copy(source, remote, RecordingProgress())
     proxy.fail(fault, since=len(proxy.records), method="GET", part=str(layer.digest), times=2)
-    found = transfer.read_bundle(remote)
-    assert b"".join(files.content(found, remote, "/s/a", RecordingProgress())) == LARGE
+    found = read_bundle(remote)
+    assert b"".join(listing.content(found, remote, "/s/a", RecordingProgress())) == LARGE
     assert proxy.injected
 
 
@@ -172,19 +173,19 @@ def test_what_a_registry_changes_on_the_way_is_not_given_out(
     proxy: FaultProxy, source: MemoryStore, layer: Descriptor, number: int
 ) -> None:
     remote = store(proxy.address, "ranges/flipped")
-    transfer.copy(source, remote, RecordingProgress())
+    copy.copy(source, remote, RecordingProgress())
     proxy.fail(faults.flip(), since=len(proxy.records), method="GET", part=str(layer.digest), skip=number)
     given = []
     with pytest.raises(IntegrityError, match="damaged"):
-        given.extend(files.content(transfer.read_bundle(remote), remote, "/s/b", RecordingProgress()))
+        given.extend(listing.content(read_bundle(remote), remote, "/s/b", RecordingProgress()))
     assert given == []
 
 
 def test_of_a_split_archive_no_more_is_fetched_than_the_rest_of_a_part(proxy: FaultProxy, source: MemoryStore) -> None:
     remote = store(proxy.address, "ranges/split")
-    transfer.copy(source, SplitTarget(remote, MIB, RecordingProgress()), RecordingProgress())
+    copy.copy(source, SplitTarget(remote, MIB, RecordingProgress()), RecordingProgress())
     joined = SplitStore(remote)
-    found = transfer.read_bundle(joined)
+    found = read_bundle(joined)
     fetched = Fetched(proxy)
-    assert b"".join(files.content(found, joined, "/s/b", RecordingProgress())) == SMALL
+    assert b"".join(listing.content(found, joined, "/s/b", RecordingProgress())) == SMALL
     assert len(SMALL) < fetched.size < 2 * MIB + 8192

@@ -8,15 +8,15 @@ import pytest
 from bundles import bundle, noise
 from fakes import MemoryStore, RecordingProgress, file, tree
 
-from bundler import transfer
 from bundler.errors import IntegrityError
 from bundler.format.content import Begun, Descriptor, Digest, Stream
-from bundler.partfile import PartFile
+from bundler.localfs.atomic_file import PartFile
+from bundler.localfs.readback import WORTH_TELLING
 from bundler.ports import NULL_PROGRESS, Progress, Store
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
-from bundler.stores.readback import WORTH_TELLING
-from bundler.stores.splitfiles import Split, SplitFileStore
+from bundler.stores.archive.split_files import Split, SplitFileStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs import copy
 
 
 def damage(directory: Path) -> None:
@@ -67,24 +67,24 @@ def test_a_medium_that_lies_is_noticed_before_the_name_is_there(tmp_path: Path, 
     noise = b"".join(bytes.fromhex(Digest.of(str(number).encode()).hex) for number in range(100_000))
     bundle(source, tree(file("/s/f", noise)))  # more than a file object holds back
     with pytest.raises(IntegrityError, match="does not give back") as caught:
-        transfer.copy(source, target(kind, tmp_path, readback=True), RecordingProgress())
+        copy.copy(source, target(kind, tmp_path, readback=True), RecordingProgress())
     assert caught.value.exit_code == 8
     assert "stick" in caught.value.hint
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000]
-    transfer.copy(source, target(kind, tmp_path, readback=False), RecordingProgress())
+    copy.copy(source, target(kind, tmp_path, readback=False), RecordingProgress())
 
 
 @pytest.mark.parametrize("kind", ["archive", "layout", "parts"])
 def test_reading_back_what_takes_long_is_seen(tmp_path: Path, kind: str) -> None:
     source, progress = noise(WORTH_TELLING), RecordingProgress()
-    transfer.copy(source, target(kind, tmp_path, readback=True, progress=progress), RecordingProgress())
+    copy.copy(source, target(kind, tmp_path, readback=True, progress=progress), RecordingProgress())
     ((text, size),) = progress.asides
     assert text.startswith("reading back ")
     assert str(tmp_path) in text or text == "reading back x.tar.001"
     assert size in [path.stat().st_size for path in tmp_path.rglob("*")]
     (tmp_path / "other").mkdir()
     other = RecordingProgress()
-    transfer.copy(source, target(kind, tmp_path / "other", readback=False, progress=other), RecordingProgress())
+    copy.copy(source, target(kind, tmp_path / "other", readback=False, progress=other), RecordingProgress())
     assert other.asides == []
 
 

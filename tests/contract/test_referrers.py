@@ -9,10 +9,11 @@ from bundles import bundle
 from fakes import MemoryStore, RecordingProgress
 from places import Place
 
-from bundler import transfer
+from bundler.bundle import list_bundles, read_bundle
 from bundler.errors import IntegrityError, NotFoundError
 from bundler.format import artifact
 from bundler.format.content import Descriptor, Digest
+from bundler.verbs import copy
 
 EMPTY = b"{}"
 
@@ -55,26 +56,26 @@ def referrers(place: Place, source: MemoryStore) -> set[Digest]:
 
 
 def test_a_referrer_travels_with_its_bundle(place: Place, source: MemoryStore) -> None:
-    transfer.copy(source, place.open(), RecordingProgress())
+    copy.copy(source, place.open(), RecordingProgress())
     assert referrers(place, source) == {source.unnamed[0].digest}
     back = MemoryStore()
-    transfer.copy(place.open(), back, RecordingProgress())
+    copy.copy(place.open(), back, RecordingProgress())
     assert back.blobs == source.blobs
     assert [descriptor.digest for descriptor in back.unnamed] == [source.unnamed[0].digest]
 
 
 def test_one_that_comes_later_is_brought_without_the_bundle(place: Place, source: MemoryStore) -> None:
-    transfer.copy(source, place.open(), RecordingProgress())
+    copy.copy(source, place.open(), RecordingProgress())
     attach(source, source.tags["1"], b"I agree")
-    again = transfer.copy(source, place.open(), RecordingProgress())
+    again = copy.copy(source, place.open(), RecordingProgress())
     assert referrers(place, source) == {descriptor.digest for descriptor in source.unnamed}
     assert (again.sent == len(b"I agree")) is place.skips
 
 
 def test_a_bundle_with_referrers_is_still_the_only_one(place: Place, source: MemoryStore) -> None:
-    transfer.copy(source, place.open(), RecordingProgress())
-    assert transfer.read_bundle(place.open()).digest == source.tags["1"].digest
-    assert [name for name, _ in transfer.list_bundles(place.open())]
+    copy.copy(source, place.open(), RecordingProgress())
+    assert read_bundle(place.open()).digest == source.tags["1"].digest
+    assert [name for name, _ in list_bundles(place.open())]
     with pytest.raises(NotFoundError):
         place.open("other").resolve()
 
@@ -87,4 +88,4 @@ def test_what_refers_to_something_else_does_not_travel(source: MemoryStore) -> N
 
     attach(source, Descriptor.of(artifact.MANIFEST, b"another"), b"not of this")
     with pytest.raises(IntegrityError, match="refers to"):
-        transfer.copy(Lying(shared=source), MemoryStore(), RecordingProgress())
+        copy.copy(Lying(shared=source), MemoryStore(), RecordingProgress())

@@ -14,11 +14,12 @@ from fakes import MemoryStore, RecordingProgress, file, tree
 from places import files_below
 from privateregistry import private_registry
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import AuthorizationError, BusyError, NotFoundError, StoreError
 from bundler.format.content import Descriptor
 from bundler.format.reference import RegistryReference
-from bundler.stores.registry import RegistryStore
+from bundler.stores.registry.store import RegistryStore
+from bundler.verbs import copy
 
 
 @pytest.fixture
@@ -43,10 +44,10 @@ def test_credentials_open_a_registry_that_wants_them(source: MemoryStore, tmp_pa
         assert caught.value.exit_code == 7
         configure(tmp_path, address, "wrong", monkeypatch)
         with pytest.raises(AuthorizationError):
-            transfer.copy(source, RegistryStore(reference), RecordingProgress())
+            copy.copy(source, RegistryStore(reference), RecordingProgress())
         configure(tmp_path, address, "secret", monkeypatch)
-        transfer.copy(source, RegistryStore(reference), RecordingProgress())
-        assert transfer.read_bundle(RegistryStore(reference)).digest == source.tags["1"].digest
+        copy.copy(source, RegistryStore(reference), RecordingProgress())
+        assert read_bundle(RegistryStore(reference)).digest == source.tags["1"].digest
 
 
 def test_a_registry_that_is_not_there_is_told_at_once() -> None:
@@ -63,13 +64,13 @@ class _Raced(RegistryStore):
     def resolve(self) -> Descriptor:
         other = MemoryStore()
         bundle(other, extra="other")
-        transfer.copy(other, RegistryStore(self.reference), RecordingProgress())
+        copy.copy(other, RegistryStore(self.reference), RecordingProgress())
         return super().resolve()
 
 
 def test_a_tag_that_another_process_moves_at_the_same_time_is_exit_code_12(registry: str, source: MemoryStore) -> None:
     with pytest.raises(BusyError, match=r"another process pushed sha256:[0-9a-f]{64} to this tag") as caught:
-        transfer.copy(source, _Raced(RegistryReference(registry, "raced/tag", "1")), RecordingProgress())
+        copy.copy(source, _Raced(RegistryReference(registry, "raced/tag", "1")), RecordingProgress())
     assert (caught.value.exit_code, bool(caught.value.hint)) == (12, True)
 
 
@@ -82,13 +83,13 @@ def test_a_repository_that_is_not_there_is_not_found(registry: str) -> None:
 
 def test_a_blob_that_the_registry_lost_is_sent_again(registry: str, registry_storage: Path, source: MemoryStore) -> None:
     store = RegistryStore(RegistryReference(registry, "lost/blob", "1"))
-    found = transfer.copy(source, store, RecordingProgress()).bundle
+    found = copy.copy(source, store, RecordingProgress()).bundle
     layer = found.manifest.layers[0]
     for path in files_below(registry_storage):
         if layer.digest.hex in str(path) and path.name == "data":
             path.unlink()
     assert not store.has(layer)
-    assert transfer.copy(source, store, RecordingProgress()).sent == layer.size
+    assert copy.copy(source, store, RecordingProgress()).sent == layer.size
     with store.open(layer) as stream:
         assert stream.read() == source.blobs[layer.digest]
 
@@ -133,6 +134,6 @@ def test_a_large_bundle_of_many_blobs_arrives(registry: str) -> None:
     store = MemoryStore()
     bundle(store, tree(*(file(f"/s/{number}", bytes([number]) * 10_000) for number in range(50))))
     target = RegistryStore(RegistryReference(registry, "many/files", "1"))
-    assert transfer.copy(store, target, RecordingProgress()).sent > 0
+    assert copy.copy(store, target, RecordingProgress()).sent > 0
     (named,) = target.names()
     assert named.manifest.digest == store.tags["1"].digest

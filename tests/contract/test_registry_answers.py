@@ -20,18 +20,18 @@ from fakes import MemoryStore
 from saying import Asked, Say, Saying, saying
 from typer.testing import CliRunner
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.cli.main import app
 from bundler.errors import AuthorizationError, BundlerError, NoSpaceError, StoreError
 from bundler.format import artifact
 from bundler.format.content import Descriptor
 from bundler.format.reference import RegistryReference
 from bundler.ports import from_memory
-from bundler.stores import pages
-from bundler.stores.limits import Limits
-from bundler.stores.registry import RegistryStore
-from bundler.stores.retry import ATTEMPTS, TransientError
-from bundler.stores.session import origin_of
+from bundler.stores.registry import pages
+from bundler.stores.registry.limits import Limits
+from bundler.stores.registry.retry import ATTEMPTS, TransientError
+from bundler.stores.registry.session import origin_of
+from bundler.stores.registry.store import RegistryStore
 
 QUOTA = "adding 70.0 MiB of storage resource will exceed the configured upper limit of 5.0 GiB"
 LIMITS = Limits(timeout=1.0, patience=0.001)
@@ -178,7 +178,7 @@ def test_what_is_no_bundle_is_called_by_what_it_is(media_type: str, content: dic
         return Say(200, data, {"Content-Type": media_type})
 
     with saying(answer) as server, pytest.raises(BundlerError, match=f"this is {words}") as caught:
-        transfer.read_bundle(store(server))
+        read_bundle(store(server))
     assert caught.value.exit_code == 8
     assert "not a bundle" in caught.value.message
     assert "damaged" not in caught.value.message

@@ -16,16 +16,17 @@ from faultproxy import FaultProxy, fault_proxy
 from links import standing, store
 from tokenregistry import TokenRegistry, token_registry
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import BundlerError, StoreError
 from bundler.format.reference import RegistryReference
-from bundler.sending import Sender
-from bundler.stores import sessions
-from bundler.stores.layout import LayoutStore
-from bundler.stores.limits import Limits
-from bundler.stores.registry import RegistryStore
-from bundler.stores.split import SplitTarget
-from bundler.stores.splitfiles import Split, SplitFileStore
+from bundler.stores.archive.split_artifact import SplitTarget
+from bundler.stores.archive.split_files import Split, SplitFileStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.stores.registry import upload_record
+from bundler.stores.registry.limits import Limits
+from bundler.stores.registry.store import RegistryStore
+from bundler.verbs import copy
+from bundler.verbs.early_upload import Sender
 
 MIB = 1 << 20
 SIZE = 8 * MIB
@@ -43,9 +44,9 @@ def proxy(registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield proxy
 
 
-def copy(source: MemoryStore | RegistryStore, target: LayoutStore | RegistryStore) -> RecordingProgress:
+def run_copy(source: MemoryStore | RegistryStore, target: LayoutStore | RegistryStore) -> RecordingProgress:
     progress = RecordingProgress()
-    transfer.copy(source, target, progress)
+    copy.copy(source, target, progress)
     return progress
 
 
@@ -54,10 +55,10 @@ def kept(layout: Path) -> list[Path]:
 
 
 def test_a_pull_goes_on_in_the_next_run(proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path) -> None:
-    copy(source, store(registry, "resume/later"))
+    run_copy(source, store(registry, "resume/later"))
     break_a_pull(proxy, "resume/later", tmp_path / "layout")
     proxy.forget()
-    copy(store(proxy.address, "resume/later"), LayoutStore(tmp_path / "layout", "1"))
+    run_copy(store(proxy.address, "resume/later"), LayoutStore(tmp_path / "layout", "1"))
     assert verified(LayoutStore(tmp_path / "layout", "1")) == source.tags["1"].digest
     assert proxy.traffic.down < SIZE - 4 * MIB
     assert kept(tmp_path / "layout") == []
@@ -66,11 +67,11 @@ def test_a_pull_goes_on_in_the_next_run(proxy: FaultProxy, registry: str, source
 def test_a_pull_goes_on_where_the_registry_gives_other_ranges_than_it_is_asked_for(
     proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path
 ) -> None:
-    copy(source, store(registry, "resume/ranges"))
+    run_copy(source, store(registry, "resume/ranges"))
     break_a_pull(proxy, "resume/ranges", tmp_path / "layout")
     proxy.forget()
     proxy.fail(faults.other_range(), part="/blobs/", times=1_000)
-    progress = copy(store(proxy.address, "resume/ranges"), LayoutStore(tmp_path / "layout", "1"))
+    progress = run_copy(store(proxy.address, "resume/ranges"), LayoutStore(tmp_path / "layout", "1"))
     assert verified(LayoutStore(tmp_path / "layout", "1")) == source.tags["1"].digest
     assert progress.notes == []  # it was read from the beginning, and taken from where it broke off
 
@@ -79,13 +80,13 @@ def test_a_pull_goes_on_where_the_registry_gives_other_ranges_than_it_is_asked_f
 def test_a_begun_pull_that_was_damaged_is_fetched_from_zero(
     proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path, damage: bytes
 ) -> None:
-    copy(source, store(registry, "resume/damaged"))
+    run_copy(source, store(registry, "resume/damaged"))
     break_a_pull(proxy, "resume/damaged", tmp_path / "layout")
     proxy.forget()
     (part,) = kept(tmp_path / "layout")
     with part.open("r+b") as file:
         file.write(damage)
-    copy(store(proxy.address, "resume/damaged"), LayoutStore(tmp_path / "layout", "1"))
+    run_copy(store(proxy.address, "resume/damaged"), LayoutStore(tmp_path / "layout", "1"))
     assert verified(LayoutStore(tmp_path / "layout", "1")) == source.tags["1"].digest
     assert kept(tmp_path / "layout") == []
 
@@ -95,7 +96,7 @@ def break_a_pull(proxy: FaultProxy, repository: str, layout: Path) -> None:
     proxy.fail(faults.reset_within_reply(after=5 * MIB), part="/blobs/", skip=1)
     proxy.fail(faults.reset(), part="/blobs/", skip=1, times=1_000)
     with pytest.raises(StoreError) as caught:
-        copy(store(proxy.address, repository), LayoutStore(layout, "1"))
+        run_copy(store(proxy.address, repository), LayoutStore(layout, "1"))
     assert caught.value.exit_code == 5
     assert len(kept(layout)) == 1
     assert LayoutStore(layout, "1").names() == []
@@ -104,7 +105,7 @@ def break_a_pull(proxy: FaultProxy, repository: str, layout: Path) -> None:
 def test_a_push_goes_on_in_the_next_run(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
     break_a_push(proxy, source, "resume/resumed")
     proxy.forget()
-    copy(source, store(proxy.address, "resume/resumed"))
+    run_copy(source, store(proxy.address, "resume/resumed"))
     assert standing(registry, "resume/resumed") == str(source.tags["1"].digest)
     assert proxy.traffic.up < SIZE - 2 * MIB
 
@@ -113,7 +114,7 @@ def test_a_push_goes_on_although_the_registry_is_busy_at_first(proxy: FaultProxy
     break_a_push(proxy, source, "resume/busy")
     proxy.forget()
     proxy.fail(faults.answer(503), method="GET", part="/blobs/uploads/")
-    copy(source, store(proxy.address, "resume/busy"))
+    run_copy(source, store(proxy.address, "resume/busy"))
     assert standing(registry, "resume/busy") == str(source.tags["1"].digest)
     assert proxy.traffic.up < SIZE - 2 * MIB
 
@@ -122,7 +123,7 @@ def test_a_push_whose_session_the_registry_forgot_begins_anew(proxy: FaultProxy,
     break_a_push(proxy, source, "resume/forgotten")
     proxy.forget()
     proxy.fail(faults.answer(404), method="GET", part="/blobs/uploads/")
-    copy(source, store(proxy.address, "resume/forgotten"))
+    run_copy(source, store(proxy.address, "resume/forgotten"))
     assert standing(registry, "resume/forgotten") == str(source.tags["1"].digest)
 
 
@@ -131,9 +132,9 @@ def break_a_push(proxy: FaultProxy, source: MemoryStore, repository: str) -> Non
     proxy.fail(faults.answer(503), method="PATCH", skip=3, times=1_000)
     proxy.fail(faults.answer(503), method="PUT", part="/blobs/uploads/", times=1_000)  # what is left then may be one chunk
     with pytest.raises(StoreError) as caught:
-        copy(source, store(proxy.address, repository))
+        run_copy(source, store(proxy.address, repository))
     assert caught.value.exit_code == 5
-    assert len(list(sessions.directory().glob("*.json"))) == 1
+    assert len(list(upload_record.directory().glob("*.json"))) == 1
 
 
 def test_a_push_needs_no_room_on_the_disk_here(
@@ -142,14 +143,14 @@ def test_a_push_needs_no_room_on_the_disk_here(
     with small_disk(tmp_path / "disk", MIB) as disk:
         (disk / "filler").write_bytes(bytes(MIB))
         monkeypatch.setenv("FPS_BUNDLE_STORE", str(disk / "store"))
-        copy(source, store(registry, "resume/full"))
+        run_copy(source, store(registry, "resume/full"))
     assert standing(registry, "resume/full") == str(source.tags["1"].digest)
 
 
 def test_a_link_that_breaks_in_every_chunk_is_told_with_the_way_out(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
     proxy.cut(MIB // 2, down=False)
     with pytest.raises(StoreError, match="3 times") as caught:
-        copy(source, store(proxy.address, "resume/hopeless"))
+        run_copy(source, store(proxy.address, "resume/hopeless"))
     assert "--split" in caught.value.command
     assert standing(registry, "resume/hopeless") == ""
 
@@ -167,7 +168,7 @@ def keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[F
 def test_what_breaks_in_every_chunk_comes_in_smaller_pieces(keeping: tuple[FaultProxy, TokenRegistry], source: MemoryStore) -> None:
     proxy, registry = keeping
     proxy.cut(300 << 10, down=False)
-    copy(source, store(proxy.address, "team/model"))
+    run_copy(source, store(proxy.address, "team/model"))
     assert registry.blobs.keys() == {str(digest) for digest in source.blobs} - {str(source.tags["1"].digest)}
 
 
@@ -178,7 +179,7 @@ def test_what_never_comes_any_further_is_told_with_the_way_out(
     for method in ("PATCH", "PUT"):
         proxy.fail(faults.reset(), method=method, times=1_000)
     with pytest.raises(StoreError, match="came no further than byte 0 in 8 attempts") as caught:
-        copy(source, store(proxy.address, "team/model"))
+        run_copy(source, store(proxy.address, "team/model"))
     assert caught.value.command == "fps-bundle copy … --split 4MiB"
     assert re.search("reset|closed", caught.value.message)
     assert registry.manifests == {}
@@ -187,25 +188,25 @@ def test_what_never_comes_any_further_is_told_with_the_way_out(
 def test_a_resumed_push_says_what_it_sent(proxy: FaultProxy, source: MemoryStore) -> None:
     break_a_push(proxy, source, "resume/said")
     proxy.forget()
-    result = transfer.copy(source, store(proxy.address, "resume/said"), RecordingProgress())
+    result = copy.copy(source, store(proxy.address, "resume/said"), RecordingProgress())
     assert result.sent < SIZE - 2 * MIB
     assert result.sent + result.skipped >= SIZE
     assert abs(result.sent - proxy.traffic.up) < MIB // 4
 
 
 def test_a_resumed_pull_says_what_it_fetched(proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path) -> None:
-    copy(source, store(registry, "resume/fetched"))
+    run_copy(source, store(registry, "resume/fetched"))
     break_a_pull(proxy, "resume/fetched", tmp_path / "layout")
     proxy.forget()
-    result = transfer.copy(store(proxy.address, "resume/fetched"), LayoutStore(tmp_path / "layout", "1"), RecordingProgress())
+    result = copy.copy(store(proxy.address, "resume/fetched"), LayoutStore(tmp_path / "layout", "1"), RecordingProgress())
     assert result.sent < SIZE - 4 * MIB
     assert abs(result.sent - proxy.traffic.down) < MIB // 4
 
 
 def test_a_repeated_split_copy_says_that_it_sent_little(proxy: FaultProxy, source: MemoryStore) -> None:
-    def split() -> transfer.CopyResult:
+    def split() -> copy.CopyResult:
         target = SplitTarget(store(proxy.address, "resume/split"), MIB, RecordingProgress())
-        return transfer.copy(source, target, RecordingProgress())
+        return copy.copy(source, target, RecordingProgress())
 
     assert split().sent >= SIZE
     assert split().sent < MIB // 4
@@ -214,30 +215,30 @@ def test_a_repeated_split_copy_says_that_it_sent_little(proxy: FaultProxy, sourc
 def test_repeated_parts_say_that_nothing_was_written(source: MemoryStore, tmp_path: Path) -> None:
     def split() -> int:
         target = SplitFileStore(tmp_path / "x.tar", "1", None, Split(MIB), RecordingProgress())
-        return transfer.copy(source, target, RecordingProgress()).sent
+        return copy.copy(source, target, RecordingProgress()).sent
 
     assert split() >= SIZE
     assert split() == 0
 
 
 def test_a_blob_that_is_in_another_repository_is_mounted(proxy: FaultProxy, registry: str, source: MemoryStore) -> None:
-    copy(source, store(proxy.address, "resume/first"))
+    run_copy(source, store(proxy.address, "resume/first"))
     proxy.forget()
-    copy(store(proxy.address, "resume/first"), store(proxy.address, "resume/second"))
-    copy(source, store(proxy.address, "resume/third"))
+    run_copy(store(proxy.address, "resume/first"), store(proxy.address, "resume/second"))
+    run_copy(source, store(proxy.address, "resume/third"))
     assert proxy.traffic.up + proxy.traffic.down < MIB
     for repository in ("resume/second", "resume/third"):
         assert standing(registry, repository) == str(source.tags["1"].digest)
 
 
 def test_waits_are_told(proxy: FaultProxy, registry: str, source: MemoryStore, tmp_path: Path) -> None:
-    copy(source, store(registry, "resume/told"))
+    run_copy(source, store(registry, "resume/told"))
     progress = RecordingProgress()
     proxy.fail(faults.busy(3), method="GET", part="/blobs/")
     reference = RegistryReference(proxy.address, "resume/told", "1")
     limits = Limits(timeout=1, patience=0.01)
     told = RegistryStore(reference, plain_http=True, limits=limits, tell=progress.note)
-    transfer.copy(told, LayoutStore(tmp_path / "layout", "1"), progress)
+    copy.copy(told, LayoutStore(tmp_path / "layout", "1"), progress)
     assert "429" in progress.notes[0]
     assert "attempt 2 of" in progress.notes[0]
 
@@ -250,9 +251,9 @@ def test_no_more_than_the_granted_rate_is_used(registry: str, tmp_path: Path, mo
         return RegistryStore(reference, plain_http=True, limits=Limits(rate=200_000))
 
     started = time.monotonic()
-    copy(slow, limited())
+    run_copy(slow, limited())
     pushed = time.monotonic()
-    copy(limited(), LayoutStore(tmp_path / "layout", "1"))
+    run_copy(limited(), LayoutStore(tmp_path / "layout", "1"))
     assert pushed - started > 1.2
     assert time.monotonic() - pushed > 1.2
 
@@ -265,17 +266,17 @@ def test_what_a_registry_stores_is_read_back_when_that_is_asked_for(proxy: Fault
     reference = RegistryReference(proxy.address, repository, "1")
     target = RegistryStore(reference, plain_http=True, limits=Limits(patience=0.01), verify_remote=verify_remote)
     if not verify_remote:
-        copy(small, target)
+        run_copy(small, target)
         return
     with pytest.raises(BundlerError) as caught:
-        copy(small, target)
+        run_copy(small, target)
     assert caught.value.exit_code == 8
     assert standing(registry, repository) == ""
 
 
 def test_what_was_sent_early_is_read_back_too(proxy: FaultProxy, registry: str) -> None:
     source = noise(50_000, seed=4)
-    bundle = transfer.read_bundle(source)
+    bundle = read_bundle(source)
     reference = RegistryReference(proxy.address, "resume/early", "1")
     target = RegistryStore(reference, plain_http=True, limits=Limits(patience=0.01), verify_remote=True)
     with target.upload("", source) as upload:
@@ -286,7 +287,7 @@ def test_what_was_sent_early_is_read_back_too(proxy: FaultProxy, registry: str) 
             time.sleep(0.01)
         proxy.fail(faults.flip(), method="GET", part="/blobs/", times=1_000)
         with pytest.raises(BundlerError) as caught:
-            transfer.copy(source, target, RecordingProgress(), bundle, early=early)
+            copy.copy(source, target, RecordingProgress(), bundle, early=early)
         early.close()
     assert caught.value.exit_code == 8
     assert standing(registry, "resume/early") == ""

@@ -13,18 +13,21 @@ from fakes import MemoryStore, RecordingProgress, file, tree
 from places import Place
 from sshkeys import Key
 
-from bundler import signing, transfer
+from bundler.bundle import list_bundles, read_bundle, referrers
 from bundler.errors import BusyError, StoreError
-from bundler.format import artifact, have, signature
+from bundler.format import artifact, signature, thin_list
 from bundler.format.statement import Statement
 from bundler.ports import Store
 from bundler.signatures.ssh import SshSigner, SshVerifier
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
-from bundler.stores.split import SplitStore, SplitTarget
-from bundler.stores.splitfiles import Split, SplitFileStore
-from bundler.stores.thin import ThinStore
-from bundler.trust import Policy, Voucher
+from bundler.stores.archive.split_artifact import SplitStore, SplitTarget
+from bundler.stores.archive.split_files import Split, SplitFileStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.archive.thin import ThinStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.trust import signing
+from bundler.trust.policy import Policy, Voucher
+from bundler.verbs import copy
+from bundler.verbs.have import had
 
 EVERYWHERE = pytest.mark.parametrize("place", ["memory", "layout", "archive", "local", "registry"], indirect=True)
 POLICY = Policy(allowed_signers=Path("allowed"))
@@ -43,7 +46,7 @@ def bob(tmp_path_factory: pytest.TempPathFactory) -> Key:
 def sign(store: Store, key: Key, sequence: int | None = None) -> signing.Signed:
     numbers = itertools.count(100)
     return signing.sign(
-        transfer.read_bundle(store),
+        read_bundle(store),
         store,
         SshSigner(key.path),
         SshVerifier(),
@@ -55,7 +58,7 @@ def sign(store: Store, key: Key, sequence: int | None = None) -> signing.Signed:
 def vouchers(store: Store, *keys: Key) -> list[Voucher]:
     names = ("alice", "bob")
     verifier = SshVerifier(b"".join(key.line(name) for name, key in zip(names, keys, strict=False)))
-    return signing.judge(transfer.read_bundle(store), store, POLICY, verifier)
+    return signing.judge(read_bundle(store), store, POLICY, verifier)
 
 
 @pytest.fixture
@@ -63,13 +66,13 @@ def filled(place: Place) -> Place:
     """A place with one bundle."""
     source = MemoryStore()
     bundle(source, tree(file("/s/f", b"x" * 5000)))
-    transfer.copy(source, place.open(), RecordingProgress())
+    copy.copy(source, place.open(), RecordingProgress())
     return place
 
 
 @EVERYWHERE
 def test_signers_come_one_after_the_other(filled: Place, alice: Key, bob: Key) -> None:
-    digest = transfer.read_bundle(filled.open()).digest
+    digest = read_bundle(filled.open()).digest
     assert sign(filled.open(), alice).added
     assert sign(filled.open(), bob, 7).added
     assert not sign(filled.open(), alice).added
@@ -82,9 +85,9 @@ def test_signers_come_one_after_the_other(filled: Place, alice: Key, bob: Key) -
 def test_signatures_go_where_the_bundle_goes(filled: Place, alice: Key, bob: Key) -> None:
     sign(filled.open(), alice)
     elsewhere = MemoryStore()
-    transfer.copy(filled.open(), elsewhere, RecordingProgress())
+    copy.copy(filled.open(), elsewhere, RecordingProgress())
     sign(elsewhere, bob)
-    transfer.copy(elsewhere, filled.open(), RecordingProgress())
+    copy.copy(elsewhere, filled.open(), RecordingProgress())
     assert vouchers(filled.open(), alice, bob) == [Voucher("alice", 100), Voucher("bob", 100)]
 
 
@@ -92,8 +95,8 @@ def test_signatures_go_where_the_bundle_goes(filled: Place, alice: Key, bob: Key
 def test_ssh_keygen_verifies_what_lies_in_a_store(filled: Place, alice: Key, tmp_path: Path) -> None:
     sign(filled.open(), alice)
     store = filled.open()
-    found = transfer.read_bundle(store)
-    (referrer,) = transfer.referrers(store, found)
+    found = read_bundle(store)
+    (referrer,) = referrers(store, found)
     said, signed = (store.open(blob).read() for blob in signature.parts(referrer, store.where))
     (tmp_path / "signature").write_bytes(signed)
     (tmp_path / "allowed").write_bytes(alice.line("alice"))
@@ -104,7 +107,7 @@ def test_ssh_keygen_verifies_what_lies_in_a_store(filled: Place, alice: Key, tmp
 
 @EVERYWHERE
 def test_what_ssh_keygen_signed_is_verified_in_a_store(filled: Place, alice: Key) -> None:
-    found = transfer.read_bundle(filled.open())
+    found = read_bundle(filled.open())
     said = Statement.of(found.manifest, found.metadata, 3, "2026-01-01T00:00:00Z").to_bytes()
     made = signature.build(found.manifest.descriptor, said, alice.sign(said))
     filled.open().attach(made)
@@ -123,23 +126,23 @@ def test_a_name_that_moved_meanwhile_stays_where_it_is(place: Place, alice: Key)
     first, second = MemoryStore(), MemoryStore()
     bundle(first)
     bundle(second, created="2027-01-01T00:00:00Z")
-    transfer.copy(first, place.open(), RecordingProgress())
-    old = transfer.read_bundle(place.open())
-    transfer.copy(first, place.open("kept"), RecordingProgress())
-    transfer.copy(second, place.open(), RecordingProgress())
+    copy.copy(first, place.open(), RecordingProgress())
+    old = read_bundle(place.open())
+    copy.copy(first, place.open("kept"), RecordingProgress())
+    copy.copy(second, place.open(), RecordingProgress())
     new = signature.build(old.manifest.descriptor, b"{}", alice.sign(b"{}"))
     place.open().attach(new)
-    assert transfer.read_bundle(place.open()).digest != old.digest
-    assert len(transfer.referrers(place.open("kept"), old)) == 1
+    assert read_bundle(place.open()).digest != old.digest
+    assert len(referrers(place.open("kept"), old)) == 1
 
 
 def test_a_bundle_that_went_away_meanwhile_is_not_brought_back(tmp_path: Path, alice: Key) -> None:
     source, store = MemoryStore(), LayoutStore(tmp_path / "layout", "1")
     bundle(source)
-    found = transfer.copy(source, store, RecordingProgress()).bundle
+    found = copy.copy(source, store, RecordingProgress()).bundle
     other = MemoryStore()
     bundle(other, created="2027-01-01T00:00:00Z")
-    transfer.copy(other, store, RecordingProgress())
+    copy.copy(other, store, RecordingProgress())
     with pytest.raises(BusyError, match="another process removed the bundle"):
         store.attach(signature.build(found.manifest.descriptor, b"{}", alice.sign(b"{}")))
 
@@ -148,7 +151,7 @@ def test_an_archive_keeps_all_that_is_in_it(tmp_path: Path, alice: Key) -> None:
     for name, created in (("1", "2027-01-01T00:00:00Z"), ("2", "2028-01-01T00:00:00Z")):
         source = MemoryStore()
         bundle(source, tree(file("/s/f", name.encode())), created=created)
-        transfer.copy(source, LayoutStore(tmp_path / "layout", name), RecordingProgress())
+        copy.copy(source, LayoutStore(tmp_path / "layout", name), RecordingProgress())
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w") as archive:
         archive.add(tmp_path / "layout", ".")
@@ -164,24 +167,24 @@ def test_an_archive_keeps_all_that_is_in_it(tmp_path: Path, alice: Key) -> None:
 def test_a_thin_archive_stays_thin(tmp_path: Path, alice: Key) -> None:
     source, path = MemoryStore(), tmp_path / "x.tar"
     bundle(source)
-    found = transfer.read_bundle(source)
-    transfer.copy(source, ThinStore(ArchiveStore(path, "1"), [transfer.had("old", found.manifest)]), RecordingProgress())
+    found = read_bundle(source)
+    copy.copy(source, ThinStore(ArchiveStore(path, "1"), [had("old", found.manifest)]), RecordingProgress())
     sign(ArchiveStore(path, "1"), alice)
     assert vouchers(ArchiveStore(path, "1"), alice) == [Voucher("alice", 100)]
     assert not ArchiveStore(path, "1").holds(found.manifest.layers[0])
     (named,) = [named for named in ArchiveStore(path).names() if named.name]
-    assert have.NEEDS in named.manifest.annotations
+    assert thin_list.NEEDS in named.manifest.annotations
 
 
 def test_what_is_split_is_not_signed_where_it_lies(tmp_path: Path, alice: Key) -> None:
     source, inner = MemoryStore(), MemoryStore()
     bundle(source)
-    transfer.copy(source, SplitTarget(inner, 1 << 20, RecordingProgress()), RecordingProgress())
+    copy.copy(source, SplitTarget(inner, 1 << 20, RecordingProgress()), RecordingProgress())
     before = dict(inner.blobs)
     with pytest.raises(StoreError, match="nothing can be put beside"):
         sign(SplitStore(inner), alice)
     how = Split(1 << 20)
-    transfer.copy(source, SplitFileStore(tmp_path / "x.tar", "1", None, how, RecordingProgress()), RecordingProgress())
+    copy.copy(source, SplitFileStore(tmp_path / "x.tar", "1", None, how, RecordingProgress()), RecordingProgress())
     with pytest.raises(StoreError, match="nothing can be put beside"):
         sign(ArchiveStore(tmp_path / "x.tar", "1"), alice)
     assert inner.blobs == before
@@ -191,6 +194,6 @@ def test_what_is_split_is_not_signed_where_it_lies(tmp_path: Path, alice: Key) -
 @EVERYWHERE
 def test_a_signed_bundle_looks_like_any_other_to_who_does_not_know_signatures(filled: Place, alice: Key) -> None:
     sign(filled.open(), alice)
-    found = transfer.read_bundle(filled.open())
+    found = read_bundle(filled.open())
     assert artifact.is_bundle(found.manifest.data)
-    assert [manifest.descriptor.digest for _, manifest in transfer.list_bundles(filled.open())] == [found.digest]
+    assert [manifest.descriptor.digest for _, manifest in list_bundles(filled.open())] == [found.digest]

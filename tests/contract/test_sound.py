@@ -19,14 +19,15 @@ from fakes import RecordingProgress, directory, file
 from hostile.forge import FILE, Forgery
 from typer.testing import CliRunner, Result
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.cli.main import app
 from bundler.format.artifact import REF_NAME
 from bundler.format.content import Descriptor, Digest
 from bundler.ports import Store
-from bundler.stores import verified
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.split import SplitTarget
+from bundler.stores.archive.split_artifact import SplitTarget
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout import verified_cache
+from bundler.verbs import copy
 
 MIB = 1 << 20
 
@@ -68,7 +69,7 @@ def blob_of(directory: Path, digest: Digest) -> Path:
 
 def contents(source: Store) -> list[Descriptor]:
     """The blobs of the bundle: metadata and layers."""
-    manifest = transfer.read_bundle(source).manifest
+    manifest = read_bundle(source).manifest
     return [manifest.config, *manifest.layers]
 
 
@@ -117,13 +118,13 @@ def test_what_stands_in_the_place_of_a_blob_is_no_blob(how: str, archive: str, s
 
 def settle(path: Path) -> None:
     """Wait until a change of a file cannot fall into the same step of a clock as the last one."""
-    time.sleep(max(0.0, path.stat().st_ctime + verified.SETTLED + 0.1 - time.time()))
+    time.sleep(max(0.0, path.stat().st_ctime + verified_cache.SETTLED + 0.1 - time.time()))
 
 
 def reads(path: Path, digest: Digest, *, medium: bool = False) -> int | None:
     """How many bytes a check reads; None when the file is no longer the blob."""
     counts: list[int] = []
-    return sum(counts) if verified.is_sound(path, digest, medium=medium, advance=counts.append) else None
+    return sum(counts) if verified_cache.is_sound(path, digest, medium=medium, advance=counts.append) else None
 
 
 def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_verify_names_all_damaged_blobs_of_a_registry(
     chosen: tuple[int, ...], registry: str, registry_storage: Path, source: Store
 ) -> None:
     place = registry_place(registry, registry_storage)
-    transfer.copy(source, place.open(), RecordingProgress())
+    copy.copy(source, place.open(), RecordingProgress())
     blobs = contents(source)
     sound = {number: in_registry(registry_storage, blobs[number].digest).read_bytes() for number in chosen}
     for number in chosen:
@@ -237,7 +238,7 @@ def test_verify_names_the_damaged_parts_of_a_split_bundle_in_a_registry(
     registry: str, registry_storage: Path, source: Store
 ) -> None:
     place = registry_place(registry, registry_storage)
-    transfer.copy(source, SplitTarget(place.open(), MIB, RecordingProgress()), RecordingProgress())
+    copy.copy(source, SplitTarget(place.open(), MIB, RecordingProgress()), RecordingProgress())
     parts = json.loads(place.open().manifest(place.open().resolve()))["layers"]
     digests = [Digest.parse(part["digest"]) for part in parts if part["size"] == MIB]
     sound = {path: path.read_bytes() for path in (in_registry(registry_storage, digest) for digest in digests[:2])}

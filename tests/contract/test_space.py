@@ -14,13 +14,13 @@ from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, file, tree
 from places import files_below
 
-from bundler import apply as applying
-from bundler import base as bases
-from bundler import push as pushing
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import NoSpaceError
 from bundler.format.reference import LocalReference
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import apply as applying
+from bundler.verbs import base_image as bases
+from bundler.verbs import push as pushing
 
 LOCAL = LocalReference("model", "1.0")
 
@@ -68,7 +68,7 @@ def test_a_disk_that_runs_full_resumes_the_model_and_nothing_is_left(disk: Path)
     assert not engine.is_paused
     assert files_below(disk / "store" / "blobs") == []
     del engine.files["/s/b"]
-    assert push(engine).bundle.digest == transfer.read_bundle(LocalSpool().open(LOCAL)).digest
+    assert push(engine).bundle.digest == read_bundle(LocalSpool().open(LOCAL)).digest
 
 
 @pytest.mark.parametrize(("image_store", "fits"), [("classic", False), ("podman", True), ("containerd", True)])
@@ -77,7 +77,7 @@ def test_an_apply_begins_only_where_the_new_layers_have_room(tmp_path: Path, ima
     bundle(source, tree(file("/s/f", bytes(3 << 20))))
     with small_disk(tmp_path / "engine", 4) as root:
         engine = FakeEngine(root=str(root), image_store=image_store)
-        found = transfer.read_bundle(source)
+        found = read_bundle(source)
         base = bases.find(found.metadata.base, engine, None)
 
         def apply() -> None:

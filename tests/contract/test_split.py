@@ -18,16 +18,17 @@ import pytest
 from bundles import metadata, noise
 from fakes import MemoryStore, RecordingProgress
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import IntegrityError, StoreError
-from bundler.format import artifact, splitartifact
+from bundler.format import artifact, split_manifest
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import RegistryReference
 from bundler.ports import Opener, Store, Upload
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.registry import RegistryStore
-from bundler.stores.split import SplitStore, SplitTarget
+from bundler.stores.archive.split_artifact import SplitStore, SplitTarget
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.registry.store import RegistryStore
+from bundler.verbs import copy
 
 PART = 65536
 
@@ -51,7 +52,7 @@ def sign(store: MemoryStore) -> None:
         "schemaVersion": 2,
         "mediaType": artifact.MANIFEST,
         "artifactType": "application/x-signature",
-        "config": splitartifact.EMPTY.to_json(),
+        "config": split_manifest.EMPTY.to_json(),
         "layers": [Descriptor.of("application/x-signature", b"signature").to_json()],
         "subject": store.tags["1"].to_json(),
     }
@@ -95,25 +96,25 @@ class _Counted:
 
 def push(source: MemoryStore, target: Store, part_size: int = PART) -> RecordingProgress:
     progress = RecordingProgress()
-    transfer.copy(source, SplitTarget(target, part_size, progress), RecordingProgress())
+    copy.copy(source, SplitTarget(target, part_size, progress), RecordingProgress())
     return progress
 
 
 def parts(target: MemoryStore) -> list[Descriptor]:
-    return list(splitartifact.read(target.blobs[target.tags["1"].digest], "here"))
+    return list(split_manifest.read(target.blobs[target.tags["1"].digest], "here"))
 
 
 def read(target: Store) -> Digest:
     store = SplitStore(target)
-    found = transfer.read_bundle(store)
-    transfer.read_through(store, found, RecordingProgress())
+    found = read_bundle(store)
+    copy.read_through(store, found, RecordingProgress())
     return found.digest
 
 
 def test_the_parts_joined_are_the_archive(tmp_path: Path) -> None:
     source, target = random_bundle(1, 2), Counting()
     push(source, target)
-    transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1.0"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "x.tar", "1.0"), RecordingProgress())
     assert b"".join(target.blobs[part.digest] for part in parts(target)) == (tmp_path / "x.tar").read_bytes()
     assert max(part.size for part in parts(target)) == PART
     assert read(target) == source.tags["1"].digest
@@ -148,7 +149,7 @@ def test_a_signature_that_was_added_travels_alone() -> None:
     store = SplitStore(target)
     assert [found.digest for found in store.referrers(store.resolve())] == [source.unnamed[0].digest]
     whole = MemoryStore("2")
-    transfer.copy(SplitStore(target), whole, RecordingProgress())
+    copy.copy(SplitStore(target), whole, RecordingProgress())
     assert whole.blobs[Digest.of(b"signature")] == b"signature"
 
 
@@ -167,7 +168,7 @@ def test_a_link_that_drops_costs_one_part_for_each_that_was_under_way(count: int
 
 def test_a_source_that_is_damaged_gives_no_name() -> None:
     source, target = random_bundle(1), Counting()
-    layer = transfer.read_bundle(source).manifest.layers[0]
+    layer = read_bundle(source).manifest.layers[0]
     source.blobs[layer.digest] = source.blobs[layer.digest][:-1] + b"?"
     with pytest.raises(IntegrityError):
         push(source, target)
@@ -181,7 +182,7 @@ def test_a_source_that_changes_while_it_is_sent_gives_no_name() -> None:
             return super().has(blob)
 
     source, target = random_bundle(1), Changing()
-    layer = transfer.read_bundle(source).manifest.layers[0]
+    layer = read_bundle(source).manifest.layers[0]
     with pytest.raises(IntegrityError):
         push(source, target)
     assert target.tags == {}
@@ -222,9 +223,9 @@ def test_a_part_that_is_missing_is_named() -> None:
         {"layers": []},
         {"layers": None},
         {"layers": [{"mediaType": artifact.LAYER, "digest": str(Digest.of(b"x")), "size": 1}]},
-        {"layers": [{"mediaType": splitartifact.PART, "digest": "sha256:../x", "size": 1}]},
-        {"layers": [{"mediaType": splitartifact.PART, "digest": str(Digest.of(b"x")), "size": 1 << 62}]},
-        {"layers": [{"mediaType": splitartifact.PART, "digest": str(Digest.of(b"x")), "size": 0}]},
+        {"layers": [{"mediaType": split_manifest.PART, "digest": "sha256:../x", "size": 1}]},
+        {"layers": [{"mediaType": split_manifest.PART, "digest": str(Digest.of(b"x")), "size": 1 << 62}]},
+        {"layers": [{"mediaType": split_manifest.PART, "digest": str(Digest.of(b"x")), "size": 0}]},
         {"config": {"mediaType": artifact.CONFIG, "digest": str(Digest.of(b"x")), "size": 1}},
         {"manifests": []},
     ],
@@ -246,7 +247,7 @@ def test_a_manifest_of_the_parts_of_another_archive_is_refused(said: str | None)
     target = Counting()
     push(random_bundle(1), target)
     content = json.loads(target.blobs[target.tags["1"].digest]) | {
-        "annotations": {splitartifact.BUNDLE_DIGEST: said} if said else {}
+        "annotations": {split_manifest.BUNDLE_DIGEST: said} if said else {}
     }
     data = json.dumps(content).encode()
     target.tags["1"] = Descriptor.of(artifact.MANIFEST, data)
@@ -285,7 +286,7 @@ def test_every_command_reads_it_as_the_bundle(tmp_path: Path, registry: str, mon
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
     source = noise(600_000)
     digest = str(source.tags["1"].digest)
-    transfer.copy(source, ArchiveStore(tmp_path / "x.tar"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "x.tar"), RecordingProgress())
     split, again, plain = (f"{registry}/split/{name}" for name in ("one:1", "two:1", "one:plain"))
     assert run("copy", str(tmp_path / "x.tar"), split, "--split", "64KiB").strip() == digest
     run("copy", str(tmp_path / "x.tar"), plain)

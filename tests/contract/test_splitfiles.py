@@ -17,11 +17,13 @@ import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 
-from bundler import console, transfer
+from bundler.bundle import read_bundle
+from bundler.cli import console
 from bundler.errors import BundlerError, BusyError, IntegrityError, NotFoundError, StoreError, UsageError
 from bundler.format.content import Digest
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.splitfiles import Split, SplitFileStore
+from bundler.stores.archive.split_files import Split, SplitFileStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.verbs import copy
 
 PART = 65536
 
@@ -35,14 +37,14 @@ def source() -> MemoryStore:
 
 def split(source: MemoryStore, path: Path, *only: int, size: int = PART) -> RecordingProgress:
     progress = RecordingProgress()
-    transfer.copy(source, SplitFileStore(path, "1", None, Split(size, frozenset(only)), progress), RecordingProgress())
+    copy.copy(source, SplitFileStore(path, "1", None, Split(size, frozenset(only)), progress), RecordingProgress())
     return progress
 
 
 def read(path: Path, *parts_from: Path) -> Digest:
     store = ArchiveStore(path, parts_from=parts_from)
-    found = transfer.read_bundle(store)
-    transfer.read_through(store, found, RecordingProgress())
+    found = read_bundle(store)
+    copy.read_through(store, found, RecordingProgress())
     return found.digest
 
 
@@ -66,7 +68,7 @@ def parts(tmp_path: Path, source: MemoryStore) -> Path:
 
 
 def test_the_parts_joined_are_the_archive(tmp_path: Path, source: MemoryStore, parts: Path) -> None:
-    transfer.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
     joined = subprocess.run(f"cat {parts}.[0-9]*", shell=True, capture_output=True, check=True).stdout
     assert joined == (tmp_path / "whole.tar").read_bytes()
     names = sorted(content(parts.parent))
@@ -213,7 +215,7 @@ def test_a_whole_file_beside_the_parts_of_another_archive_is_refused(
     tmp_path: Path, source: MemoryStore, parts: Path, command: str
 ) -> None:
     bundle(source, tree(file("/s/f", b"another")))
-    transfer.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
     (tmp_path / "whole.tar").rename(parts)
     with pytest.raises(UsageError, match=r"x\.tar and the parts in x\.tar\.parts are different archives") as caught:
         read(parts)
@@ -222,12 +224,12 @@ def test_a_whole_file_beside_the_parts_of_another_archive_is_refused(
 
 
 def test_a_whole_file_beside_its_own_parts_is_read_and_that_is_told(tmp_path: Path, source: MemoryStore, parts: Path) -> None:
-    transfer.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
     (tmp_path / "whole.tar").rename(parts)
     for path in parts.parent.glob("x.tar.0*"):
         path.unlink()
     progress = RecordingProgress()
-    assert transfer.read_bundle(ArchiveStore(parts, progress=progress)).digest == source.tags["1"].digest
+    assert read_bundle(ArchiveStore(parts, progress=progress)).digest == source.tags["1"].digest
     assert progress.notes == [f"{parts} is read, and not the parts listed in x.tar.parts"]
     assert "is read, and not the parts" in run("inspect", str(parts)).stderr
 
@@ -236,7 +238,7 @@ def test_a_whole_file_beside_its_own_parts_is_read_and_that_is_told(tmp_path: Pa
 def test_a_whole_file_is_read_beside_a_list_that_is_none_and_that_is_told(
     tmp_path: Path, source: MemoryStore, parts: Path, spoil: str
 ) -> None:
-    transfer.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "whole.tar", "1"), RecordingProgress())
     listed = tmp_path / "whole.tar.parts"
     if spoil == "damaged":
         listed.write_bytes(b"{}")
@@ -246,7 +248,7 @@ def test_a_whole_file_is_read_beside_a_list_that_is_none_and_that_is_told(
         listed.mkdir()
     progress = RecordingProgress()
     parts_from = (parts.parent,) if spoil == "parts-from" else ()
-    assert transfer.read_bundle(ArchiveStore(tmp_path / "whole.tar", parts_from=parts_from, progress=progress))
+    assert read_bundle(ArchiveStore(tmp_path / "whole.tar", parts_from=parts_from, progress=progress))
     (note,) = progress.notes
     assert f"{tmp_path / 'whole.tar'} is read; " in note
 
@@ -254,7 +256,7 @@ def test_a_whole_file_is_read_beside_a_list_that_is_none_and_that_is_told(
 def test_a_whole_file_is_not_written_beside_parts(source: MemoryStore, parts: Path) -> None:
     before = content(parts.parent)
     with pytest.raises(StoreError, match=r"x\.tar\.parts exists: x\.tar would stand beside the parts of another archive") as caught:
-        transfer.copy(source, ArchiveStore(parts, "1"), RecordingProgress())
+        copy.copy(source, ArchiveStore(parts, "1"), RecordingProgress())
     assert caught.value.hint
     assert content(parts.parent) == before
 
@@ -284,7 +286,7 @@ def test_a_part_that_there_is_not_is_refused(source: MemoryStore, parts: Path) -
 
 
 def test_a_damaged_source_leaves_nothing(tmp_path: Path, source: MemoryStore) -> None:
-    layer = transfer.read_bundle(source).manifest.layers[0]
+    layer = read_bundle(source).manifest.layers[0]
     source.blobs[layer.digest] = source.blobs[layer.digest][:-1] + b"?"
     with pytest.raises(IntegrityError):
         split(source, tmp_path / "x.tar")
@@ -321,7 +323,7 @@ def test_a_part_that_is_no_file_is_missing(parts: Path) -> None:
 
 
 def test_what_was_damaged_before_it_was_split_is_not_put_on_the_parts(tmp_path: Path, source: MemoryStore) -> None:
-    transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
     flip(tmp_path / "x.tar", 3000)
     done = run("split", str(tmp_path / "x.tar"), "64KiB")
     assert done.returncode == 8
@@ -349,7 +351,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_archive_that_exists_is_split_into_the_same_parts(tmp_path: Path, source: MemoryStore, parts: Path) -> None:
-    transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
     (tmp_path / "into").mkdir()
     done = run("split", str(tmp_path / "x.tar"), "64KiB", "--into", str(tmp_path / "into"))
     assert done.returncode == 0, done.stderr
@@ -375,10 +377,10 @@ def test_the_command_line_splits_and_reads(
 
 
 def test_a_dry_run_does_not_guess_which_parts_are_there(tmp_path: Path, source: MemoryStore, parts: Path) -> None:
-    transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
     command = ("copy", str(tmp_path / "x.tar"), f"oci-archive:{parts}:1", "--split", "64KiB", "--dry-run", "--limit-rate", "1k")
     told = run(*command)
-    blobs = transfer.read_bundle(source).manifest.blobs
+    blobs = read_bundle(source).manifest.blobs
     assert told.stdout == "".join(f"{blob.digest}\t{console.size(blob.size)}\tin parts\n" for blob in blobs)
     assert "would get" not in told.stderr
     assert "known when all has been read" in told.stderr
@@ -394,7 +396,7 @@ def test_killed_at_any_moment_it_is_gone_on_with(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
     source = MemoryStore()
     bundle(source, tree(file("/s/f", random.Random(1).randbytes(6_000_000))))
-    transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
     assert run("copy", str(tmp_path / "x.tar"), "model:1").returncode == 0
     (tmp_path / "parts").mkdir()
     target = tmp_path / "parts" / "x.tar"

@@ -10,9 +10,10 @@ from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 from places import Place
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
 from bundler.format.content import Begun, Descriptor, Digest, Stream
+from bundler.verbs import copy
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ def source() -> MemoryStore:
     return store
 
 
-def copy(source: MemoryStore, place: Place, name: str = "1") -> transfer.CopyResult:
-    return transfer.copy(source, place.open(name), RecordingProgress())
+def run_copy(source: MemoryStore, place: Place, name: str = "1") -> copy.CopyResult:
+    return copy.copy(source, place.open(name), RecordingProgress())
 
 
 def names(place: Place) -> set[str]:
@@ -35,8 +36,8 @@ def names(place: Place) -> set[str]:
 
 
 def test_a_bundle_comes_out_as_it_went_in(place: Place, source: MemoryStore) -> None:
-    digest = copy(source, place).bundle.digest
-    found = transfer.read_bundle(place.open())
+    digest = run_copy(source, place).bundle.digest
+    found = read_bundle(place.open())
     assert found.digest == digest
     assert found.manifest.data == source.blobs[digest]
     for blob in found.manifest.blobs:
@@ -46,8 +47,8 @@ def test_a_bundle_comes_out_as_it_went_in(place: Place, source: MemoryStore) -> 
 
 @pytest.mark.parametrize("place", ["memory", "layout", "archive", "local", "registry"], indirect=True)
 def test_a_bundle_is_found_by_its_digest(place: Place, source: MemoryStore) -> None:
-    digest = copy(source, place).bundle.digest
-    assert transfer.read_bundle(place.open("other", digest)).digest == digest
+    digest = run_copy(source, place).bundle.digest
+    assert read_bundle(place.open("other", digest)).digest == digest
     with pytest.raises(NotFoundError):
         place.open("1", Digest.of(b"another")).resolve()
 
@@ -55,23 +56,23 @@ def test_a_bundle_is_found_by_its_digest(place: Place, source: MemoryStore) -> N
 def test_an_unknown_name_is_not_found(place: Place, source: MemoryStore) -> None:
     with pytest.raises(NotFoundError):
         place.open().resolve()
-    copy(source, place)
+    run_copy(source, place)
     with pytest.raises(NotFoundError):
         place.open("unknown").resolve()
 
 
 def test_what_is_there_is_not_sent_again(place: Place, source: MemoryStore) -> None:
-    copy(source, place)
-    again = copy(source, place)
+    run_copy(source, place)
+    again = run_copy(source, place)
     assert (again.sent == 0) is (place.skips or place.kind == "split")
     assert names(place) == {"1"}
 
 
 def test_a_name_moves_to_the_bundle_that_came_last(place: Place, source: MemoryStore) -> None:
-    copy(source, place)
+    run_copy(source, place)
     other = MemoryStore()
     bundle(other, created="2027-01-01T00:00:00Z")
-    digest = copy(other, place).bundle.digest
+    digest = run_copy(other, place).bundle.digest
     assert place.open().resolve().digest == digest
     assert names(place) == {"1"}
 
@@ -111,7 +112,7 @@ def broken(source: MemoryStore, how: str) -> MemoryStore:
     damaged = MemoryStore()
     damaged.tags |= source.tags
     damaged.blobs |= source.blobs
-    layer = transfer.read_bundle(source).manifest.layers[0]
+    layer = read_bundle(source).manifest.layers[0]
     damaged.blobs[layer.digest] = source.blobs[layer.digest][:-1] + b"?"
     return damaged
 
@@ -119,7 +120,7 @@ def broken(source: MemoryStore, how: str) -> MemoryStore:
 @pytest.mark.parametrize(("how", "error"), [("breaks off", StoreError), ("is damaged", IntegrityError)])
 def test_a_copy_that_fails_leaves_no_name(place: Place, source: MemoryStore, how: str, error: type[BundlerError]) -> None:
     with pytest.raises(error):
-        copy(broken(source, how), place)
+        run_copy(broken(source, how), place)
     assert names(place) == set()
     assert not [path for path in place.files() if "part" in path.name]
     if place.kind == "archive":
@@ -130,10 +131,10 @@ def test_a_copy_that_fails_leaves_no_name(place: Place, source: MemoryStore, how
 def test_a_copy_that_fails_leaves_the_old_bundle(place: Place, source: MemoryStore, how: str) -> None:
     old = MemoryStore()
     bundle(old, tree(file("/s/old", b"old")), created="2025-01-01T00:00:00Z")
-    digest = copy(old, place).bundle.digest
+    digest = run_copy(old, place).bundle.digest
     with pytest.raises(BundlerError):
-        copy(broken(source, how), place)
-    found = transfer.read_bundle(place.open())
+        run_copy(broken(source, how), place)
+    found = read_bundle(place.open())
     assert found.digest == digest
     for blob in found.manifest.blobs:
         with place.open().open(blob) as stream:
@@ -143,7 +144,7 @@ def test_a_copy_that_fails_leaves_the_old_bundle(place: Place, source: MemorySto
 
 @pytest.mark.parametrize("place", ["layout", "archive", "local", "registry"], indirect=True)
 def test_a_changed_byte_in_the_store_is_noticed(place: Place, source: MemoryStore) -> None:
-    found = copy(source, place).bundle
+    found = run_copy(source, place).bundle
     layer = found.manifest.layers[0]
     content = source.blobs[layer.digest]
     sound = {path: data for path in place.files() if content in (data := path.read_bytes())}
@@ -160,7 +161,7 @@ def test_a_changed_byte_in_the_store_is_noticed(place: Place, source: MemoryStor
 @pytest.mark.parametrize("place", ["layout", "archive", "local", "registry"], indirect=True)
 def test_a_digest_cannot_be_overwritten(place: Place, source: MemoryStore) -> None:
     with pytest.raises(StoreError, match="that very bundle"):
-        transfer.copy(source, place.open("1", Digest.of(b"another")), RecordingProgress())
+        copy.copy(source, place.open("1", Digest.of(b"another")), RecordingProgress())
     assert names(place) == set()
 
 
@@ -171,7 +172,7 @@ def test_two_at_once_both_stand(place: Place) -> None:
     def one(name: str) -> None:
         store = MemoryStore()
         bundle(store, tree(file("/s/f", name.encode() * 5000)), created=f"2026-01-01T00:00:0{name}Z")
-        results.append(copy(store, place, name).bundle.digest)
+        results.append(run_copy(store, place, name).bundle.digest)
 
     threads = [threading.Thread(target=one, args=(str(number),)) for number in range(6)]
     for thread in threads:
@@ -179,4 +180,4 @@ def test_two_at_once_both_stand(place: Place) -> None:
     for thread in threads:
         thread.join()
     assert names(place) == {str(number) for number in range(6)}
-    assert {transfer.read_bundle(place.open(str(number))).digest for number in range(6)} == set(results)
+    assert {read_bundle(place.open(str(number))).digest for number in range(6)} == set(results)

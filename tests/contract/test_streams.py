@@ -9,9 +9,9 @@ from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 from places import Place
 
-from bundler import transfer
 from bundler.errors import IntegrityError
 from bundler.format.content import Descriptor, Digest
+from bundler.verbs import copy
 
 
 def open_files() -> int:
@@ -24,7 +24,7 @@ def layer(place: Place) -> Descriptor:
     source = MemoryStore()
     noise = b"".join(bytes.fromhex(Digest.of(str(number).encode()).hex) for number in range(100_000))
     bundle(source, tree(file("/s/f", noise)))
-    return transfer.copy(source, place.open(), RecordingProgress()).bundle.manifest.layers[0]
+    return copy.copy(source, place.open(), RecordingProgress()).bundle.manifest.layers[0]
 
 
 def test_a_stream_that_is_closed_early_leaks_nothing(place: Place, layer: Descriptor) -> None:

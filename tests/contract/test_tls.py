@@ -19,7 +19,7 @@ from dockerlogin import skip_offline
 from privateregistry import Tls, private_registry
 
 from bundler.errors import StoreError
-from bundler.stores import tls
+from bundler.stores.registry import tls
 
 
 class Pki:

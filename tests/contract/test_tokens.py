@@ -16,18 +16,20 @@ from dockerlogin import install_keeper
 from fakes import MemoryStore, RecordingProgress, file, tree
 from tokenregistry import TokenRegistry, serving, token_registry
 
-from bundler import parallel, transfer
+from bundler.bundle import read_bundle
+from bundler.concurrency import parallel
 from bundler.errors import AuthorizationError, BundlerError, IntegrityError, StoreError
 from bundler.format import artifact
 from bundler.format.content import Begun, Descriptor, Stream
 from bundler.format.reference import RegistryReference
-from bundler.stores import credentials
-from bundler.stores.auth import belongs_to
-from bundler.stores.blobupload import LARGEST_CHUNK
-from bundler.stores.limits import Limits
-from bundler.stores.pages import MAX_PAGES
-from bundler.stores.registry import RegistryStore
-from bundler.watched import watched
+from bundler.stores.registry import credentials
+from bundler.stores.registry.auth import belongs_to
+from bundler.stores.registry.limits import Limits
+from bundler.stores.registry.pages import MAX_PAGES
+from bundler.stores.registry.store import RegistryStore
+from bundler.stores.registry.upload import LARGEST_CHUNK
+from bundler.streams import watched
+from bundler.verbs import copy
 
 SECRETS = ("Bearer", "Basic")
 
@@ -58,7 +60,7 @@ def opened(registry: TokenRegistry) -> RegistryStore:
 
 
 def bundled(store: MemoryStore) -> Sequence[Descriptor]:
-    return transfer.read_bundle(store).manifest.blobs
+    return read_bundle(store).manifest.blobs
 
 
 class Given(MemoryStore):
@@ -73,43 +75,43 @@ class Given(MemoryStore):
 
 
 def read_all(store: RegistryStore) -> None:
-    for blob in transfer.read_bundle(store).manifest.blobs:
+    for blob in read_bundle(store).manifest.blobs:
         with store.open(blob) as stream:
             while stream.read(1000):
                 pass
 
 
 def test_a_bundle_goes_up_and_comes_down_with_tokens(registry: TokenRegistry, source: MemoryStore) -> None:
-    transfer.copy(source, opened(registry), RecordingProgress())
+    copy.copy(source, opened(registry), RecordingProgress())
     back = MemoryStore()
-    transfer.copy(opened(registry), back, RecordingProgress())
+    copy.copy(opened(registry), back, RecordingProgress())
     assert back.blobs == source.blobs
     assert {authorization.partition(" ")[0] for authorization in registry.token_requests} == {"Basic"}
 
 
 def test_the_password_goes_to_the_token_service_alone(registry: TokenRegistry, source: MemoryStore) -> None:
-    transfer.copy(source, opened(registry), RecordingProgress())
+    copy.copy(source, opened(registry), RecordingProgress())
     assert not [path for _, path, authorization in registry.requests if authorization.startswith("Basic")]
 
 
 @pytest.mark.parametrize("lives", [2, 3])
 def test_a_token_that_expires_is_replaced(registry: TokenRegistry, source: MemoryStore, lives: int) -> None:
     registry.token_lives = lives
-    transfer.copy(source, opened(registry), RecordingProgress())
+    copy.copy(source, opened(registry), RecordingProgress())
     read_all(opened(registry))
     assert len(registry.token_requests) > 2
 
 
 def test_a_token_that_is_good_for_one_request_alone_is_enough(registry: TokenRegistry, source: MemoryStore) -> None:
     registry.token_lives = 1
-    transfer.copy(source, opened(registry), RecordingProgress())
+    copy.copy(source, opened(registry), RecordingProgress())
     back = MemoryStore()
-    transfer.copy(opened(registry), back, RecordingProgress())
+    copy.copy(opened(registry), back, RecordingProgress())
     assert back.blobs == source.blobs
 
 
 def test_threads_do_not_take_each_others_fresh_tokens(registry: TokenRegistry, source: MemoryStore) -> None:
-    transfer.copy(source, opened(registry), RecordingProgress())
+    copy.copy(source, opened(registry), RecordingProgress())
     registry.token_lives = 1
     store = opened(registry)
     parallel.each(store.has, [blob for blob in bundled(source) for _ in range(100)], 8, threading.Event())
@@ -118,7 +120,7 @@ def test_threads_do_not_take_each_others_fresh_tokens(registry: TokenRegistry, s
 def test_a_token_is_had_without_credentials_where_the_registry_gives_one(
     registry: TokenRegistry, source: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transfer.copy(source, opened(registry), RecordingProgress())
+    copy.copy(source, opened(registry), RecordingProgress())
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
     registry.anonymous = True
     read_all(opened(registry))
@@ -134,13 +136,13 @@ def test_a_token_that_is_refused_is_not_authorised(
     else:
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
     with pytest.raises(AuthorizationError) as caught:
-        transfer.copy(source, opened(registry), RecordingProgress())
+        copy.copy(source, opened(registry), RecordingProgress())
     assert caught.value.exit_code == 7
     assert "secret" not in str(caught.value)
 
 
 def test_a_redirected_download_takes_no_credentials_along(registry: TokenRegistry, source: MemoryStore) -> None:
-    transfer.copy(source, opened(registry), RecordingProgress())
+    copy.copy(source, opened(registry), RecordingProgress())
     with strange_host(registry.blobs) as strange:
         registry.redirect_blobs = f"http://{strange.address}"
         read_all(opened(registry))
@@ -149,7 +151,7 @@ def test_a_redirected_download_takes_no_credentials_along(registry: TokenRegistr
 
 
 def test_a_host_that_we_were_sent_on_to_cannot_ask_who_we_are(registry: TokenRegistry, source: MemoryStore) -> None:
-    transfer.copy(source, opened(registry), RecordingProgress())
+    copy.copy(source, opened(registry), RecordingProgress())
     with strange_host(registry.blobs) as strange:
         strange.challenge = f'Bearer realm="http://{strange.address}/token"'
         registry.redirect_blobs = f"http://{strange.address}"
@@ -192,7 +194,7 @@ def test_a_token_service_of_somebody_else_does_not_get_the_password(registry: To
         # The same host under a name of its own: what belongs to 127.0.0.1 does not belong to localhost.
         registry.realm = f"http://{strange.address.replace('127.0.0.1', 'localhost')}/token"
         with pytest.raises(AuthorizationError):
-            transfer.copy(source, opened(registry), RecordingProgress())
+            copy.copy(source, opened(registry), RecordingProgress())
     assert strange.seen
     assert not set(strange.seen) - {""}
 
@@ -224,16 +226,16 @@ def test_an_identity_token_is_shown_in_place_of_a_password(
         install_keeper(tmp_path / "bin", monkeypatch)
         (tmp_path / "config.json").write_text(json.dumps({"credsStore": "keeper"}))
         credentials.store(registry.address, credentials.Credentials("", "", "it is me"))
-    transfer.copy(source, opened(registry), RecordingProgress())
+    copy.copy(source, opened(registry), RecordingProgress())
     assert set(registry.identity_tokens) == {"it is me"}
     assert registry.token_requests == []
 
 
 def test_a_registry_that_takes_no_chunks_gets_a_blob_in_one_request(registry: TokenRegistry) -> None:
     large = noise(3 << 20)
-    transfer.copy(large, opened(registry), RecordingProgress())
+    copy.copy(large, opened(registry), RecordingProgress())
     back = MemoryStore()
-    transfer.copy(opened(registry), back, RecordingProgress())
+    copy.copy(opened(registry), back, RecordingProgress())
     assert back.blobs == large.blobs
 
 
@@ -242,7 +244,7 @@ def test_a_registry_that_wants_huge_chunks_gets_a_blob_as_it_is_read(registry: T
     given.blobs, given.tags = large.blobs, large.tags
     registry.least_chunk = LARGEST_CHUNK + 1
     registry.before_blob = lambda: asked.append(given.progress.done)
-    transfer.copy(given, opened(registry), RecordingProgress())
+    copy.copy(given, opened(registry), RecordingProgress())
     assert registry.blobs.items() >= {str(blob.digest): large.blobs[blob.digest] for blob in bundled(large)}.items()
     assert max(asked) < LARGEST_CHUNK
 
@@ -252,10 +254,10 @@ def test_an_upload_goes_on_later_in_chunks_that_are_large_enough(registry: Token
     registry.least_chunk = 2 << 20
     registry.refuse_blob_puts = 1_000
     with pytest.raises(StoreError, match="503"):
-        transfer.copy(large, opened(registry), RecordingProgress())
+        copy.copy(large, opened(registry), RecordingProgress())
     registry.refuse_blob_puts = 0
     registry.requests.clear()
-    transfer.copy(large, opened(registry), RecordingProgress())
+    copy.copy(large, opened(registry), RecordingProgress())
     assert registry.blobs.keys() == {str(blob.digest) for blob in bundled(large)}
     assert any(method == "GET" and "/uploads/" in path for method, path, _ in registry.requests)
 
@@ -289,7 +291,7 @@ def _page(*found: Descriptor) -> bytes:
 
 def test_a_blob_that_a_busy_registry_refused_is_sent_again(registry: TokenRegistry, source: MemoryStore) -> None:
     registry.refuse_blob_puts = 1
-    transfer.copy(source, opened(registry), RecordingProgress())
+    copy.copy(source, opened(registry), RecordingProgress())
     assert registry.blobs.keys() == {str(blob.digest) for blob in bundled(source)}
 
 

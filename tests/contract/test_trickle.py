@@ -16,8 +16,8 @@ from bundler.errors import BundlerError
 from bundler.format import artifact
 from bundler.format.content import Begun, Descriptor
 from bundler.format.reference import RegistryReference
-from bundler.stores.limits import Limits
-from bundler.stores.registry import RegistryStore
+from bundler.stores.registry.limits import Limits
+from bundler.stores.registry.store import RegistryStore
 
 CONTENT = b" " * 2_000
 BLOB = Descriptor.of("text/plain", CONTENT)

@@ -17,10 +17,11 @@ from fakes import MemoryStore, RecordingProgress
 from sshkeys import Key
 from typer.testing import CliRunner, Result
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.cli.main import app
 from bundler.format import signature
-from bundler.stores.archive import ArchiveStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.verbs import copy
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def mallory(tmp_path: Path) -> Key:
 def archive(tmp_path: Path) -> str:
     source, path = MemoryStore(), tmp_path / "bundle.tar"
     bundle(source)
-    transfer.copy(source, ArchiveStore(path), RecordingProgress())
+    copy.copy(source, ArchiveStore(path), RecordingProgress())
     return str(path)
 
 
@@ -112,7 +113,7 @@ def test_verify_ends_with_9_for_what_is_not_trusted(archive: str, allowed: str, 
 
 def test_verify_ends_with_8_for_what_is_damaged(archive: str, alice: Key, allowed: str) -> None:
     run("sign", archive, "--key", alice.path)
-    found = transfer.read_bundle(ArchiveStore(Path(archive)))
+    found = read_bundle(ArchiveStore(Path(archive)))
     layer = ArchiveStore(Path(archive)).open(found.manifest.layers[0]).read()
     Path(archive).write_bytes(Path(archive).read_bytes().replace(layer, layer[:-1] + b"?"))
     assert run("verify", archive, "--allowed-signers", allowed).exit_code == 8
@@ -189,7 +190,7 @@ def test_a_signature_of_something_else_is_told_by_verify_and_stops_nobody(
     archive: str, alice: Key, mallory: Key, allowed: str
 ) -> None:
     run("sign", archive, "--key", alice.path)
-    found = transfer.read_bundle(ArchiveStore(Path(archive)))
+    found = read_bundle(ArchiveStore(Path(archive)))
     nonsense = signature.build(found.manifest.descriptor, b"{}", mallory.sign(b"{}"))
     ArchiveStore(Path(archive)).attach(nonsense)
     outcome = run("verify", archive, "--allowed-signers", allowed)

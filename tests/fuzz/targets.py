@@ -10,17 +10,29 @@ import zstandard
 from hostile.forge import COMPRESS, FILE, TOP, Forgery, archived, dump, packed
 
 from bundler.errors import BundlerError
-from bundler.format import artifact, claims, document, entries, have, layer, paths, reference, splitartifact, tar, toc
+from bundler.format import (
+    artifact,
+    consistency,
+    entry_rules,
+    layer,
+    paths,
+    reference,
+    split_manifest,
+    strict_json,
+    tar,
+    thin_list,
+    toc,
+)
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest, VerifyingReader
-from bundler.format.frames import Frames
 from bundler.format.metadata import Metadata
-from bundler.format.partlist import PartList
+from bundler.format.part_list import PartList
 from bundler.format.tar import Entry, Kind
 from bundler.format.toc import Chunk, Item, Table, TableWriter
-from bundler.stores import index
-from bundler.stores.archive import ArchiveReader
-from bundler.stores.volumes import Volume, Volumes
+from bundler.format.zstd_frames import Frames
+from bundler.stores.archive.multi_file import Volume, Volumes
+from bundler.stores.archive.store import ArchiveReader
+from bundler.stores.layout import index
 
 Target = Callable[[bytes], object]
 
@@ -35,7 +47,7 @@ def referrer(data: bytes) -> object:
 
 
 def split(data: bytes) -> object:
-    return splitartifact.is_split(data) and splitartifact.read(data, "here")
+    return split_manifest.is_split(data) and split_manifest.read(data, "here")
 
 
 def metadata(data: bytes) -> object:
@@ -43,7 +55,7 @@ def metadata(data: bytes) -> object:
     found = Metadata.from_bytes(data, "here")
     layers = [Descriptor(artifact.LAYER, described.diff_id, 1) for described in found.layers]
     manifest = artifact.build(found, Descriptor(artifact.CONFIG, Digest.of(data), len(data)), layers)
-    claims.check(manifest, found, "here")
+    consistency.check(manifest, found, "here")
     assert Metadata.from_bytes(found.to_bytes(), "here") == found
     return found
 
@@ -59,11 +71,11 @@ def part_list(data: bytes) -> object:
 
 
 def have_list(data: bytes) -> object:
-    return have.read(data, "here")
+    return thin_list.read(data, "here")
 
 
 def needs(data: bytes) -> object:
-    return have.needed(data.decode("utf-8", "replace"))
+    return thin_list.needed(data.decode("utf-8", "replace"))
 
 
 def tar_stream(data: bytes) -> object:
@@ -75,7 +87,7 @@ def canonical_tar(data: bytes) -> object:
     """As a layer has it: what is read is written again as the same bytes."""
     again = b""
     for entry, content in tar.read(io.BytesIO(data), canonical=True):
-        assert isinstance(entries.fault(entry), str)
+        assert isinstance(entry_rules.fault(entry), str)
         again += tar.encode(entry) + content.read() + tar.padding(entry.size)
     assert again + tar.TRAILER == data
     return again
@@ -110,7 +122,7 @@ def whole_layer(data: bytes) -> object:
     """Frames, decompressor, tar and rules together; the diff ID is never the right one."""
     described = meta.Layer(diff_id=Digest.of(b""), size=1 << 20, entries=1, exports=())
     blob = VerifyingReader(io.BytesIO(data), Descriptor.of(artifact.LAYER, data), "here")
-    return layer.verify(blob, Descriptor.of(artifact.LAYER, data), described, "here", entries.fault)
+    return layer.verify(blob, Descriptor.of(artifact.LAYER, data), described, "here", entry_rules.fault)
 
 
 def archive(data: bytes) -> object:
@@ -171,11 +183,11 @@ def seeds() -> dict[str, list[bytes]]:
     listed = {"schemaVersion": 1, "mediaType": "application/vnd.fps.bundle.parts.v1+json", "bundle": digest}
     streams = [plain, COMPRESS(plain), COMPRESS(plain[:512]) + COMPRESS(plain[512:])]
     parts = dump({**listed, "size": 70_000, "partSize": 70_000, "parts": [part]})
-    had = have.write([have.Had("a:1", Digest.of(b""), frozenset({Digest.of(b"x")}))])
+    had = thin_list.write([thin_list.Had("a:1", Digest.of(b""), frozenset({Digest.of(b"x")}))])
     names = [b"a:1", b"r.example:5000/a/b:1", b"oci:/x/y:1", b"oci-archive:x.tar:1", b"x.tar", f"a@{digest}".encode(), b"/s/%25"]
     signature = Forgery(manifest=lambda it: it.update(subject=it["config"])).parts()
     documents += [data for data in signature.values() if b'"subject"' in data]
-    documents.append(splitartifact.build(Digest.of(b""), [Descriptor(splitartifact.PART, Digest.of(b"x"), 1)]))
+    documents.append(split_manifest.build(Digest.of(b""), [Descriptor(split_manifest.PART, Digest.of(b"x"), 1)]))
     whole = b"".join(archived(*item) for item in files.items()) + tar.TRAILER
     chunk = Chunk(90, 0, 5, Digest.of(b"12345"))
     told = table_of(
@@ -186,4 +198,4 @@ def seeds() -> dict[str, list[bytes]]:
         ]
     )
     found = [told, *documents, *streams, whole, parts, had, f"{digest} a:1".encode(), *names]
-    return {name: [item for item in found if len(item) < document.MAX_SIZE] for name in TARGETS}
+    return {name: [item for item in found if len(item) < strict_json.MAX_SIZE] for name in TARGETS}

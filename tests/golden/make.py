@@ -17,15 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+from bundler.bundle import Bundle
+from bundler.concurrency.pipeline import Pipeline
 from bundler.format import artifact, image, pack, paths
 from bundler.format import metadata as meta
 from bundler.format.content import Digest
-from bundler.format.pipeline import Pipeline
 from bundler.format.tar import Entry, Kind
 from bundler.ports import NULL_PROGRESS
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
-from bundler.transfer import Bundle, copy
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs.copy import copy
 
 GOLDEN = Path(__file__).with_name("v1-cuts.tar")
 EPOCH = 1_700_000_000

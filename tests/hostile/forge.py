@@ -20,7 +20,7 @@ from bundler.format import artifact, tar
 from bundler.format.content import Descriptor, Digest
 from bundler.format.metadata import Metadata
 from bundler.format.tar import Entry
-from bundler.stores import index
+from bundler.stores.layout import index
 
 Member = tuple[Entry, bytes]
 Signer = Callable[[Descriptor, bytes, bytes], Sequence[tuple[Descriptor, bytes]]]

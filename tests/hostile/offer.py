@@ -22,14 +22,14 @@ from click.testing import CliRunner
 from fakes import FakeEngine, RecordingProgress, image
 from typer.main import get_command
 
-from bundler import apply, console, ingest, transfer
-from bundler.cli import gate, parts
+from bundler.bundle import Bundle, read_bundle
+from bundler.cli import console, gate, wiring
 from bundler.cli.main import app
 from bundler.errors import BundlerError
 from bundler.format import reference
 from bundler.ports import Store
-from bundler.stores.local import LocalSpool, LocalStore
-from bundler.transfer import Bundle
+from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.verbs import apply, ingest
 from hostile.case import Case
 from hostile.corpus import corpus
 from hostile.forge import Signer
@@ -130,8 +130,8 @@ def with_engine(named: str, run: Callable[..., None]) -> tuple[int, str]:
     engine = FakeEngine()
     before = list(engine.held)
     try:
-        with parts.opened(reference.parse(named), parts.Link()) as store, console.Terminal(quiet=True) as terminal:
-            bundle = transfer.read_bundle(store)
+        with wiring.opened(reference.parse(named), wiring.Link()) as store, console.Terminal(quiet=True) as terminal:
+            bundle = read_bundle(store)
             vouchers = gate.Gate().admit(bundle, store, terminal)
             run(bundle, store, engine, allowed=bool(vouchers))
     except BundlerError as error:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from bundler.format import artifact
 from bundler.format.content import Digest
-from bundler.stores import index
+from bundler.stores.layout import index
 from hostile.case import Case
 from hostile.forge import Forgery, Signer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler import console
+from bundler.cli import console
 from hostile.fakeengine import Engine, serving
 from hostile.offer import cli, measured
 

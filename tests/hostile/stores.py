@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bundler.stores import index
+from bundler.stores.layout import index
 from hostile.case import Case, archive, layout
 from hostile.forge import archived
 from hostile.layers import raw

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import socket
@@ -10,6 +9,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress
 
-from bundler import transfer
-from bundler.engines import answers, unixstream
+from bundler.engines import answers, unix_http
 from bundler.engines.connection import Client, errors, stream
 from bundler.engines.docker import DockerEngine
 from bundler.errors import BundlerError, EngineError
-from bundler.stores.archive import ArchiveStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.verbs import copy
 from hostile import migrator
 from hostile.fakeengine import CONTAINER, MODEL, Bad, Engine, image, serving
 from hostile.running import Run, checked
@@ -82,7 +82,7 @@ def apply(run: Run, tmp_path: Path) -> tuple[int, str]:
     bundle(source)
     archive = tmp_path / "bundle.tar"
     if not archive.exists():
-        transfer.copy(source, ArchiveStore(archive, "1"), RecordingProgress())
+        copy.copy(source, ArchiveStore(archive, "1"), RecordingProgress())
     return run("apply", str(archive), "--tag", "new:1", "--quiet")
 
 
@@ -273,7 +273,7 @@ def mutants(document: Any) -> Iterator[Any]:
     """A document with each of its values replaced by each of some others, and without each of its keys."""
     for path in places(document):
         for other in (*OTHERS, ...):
-            changed = copy.deepcopy(document)
+            changed = deepcopy(document)
             within = changed
             for key in path[:-1]:
                 within = within[key]
@@ -372,7 +372,7 @@ def test_the_head_of_a_stream_that_trickles_in_ends_in_time(head: bytes, engine:
     stop = threading.Event()
     with serving(engine, tmp_path / "socket"):
         engine.bad["info"] = trickle(head, b" ", stop)
-        with pytest.raises(TimeoutError), unixstream.get(str(tmp_path / "socket"), "/info", 1, 1):
+        with pytest.raises(TimeoutError), unix_http.get(str(tmp_path / "socket"), "/info", 1, 1):
             pass
         stop.set()
 

@@ -13,17 +13,17 @@ import pytest
 from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, container, directory, file, image, tree
 
-from bundler import privileges, transfer
-from bundler.cli import parts
-from bundler.engines.exportreader import ExportReader
+from bundler.cli import wiring
+from bundler.engines.export_reader import ExportReader
 from bundler.engines.readers import ArchiveReader
 from bundler.errors import EngineError, IntegrityError, ModelError, PrivilegeError
-from bundler.filecopy import Copier
-from bundler.format import contents, paths, reference, tar
+from bundler.format import layer_rules, paths, reference, tar
 from bundler.format.tar import Entry, Kind
 from bundler.ports import Reader
-from bundler.stores import registry
-from bundler.stores.layout import LayoutStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.stores.registry import store
+from bundler.verbs import copy, privileges
+from bundler.verbs.container_copy import Copier
 from hostile.registries import Registry, repositories
 
 
@@ -55,7 +55,7 @@ def test_a_model_that_asks_for_ever_is_told_so(monkeypatch: pytest.MonkeyPatch) 
 def test_an_archive_of_an_engine_has_no_more_entries_than_a_bundle(
     reader: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(layer_rules, "MAX_ENTRIES", 2)
     files = [tar.encode(Entry(path, Kind.DIRECTORY, 0o755, 0, 0, 0)) for path in ("/s", "/s/a", "/s/b")]
     for count, refused in ((2, False), (3, True)):
         archive = b"".join(files[:count]) + tar.TRAILER
@@ -71,7 +71,7 @@ def test_a_registry_lists_tags_and_nothing_else(tags: object) -> None:
 
 
 def test_a_list_of_tags_that_goes_on_for_ever_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "MAX_LISTED", 10)
+    monkeypatch.setattr(store, "MAX_LISTED", 10)
     with pytest.raises(IntegrityError, match="more than 10 tags"):
         names(json.dumps({"tags": [str(number) for number in range(11)]}).encode())
 
@@ -79,7 +79,7 @@ def test_a_list_of_tags_that_goes_on_for_ever_ends(monkeypatch: pytest.MonkeyPat
 def names(answer: bytes, **headers: str) -> None:
     address, found = repositories()
     found["tags"] = Listing(answer, headers)
-    with parts.opened(reference.parse(f"{address}/tags:1"), parts.Link()) as store:
+    with wiring.opened(reference.parse(f"{address}/tags:1"), wiring.Link()) as store:
         store.names()
 
 
@@ -104,7 +104,7 @@ def test_a_layout_whose_directories_lead_elsewhere_is_not_written_to(linked: str
     source = MemoryStore()
     bundle(source)
     with pytest.raises(IntegrityError, match="symbolic link"):
-        transfer.copy(source, LayoutStore(layout, "1"), RecordingProgress())
+        copy.copy(source, LayoutStore(layout, "1"), RecordingProgress())
     assert list(elsewhere.iterdir()) == []
 
 

@@ -13,12 +13,12 @@ import grpc
 import pytest
 from fakes import FakeEngine, RecordingProgress, container, directory, file, tree
 
-from bundler import filecopy
 from bundler._proto.fps.model import migrator_pb2
 from bundler.errors import ModelError
 from bundler.format import paths
 from bundler.models import grpc as models
 from bundler.models.grpc import GrpcModel
+from bundler.verbs import container_copy
 from hostile import migrator
 from hostile.fakeengine import Engine
 from hostile.migrator import Export, Ingest, exported
@@ -148,9 +148,9 @@ def test_a_model_that_asks_without_taking_results_is_ended() -> None:
 
 
 def test_requests_with_long_paths_are_kept_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filecopy, "MAX_TOLD", 20 * paths.MAX_LENGTH)
+    monkeypatch.setattr(container_copy, "MAX_TOLD", 20 * paths.MAX_LENGTH)
     engine = FakeEngine(files=tree(file("/s/a")), new_files=tree(directory("/new")))
-    copier = filecopy.Copier(container(), container(id="n" * 64, name="new"), engine, RecordingProgress())
+    copier = container_copy.Copier(container(), container(id="n" * 64, name="new"), engine, RecordingProgress())
     long = "/" + "x" * paths.MAX_LENGTH
     with pytest.raises(ModelError, match="too many long paths"):
         list(itertools.starmap(copier.copy, [(long, long)] * 20))

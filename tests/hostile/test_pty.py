@@ -17,10 +17,10 @@ import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, link, tree
 
-from bundler import transfer
 from bundler.format import metadata as meta
 from bundler.format.tar import Kind
-from bundler.stores.archive import ArchiveStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.verbs import copy
 from hostile import migrator
 from hostile.fakeengine import Engine, image, serving
 from hostile.test_engine_answers import body
@@ -65,7 +65,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     origin = meta.Source(engine=HOSTILE, container_name=HOSTILE, container_id=HOSTILE, host_name=HOSTILE)
     files = tree(file("/s/f", HOSTILE.encode()), link("/s/l", Kind.SYMLINK, HOSTILE), file(f"/s/{HOSTILE}"))
     bundle(source, files, model=model, source=origin, image={"Cmd": [HOSTILE], "Labels": {HOSTILE: HOSTILE}})
-    transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
     return str(tmp_path / "x.tar")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fakes import RecordingProgress
 
-from bundler import transfer, verify
-from bundler.cli import parts
+from bundler.bundle import read_bundle
+from bundler.cli import wiring
 from bundler.format import reference
+from bundler.verbs import verify
 from hostile.registries import Registry, repositories
 
 
@@ -20,8 +21,8 @@ def test_a_tag_that_moves_between_two_looks_moves_nobody() -> None:
         return moving.manifest if len(asked) == 1 else b"{}"
 
     moving.tag = tag
-    with parts.opened(reference.parse(f"{address}/moving:1"), parts.Link()) as store:
-        bundle = transfer.read_bundle(store)
+    with wiring.opened(reference.parse(f"{address}/moving:1"), wiring.Link()) as store:
+        bundle = read_bundle(store)
         verify.verify(bundle, store, RecordingProgress())
     assert str(bundle.digest) == moving.digest
     assert len(asked) == 1

@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from fakes import MemoryStore, RecordingProgress, file, link, tree
 from typer.main import get_command
 
-from bundler import console, transfer
-from bundler.cli import options
+from bundler.cli import console, options
 from bundler.cli.main import app
 from bundler.errors import BaseMismatchError, Mismatch, ModelError
 from bundler.format import metadata as meta
 from bundler.format.tar import Kind
-from bundler.stores.archive import ArchiveStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.verbs import copy
 from hostile.forge import Forgery
 
 NAMES = [
@@ -48,7 +48,7 @@ def hostile(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
     files = tree(file("/s/f"), link("/s/l", Kind.SYMLINK, name))
     image = {"Cmd": [name], "Labels": {name: name}}
     bundle(source, files, model=model, source=origin, tool=meta.Tool(name=name, version=name), image=image)
-    transfer.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
+    copy.copy(source, ArchiveStore(tmp_path / "x.tar", "1"), RecordingProgress())
     return tmp_path, name
 
 
@@ -73,7 +73,7 @@ def test_what_is_shown_of_a_bundle_is_plain_text(hostile: tuple[Path, str], monk
     for arguments in (["history", archive], ["list", archive], ["list", archive, "--json"], ["copy", archive, "x:1"], ["list"]):
         shown(*arguments)
     bundle(other := MemoryStore())
-    transfer.copy(other, ArchiveStore(directory / "other.tar", "1"), RecordingProgress())
+    copy.copy(other, ArchiveStore(directory / "other.tar", "1"), RecordingProgress())
     for arguments in (["inspect", archive, "--files"], ["diff", archive, str(directory / "other.tar")]):
         shown(*arguments)
         shown(*arguments, "--json")

@@ -12,7 +12,7 @@ from bundles import verified
 from opened import store
 from world import Host, wait_until, within
 
-from bundler import transfer
+from bundler.bundle import read_bundle
 
 STATE = "import os\nos.makedirs('/srv', exist_ok=True)\nopen('/srv/state', 'wb').write(os.urandom({size} << 20))"
 
@@ -20,7 +20,7 @@ STATE = "import os\nos.makedirs('/srv', exist_ok=True)\nopen('/srv/state', 'wb')
 def layers(name: str) -> list[str]:
     """The layers of a bundle that was read to its last byte."""
     verified(store(name))
-    return [str(layer.digest) for layer in transfer.read_bundle(store(name)).manifest.layers]
+    return [str(layer.digest) for layer in read_bundle(store(name)).manifest.layers]
 
 
 def leftovers(directory: Path) -> list[str]:

@@ -19,17 +19,17 @@ from privateengine import ensure
 from test_round_trip import STATE_SETUP
 from world import MODEL, Host
 
-from bundler import apply as applying
-from bundler import base as bases
+from bundler.bundle import read_bundle
 from bundler.engines.docker import DockerEngine
 from bundler.errors import EngineError
-from bundler.format import artifact, image, imagearchive
+from bundler.format import artifact, image, image_archive
 from bundler.format.content import Descriptor, Digest
-from bundler.format.imagearchive import NewImage, NewLayer
+from bundler.format.image_archive import NewImage, NewLayer
 from bundler.ports import Image
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.local import LocalSpool
-from bundler.transfer import read_bundle
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import apply as applying
+from bundler.verbs import base_image as bases
 
 
 class FullWay(DockerEngine):
@@ -100,7 +100,7 @@ def test_the_partial_oci_layout_is_one_but_for_the_bases_layers(here: Host, arch
     )
     new = NewImage(image.build_config(bundle.metadata, bundle.digest), tuple(bundle.metadata.base.diff_ids), layers)
     layout = tmp_path / "layout"
-    with tarfile.open(fileobj=io.BytesIO(b"".join(imagearchive.partial_oci_layout(new, "made:1", base_layers)))) as written:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(image_archive.partial_oci_layout(new, "made:1", base_layers)))) as written:
         assert all(member.isreg() and (member.mode, member.uid, member.gid, member.mtime) == (0o644, 0, 0, 0) for member in written)
         names = written.getnames()
         written.extractall(layout, filter="data")

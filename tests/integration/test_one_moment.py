@@ -15,14 +15,14 @@ from fakes import RecordingProgress, ScriptedModel
 from privatepodman import private_podman
 from world import MODEL, Host
 
-from bundler import push as pushing
 from bundler.engines.docker import DockerEngine
 from bundler.errors import ModelError
 from bundler.format.content import Readable
 from bundler.format.reference import LocalReference
 from bundler.format.tar import Entry
 from bundler.ports import Container, PathInfo, Reader, Seen, Surveyor
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import push as pushing
 
 Act = Callable[[], object]
 

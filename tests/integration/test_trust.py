@@ -15,9 +15,9 @@ from opened import store
 from sshkeys import Key
 from world import Host, Outcome
 
-from bundler import transfer
+from bundler.bundle import read_bundle, referrers
 from bundler.format import signature
-from bundler.stores.archive import ArchiveStore
+from bundler.stores.archive.store import ArchiveStore
 
 STATE = "import os\nos.makedirs('/srv', exist_ok=True)\nopen('/srv/state', 'w').write({text!r})"
 
@@ -101,8 +101,8 @@ def _forge(kind: str, path: Path, other: Path, mallory: Key, host: Host) -> None
     if kind == "unsigned":
         return
     source, target = ArchiveStore(other), ArchiveStore(path)
-    found, bundle = transfer.read_bundle(source), transfer.read_bundle(target)
-    (referrer,) = transfer.referrers(source, found)
+    found, bundle = read_bundle(source), read_bundle(target)
+    (referrer,) = referrers(source, found)
     said, signed = (source.open(blob).read() for blob in signature.parts(referrer, source.where))
     if kind == "a changed statement":
         said = said.replace(found.digest.hex.encode(), bundle.digest.hex.encode())

@@ -11,7 +11,7 @@ from bundler.errors import IntegrityError
 from bundler.format import metadata as meta
 from bundler.format import paths
 from bundler.format.content import Digest
-from bundler.format.contents import Contents
+from bundler.format.layer_rules import Contents
 from bundler.format.metadata import Metadata
 from bundler.format.tar import Entry, Kind
 

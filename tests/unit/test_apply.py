@@ -12,18 +12,19 @@ import pytest
 from bundles import BASE, bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, Tree, directory, file, image, link, tree
 
-from bundler import apply as applying
-from bundler import base as bases
-from bundler import naming, transfer
+from bundler.bundle import read_bundle
 from bundler.errors import BaseMismatchError, EngineError, IntegrityError, NotFoundError, PrivilegeError, UsageError
 from bundler.format import metadata as meta
 from bundler.format.content import Digest
 from bundler.format.image import LABEL_DIGEST
-from bundler.format.imagearchive import NewImage
+from bundler.format.image_archive import NewImage
 from bundler.format.reference import LocalReference, parse
 from bundler.format.tar import Kind
 from bundler.ports import Image, Progress
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import apply as applying
+from bundler.verbs import base_image as bases
+from bundler.verbs import copy, image_tags
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def apply(source: MemoryStore, engine: FakeEngine, tag: str = "copy:1", *, allow_privileged: bool = False) -> applying.ApplyResult:
-    found = transfer.read_bundle(source)
+    found = read_bundle(source)
     base = bases.find(found.metadata.base, engine, None)
     progress = RecordingProgress()
     return applying.apply(
@@ -53,7 +54,7 @@ def of(files: Tree | None = None, **changes: Any) -> MemoryStore:
 def test_a_damaged_layer_is_refused_before_the_engine_loads(damage: Callable[[bytes], bytes], rereadable: bool) -> None:
     source, engine = of(), FakeEngine()
     source.rereadable = rereadable
-    (layer,) = transfer.read_bundle(source).manifest.layers
+    (layer,) = read_bundle(source).manifest.layers
     source.blobs[layer.digest] = damage(source.blobs[layer.digest])
     with pytest.raises(IntegrityError):
         apply(source, engine)
@@ -139,7 +140,7 @@ def test_what_was_fetched_is_not_fetched_again_after_a_failure() -> None:
 
 
 def transfer_layer(source: MemoryStore) -> Digest:
-    return transfer.read_bundle(source).manifest.layers[0].digest
+    return read_bundle(source).manifest.layers[0].digest
 
 
 def test_applying_again_names_the_image_that_is_there() -> None:
@@ -154,7 +155,7 @@ def test_undo_without_an_earlier_image_says_so() -> None:
     engine = FakeEngine()
     apply(of(), engine)
     with pytest.raises(NotFoundError):
-        naming.undo("copy:1", engine)
+        image_tags.undo("copy:1", engine)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_the_default_tag_is_repository_version_and_digest(
     base_names: tuple[str, ...], recorded: tuple[str, ...], version: str, expected: str
 ) -> None:
     base = BASE.model_copy(update={"names": recorded})
-    found = transfer.read_bundle(of(base=base, model=meta.Model(title="Model", version=version)))
+    found = read_bundle(of(base=base, model=meta.Model(title="Model", version=version)))
     tag = applying.choose_tag(None, found, replace(image(), names=base_names), FakeEngine(), force=False)
     assert tag == f"{expected}-{found.digest.short}"
     assert len(tag.rpartition(":")[2]) <= 128
@@ -180,12 +181,12 @@ def test_the_default_tag_is_repository_version_and_digest(
 @pytest.mark.parametrize("wanted", ["oci:dir:1", "x.tar", "oci-archive:x:1", "Copy:1", "copy:", f"copy@{Digest.of(b'')}", ""])
 def test_what_is_no_name_of_an_image_is_refused(wanted: str) -> None:
     with pytest.raises(UsageError):
-        applying.choose_tag(wanted, transfer.read_bundle(of()), image(), FakeEngine(), force=True)
+        applying.choose_tag(wanted, read_bundle(of()), image(), FakeEngine(), force=True)
 
 
 def test_a_tag_of_an_image_of_ours_moves_without_force_and_a_foreign_one_does_not() -> None:
     ours = image("ours:1", 3, config={"Labels": {LABEL_DIGEST: "x"}})
-    engine, found = FakeEngine(held=[image(), image("foreign:1", 3), ours]), transfer.read_bundle(of())
+    engine, found = FakeEngine(held=[image(), image("foreign:1", 3), ours]), read_bundle(of())
     assert applying.choose_tag("ours:1", found, image(), engine, force=False) == "ours:1"
     assert applying.choose_tag("free", found, image(), engine, force=False) == "free:latest"
     assert applying.choose_tag("foreign:1", found, image(), engine, force=True) == "foreign:1"
@@ -230,12 +231,12 @@ def local_names() -> set[str]:
 @pytest.mark.parametrize("before", [None, "model@{}", "model:1", "other@{}"])
 def test_what_was_in_the_local_store_before_a_bundle_was_fetched_stays_as_it_was(before: str | None) -> None:
     source = of()
-    digest = transfer.read_bundle(source).digest
+    digest = read_bundle(source).digest
     names = {before.format(digest)} if before else set[str]()
     for name in names:
         reference = parse(name)
         assert isinstance(reference, LocalReference)
-        transfer.copy(source, LocalSpool().open(reference), RecordingProgress())
+        copy.copy(source, LocalSpool().open(reference), RecordingProgress())
     source.rereadable = False
     apply(source, FakeEngine())
     assert local_names() == names

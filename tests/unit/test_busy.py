@@ -7,22 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from bundler import ledger, locking, statefiles
 from bundler.errors import INTERRUPTED, BundlerError, BusyError
+from bundler.localfs import locks, state_directory
+from bundler.trust import rollback
 
 
 def hold_a_container(_: Path) -> None:
-    with statefiles.hold("container", "x" * 64):
+    with state_directory.hold("container", "x" * 64):
         pass
 
 
 def check_nothing_older(state: Path) -> None:
-    with ledger.Ledger(state).advancing((), None):
+    with rollback.Ledger(state).advancing((), None):
         pass
 
 
 def take_a_number(state: Path) -> None:
-    ledger.next_sequence(state, None)
+    rollback.next_sequence(state, None)
 
 
 @pytest.mark.parametrize(
@@ -37,10 +38,10 @@ def test_a_lock_of_another_process_is_exit_code_12(
     lock: str, work: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(ledger, "WAIT", 0)
-    state = statefiles.directory()
+    monkeypatch.setattr(rollback, "WAIT", 0)
+    state = state_directory.directory()
     work(state)
-    with locking.locked(state / "locks" / f"{lock}.lock", "it"), pytest.raises(BusyError, match="another fps-bundle") as caught:
+    with locks.locked(state / "locks" / f"{lock}.lock", "it"), pytest.raises(BusyError, match="another fps-bundle") as caught:
         work(state)
     assert (caught.value.exit_code, bool(caught.value.hint)) == (12, True)
     work(state)

@@ -10,7 +10,7 @@ import pytest
 from bundles import BASE, metadata
 
 from bundler.errors import IntegrityError
-from bundler.format import artifact, claims, toc
+from bundler.format import artifact, consistency, toc
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest
 from bundler.format.image import LABEL_DIGEST
@@ -31,7 +31,7 @@ def export(path: str, resolved: str) -> meta.Export:
 def check(layers: list[meta.Layer], blobs: list[Descriptor], annotations: dict[str, str] | None = None, **changes: Any) -> None:
     described = metadata(layers, **changes)
     manifest = artifact.build(described, Descriptor.of(artifact.CONFIG, described.to_bytes()), blobs)
-    claims.check(replace(manifest, annotations={**manifest.annotations, **(annotations or {})}), described, "here")
+    consistency.check(replace(manifest, annotations={**manifest.annotations, **(annotations or {})}), described, "here")
 
 
 @pytest.mark.parametrize(

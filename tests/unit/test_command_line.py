@@ -11,12 +11,12 @@ from bundles import bundle
 from fakes import MemoryStore, RecordingProgress
 from typer.testing import CliRunner, Result
 
-from bundler import transfer
 from bundler.cli.main import app
 from bundler.format.reference import LocalReference
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
-from bundler.stores.local import LocalStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.local import LocalStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs import copy
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source = MemoryStore()
     bundle(source)
     for store in (LocalStore(LocalReference("model", "1")), ArchiveStore(Path("x.tar")), LayoutStore(Path("layout"), "1")):
-        transfer.copy(source, store, RecordingProgress())
+        copy.copy(source, store, RecordingProgress())
     return Path.cwd()
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from fakes import FakeEngine, RecordingProgress, ScriptedModel, container, directory, file, link, special, tree
 
-from bundler import push as pushing
 from bundler.errors import ModelError
 from bundler.format.content import Readable
 from bundler.format.reference import LocalReference
 from bundler.format.tar import Entry, Kind
 from bundler.ports import Container, PathInfo, Reader
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import push as pushing
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,11 @@ import pytest
 from fakes import FakeEngine
 from typer.testing import CliRunner
 
-from bundler import console
+from bundler.cli import console
 from bundler.cli.main import COMMANDS, app
-from bundler.doctor import examine
 from bundler.errors import AuthorizationError, BaseMismatchError, BundlerError, EngineError, Mismatch, TrustError
-from bundler.stores import credentials
+from bundler.stores.registry import credentials
+from bundler.verbs.doctor import examine
 
 
 @pytest.mark.parametrize(

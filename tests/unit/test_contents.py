@@ -8,7 +8,7 @@ import pytest
 from fakes import directory, file, link
 from judging import described, judge
 
-from bundler.format import contents, tar
+from bundler.format import layer_rules, tar
 from bundler.format import metadata as meta
 from bundler.format.tar import Entry, Kind
 
@@ -178,6 +178,6 @@ def test_nested_exports_are_counted_as_the_outer_one() -> None:
 
 
 def test_more_entries_than_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(layer_rules, "MAX_ENTRIES", 2)
     assert judge([[TOP, FILE]]) == ""
     assert "one more" in judge([[TOP, FILE, LINK]])

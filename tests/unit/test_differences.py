@@ -9,12 +9,13 @@ import pytest
 from bundles import bundle, without_tables
 from fakes import MemoryStore, RecordingProgress, Tree, WatchedStore, directory, file, link, tree
 
-from bundler import differences, transfer
-from bundler.differences import Change, Difference, Total
-from bundler.files import Node
+from bundler.bundle import read_bundle
 from bundler.format.content import Digest
 from bundler.format.pack import BIG
 from bundler.format.tar import Entry, Kind
+from bundler.verbs import diff
+from bundler.verbs.diff import Change, Difference, Total
+from bundler.verbs.listing import Node
 
 DIRECTORY = directory("/s")
 
@@ -26,10 +27,10 @@ def stored(*members: tuple[Entry, bytes], removed: tuple[str, ...] = (), **optio
 
 
 def found(old: MemoryStore, new: MemoryStore) -> list[tuple[str, Change, tuple[str, ...]]]:
-    one, other = transfer.read_bundle(old), transfer.read_bundle(new)
-    told = list(differences.find(one, old, other, new, RecordingProgress()))
+    one, other = read_bundle(old), read_bundle(new)
+    told = list(diff.find(one, old, other, new, RecordingProgress()))
     olds, news = without_tables(old), without_tables(new)
-    assert list(differences.find(olds, old, news, new, RecordingProgress())) == told
+    assert list(diff.find(olds, old, news, new, RecordingProgress())) == told
     return [(it.path, it.change, it.fields) for it in told]
 
 
@@ -83,9 +84,9 @@ def test_differences_come_in_walking_order() -> None:
 def test_layers_that_both_have_are_not_read() -> None:
     big = file("/s/big", bytes(BIG))
     old, new = stored(big, file("/s/x")), stored(big, file("/s/x", b"other"))
-    one, other = transfer.read_bundle(old), transfer.read_bundle(new)
+    one, other = read_bundle(old), read_bundle(new)
     assert len(one.manifest.layers) == 2
-    (told,) = differences.find(one, old, other, new, RecordingProgress())
+    (told,) = diff.find(one, old, other, new, RecordingProgress())
     assert told.path == "/s/x"
     assert [digest for digest, _, _ in old.ranges] == [one.manifest.layers[1].digest]
     assert [digest for digest, _, _ in new.ranges] == [other.manifest.layers[1].digest]
@@ -95,28 +96,28 @@ def test_layers_that_both_have_are_not_read() -> None:
 def test_a_diff_id_that_the_layer_contradicts_hides_nothing(lying: str) -> None:
     """Metadata may say anything of a layer: the same diff ID of another blob is looked at, as is another one of the same."""
     old, new = stored(F), stored(file("/s/f", b"changed"))
-    one, other = transfer.read_bundle(old), transfer.read_bundle(new)
+    one, other = read_bundle(old), read_bundle(new)
     if lying == "diff ID":
         layers = [it.model_copy(update={"diff_id": one.metadata.layers[0].diff_id}) for it in other.metadata.layers]
         other = replace(other, metadata=other.metadata.model_copy(update={"layers": tuple(layers)}))
         assert one.metadata.layers[0].diff_id == other.metadata.layers[0].diff_id
-    (told,) = differences.find(one, old, other, new, RecordingProgress())
+    (told,) = diff.find(one, old, other, new, RecordingProgress())
     assert (told.path, told.fields) == ("/s/f", ("content",))
 
 
 def test_the_same_content_in_another_compression_does_not_differ() -> None:
     old, new = stored(F), stored(F)
-    one, other = transfer.read_bundle(old), transfer.read_bundle(new)
+    one, other = read_bundle(old), read_bundle(new)
     moved = [replace(blob, digest=Digest.of(b"another blob")) for blob in other.manifest.layers]
     new.blobs[moved[0].digest] = new.blobs[other.manifest.layers[0].digest]
     other = replace(other, manifest=replace(other.manifest, layers=tuple(moved)))
-    assert list(differences.find(one, old, other, new, RecordingProgress())) == []
+    assert list(diff.find(one, old, other, new, RecordingProgress())) == []
     assert len(old.ranges + new.ranges) == 2
 
 
 def test_two_bundles_of_the_same_layers_need_none_of_them() -> None:
     old, new = stored(F), stored(F, created="2027-01-01T00:00:00Z")
-    assert list(differences.find(transfer.read_bundle(old), old, transfer.read_bundle(new), new, RecordingProgress())) == []
+    assert list(diff.find(read_bundle(old), old, read_bundle(new), new, RecordingProgress())) == []
     assert not old.ranges + new.ranges
 
 
@@ -125,9 +126,9 @@ def test_the_same_layer_says_something_else_under_other_exports() -> None:
     old, new = MemoryStore(), MemoryStore()
     bundle(old, members, tops=["/s/t"])
     bundle(new, members, tops=["/s"])
-    one, other = transfer.read_bundle(old), transfer.read_bundle(new)
+    one, other = read_bundle(old), read_bundle(new)
     assert one.metadata.layers[0].diff_id == other.metadata.layers[0].diff_id
-    assert list(differences.find(one, old, other, new, RecordingProgress())) == []
+    assert list(diff.find(one, old, other, new, RecordingProgress())) == []
 
 
 def test_totals_count_paths_and_bytes() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bundler.engines import direct
-from bundler.engines.direct import DirectReader, Process
+from bundler.engines import direct_reader
+from bundler.engines.direct_reader import DirectReader, Process
 from bundler.errors import ModelError
 from bundler.format.content import Sparse
 
@@ -50,7 +50,7 @@ def on(monkeypatch: pytest.MonkeyPatch, call: str, name: bytes, act: Callable[[]
             waiting.pop()()
         return result
 
-    monkeypatch.setattr(direct.os, call, acting)
+    monkeypatch.setattr(direct_reader.os, call, acting)
 
 
 def test_a_tree_that_stands_still_is_read(root: Path) -> None:
@@ -74,7 +74,7 @@ def test_what_becomes_a_link_between_two_looks_is_refused(
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as one that is too large to be read at once."""
-    monkeypatch.setattr(direct, "SMALL", -1)
+    monkeypatch.setattr(direct_reader, "SMALL", -1)
 
 
 def test_what_vanishes_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(root: Path, monkeypatch
             (root / "s" / "zz").write_text(more)
         return []
 
-    monkeypatch.setattr(direct.os, "listxattr", changing)
+    monkeypatch.setattr(direct_reader.os, "listxattr", changing)
     with pytest.raises(ModelError, match="/s/zz changed while it was read"):
         read(root)
 
@@ -162,7 +162,7 @@ def test_a_container_that_does_not_run_is_not(marked: str, process: Process | No
 
 
 def test_who_is_not_root_reads_by_the_engine(marked: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(direct_reader.os, "geteuid", lambda: 1000)
     assert DirectReader.of(marked, lambda: Process(os.getpid(), "now"), extended=False) is None
 
 
@@ -196,7 +196,7 @@ def test_holes_are_skipped_and_all_else_is_read(
                 raise OSError(errno.EINVAL, "no such whence")
             return original(descriptor, offset, whence)
 
-        monkeypatch.setattr(direct.os, "lseek", lseek)
+        monkeypatch.setattr(direct_reader.os, "lseek", lseek)
     reader = DirectReader(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY))
     found, count = b"", 0
     for entry, content in reader.entries(["/s"]):

@@ -10,11 +10,11 @@ from bundles import bundle, metadata
 from fakes import MemoryStore
 
 from bundler.errors import IntegrityError, ModelError, NotFoundError
-from bundler.format import artifact, document
+from bundler.format import artifact, strict_json
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest
 from bundler.format.metadata import Metadata
-from bundler.stores import index
+from bundler.stores.layout import index
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ from bundler.stores import index
 )
 def test_json_that_can_be_read_in_two_ways_or_choke_a_reader_is_refused(data: bytes) -> None:
     with pytest.raises(IntegrityError):
-        document.load(data, "a document")
+        strict_json.load(data, "a document")
 
 
 @pytest.mark.parametrize("name", ["Labels", "annotations", "ExposedPorts", "Volumes"])
 def test_keys_that_are_data_may_differ_in_case_alone(name: str) -> None:
-    assert document.load(f'{{"{name}": {{"a": 1, "A": 2}}}}'.encode(), "a document")[name] == {"a": 1, "A": 2}
+    assert strict_json.load(f'{{"{name}": {{"a": 1, "A": 2}}}}'.encode(), "a document")[name] == {"a": 1, "A": 2}
 
 
 def manifest(**changes: Any) -> bytes:

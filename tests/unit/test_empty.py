@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from fakes import FakeEngine, RecordingProgress, ScriptedModel, Tree, directory, file, link, special, tree
 
-from bundler import push as pushing
 from bundler.errors import ModelError
 from bundler.format.reference import LocalReference
 from bundler.format.tar import Kind
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import push as pushing
 
 LINK = link("/s", Kind.SYMLINK, "nowhere")
 EMPTY: list[tuple[Tree, str]] = [

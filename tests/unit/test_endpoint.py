@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from fakes import container
 
-from bundler import endpoint
 from bundler.errors import ModelError, UsageError
+from bundler.verbs import endpoint
 
 
 @pytest.mark.parametrize(

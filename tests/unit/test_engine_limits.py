@@ -9,13 +9,14 @@ import unasked
 from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, file, image, tree
 
-from bundler import apply as applying
-from bundler import engine_limits, ingest, transfer
-from bundler import push as pushing
+from bundler.bundle import read_bundle
 from bundler.errors import EngineError, ModelError
 from bundler.format.reference import LocalReference
 from bundler.ports import EngineInfo, RunOptions
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import apply as applying
+from bundler.verbs import engine_limits, ingest
+from bundler.verbs import push as pushing
 
 CLASSIC = EngineInfo("Docker", "20.10.24", "classic", "")
 CONTAINERD = EngineInfo("Docker", "28.5.2", "containerd", "")
@@ -67,7 +68,7 @@ def test_an_apply_that_the_engine_could_not_run_fetches_nothing() -> None:
     store = MemoryStore()
     bundle(store)
     engine = FakeEngine()
-    found = transfer.read_bundle(store)
+    found = read_bundle(store)
     store.blobs = {}
     with pytest.raises(EngineError, match="126 layers"):
         applying.apply(found, store, image(layers=125), "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=True)

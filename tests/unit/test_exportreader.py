@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
-from bundler.engines import exportreader
-from bundler.engines.exportreader import ExportReader
+from bundler.engines import export_reader
+from bundler.engines.export_reader import ExportReader
 from bundler.errors import ModelError
 from bundler.format import tar
 from bundler.format.content import Readable
@@ -119,7 +119,7 @@ def test_a_name_of_a_fifo_elsewhere_is_a_fifo() -> None:
 def test_two_archives_are_compared_entry_by_entry() -> None:
     before = [entry("/a"), file("/a/1", "one"), file("/a/2", "two"), file("/b", "b"), file("/c", "c")]
     now = [entry("/a", mtime=9), file("/a/1", "one"), entry("/b"), file("/b/new", "x"), file("/c", "c"), file("/d", "d")]
-    found = exportreader.changes(*(((it, io.BytesIO()) for it, _ in given) for given in (before, now)))
+    found = export_reader.changes(*(((it, io.BytesIO()) for it, _ in given) for given in (before, now)))
     assert found == {"/a": "changed", "/a/2": "deleted", "/b": "changed", "/b/new": "added", "/d": "added"}
 
 

@@ -11,14 +11,15 @@ import pytest
 from bundles import bundle, with_layers, without_tables
 from fakes import MemoryStore, RecordingProgress, Tree, WatchedStore, directory, file, link, tree
 
-from bundler import files, transfer
+from bundler.bundle import Bundle, read_bundle
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, UsageError
-from bundler.files import Node
-from bundler.format import artifact, filecontent, paths
+from bundler.format import artifact, file_reader, paths
 from bundler.format.content import Descriptor, Digest, VerifyingReader
 from bundler.format.pack import BIG
 from bundler.format.tar import Kind
 from bundler.format.toc import CHUNK, Item, Table, TableWriter, read
+from bundler.verbs import listing
+from bundler.verbs.listing import Node
 
 LARGE = random.Random(1).randbytes(2 * CHUNK + 5)
 FILES = tree(
@@ -42,17 +43,17 @@ def _packed() -> MemoryStore:
     return store
 
 
-def made() -> tuple[transfer.Bundle, WatchedStore]:
+def made() -> tuple[Bundle, WatchedStore]:
     """The bundle of `FILES`, in a store of its own."""
     store = WatchedStore()
     store.blobs |= _packed().blobs
     store.tags |= _packed().tags
-    return transfer.read_bundle(store), store
+    return read_bundle(store), store
 
 
-def with_table(store: MemoryStore, *items: Item) -> transfer.Bundle:
+def with_table(store: MemoryStore, *items: Item) -> Bundle:
     """The bundle of a store with these items in the table of its last layer, as a liar would write it."""
-    *others, layer = transfer.read_bundle(store).manifest.layers
+    *others, layer = read_bundle(store).manifest.layers
     table = Table.of(layer)
     assert table
     writer = TableWriter()
@@ -68,19 +69,19 @@ def with_table(store: MemoryStore, *items: Item) -> transfer.Bundle:
 
 def items(store: MemoryStore) -> list[Item]:
     """What the table of the last layer tells."""
-    layer = transfer.read_bundle(store).manifest.layers[-1]
+    layer = read_bundle(store).manifest.layers[-1]
     table = Table.of(layer)
     assert table
     data = store.blobs[layer.digest][table.offset : table.offset + table.length]
     return list(read(VerifyingReader(io.BytesIO(data), Descriptor("x", Digest.of(data), len(data)), "here"), table, "here"))
 
 
-def listed(found: transfer.Bundle, store: MemoryStore) -> list[Node]:
-    return list(files.tree(found, store, RecordingProgress()))
+def listed(found: Bundle, store: MemoryStore) -> list[Node]:
+    return list(listing.tree(found, store, RecordingProgress()))
 
 
-def content(found: transfer.Bundle, store: MemoryStore, path: str) -> bytes:
-    return b"".join(files.content(found, store, path, RecordingProgress()))
+def content(found: Bundle, store: MemoryStore, path: str) -> bytes:
+    return b"".join(listing.content(found, store, path, RecordingProgress()))
 
 
 def nodes(members: Tree, removed: tuple[str, ...] = REMOVED) -> list[Node]:
@@ -103,7 +104,7 @@ def test_all_files_are_told_without_opening_a_layer() -> None:
 def test_layers_without_a_table_are_read_and_tell_the_same() -> None:
     _, store = made()
     progress = RecordingProgress()
-    assert list(files.tree(without_tables(store), store, progress)) == nodes(FILES)
+    assert list(listing.tree(without_tables(store), store, progress)) == nodes(FILES)
     assert "no table" in progress.notes[0]
     assert not store.ranges
 
@@ -112,9 +113,9 @@ def test_files_whose_names_no_table_tells_are_told() -> None:
     members = tree(directory("/s"), file("/s/latin-\udce9", b"x"))
     store = MemoryStore()
     bundle(store, members)
-    found = transfer.read_bundle(store)
+    found = read_bundle(store)
     assert listed(found, store) == nodes(members, ())
-    assert content(found, store, files.parse("/s/latin-%E9")) == b"x"
+    assert content(found, store, listing.parse("/s/latin-%E9")) == b"x"
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def big() -> tuple[Tree, WatchedStore]:
 
 def test_all_layers_are_one_tree(big: tuple[Tree, WatchedStore]) -> None:
     members, store = big
-    found = transfer.read_bundle(store)
+    found = read_bundle(store)
     assert len(found.manifest.layers) == 2
     assert listed(found, store) == nodes(members, ())
     assert listed(without_tables(store), store) == nodes(members, ())
@@ -143,7 +144,7 @@ def test_all_layers_are_one_tree(big: tuple[Tree, WatchedStore]) -> None:
 
 def test_a_file_is_found_in_whichever_layer_it_is(big: tuple[Tree, WatchedStore]) -> None:
     members, store = big
-    for found in (transfer.read_bundle(store), without_tables(store)):
+    for found in (read_bundle(store), without_tables(store)):
         for path in ("/s/b/big", "/s/b/twin", "/s/b/small", "/s/z"):
             assert content(found, store, path) == (members[path][1] or bytes(BIG))
         with pytest.raises(NotFoundError, match="directory"):
@@ -164,7 +165,7 @@ def test_content_comes_out_of_the_frames_that_hold_it() -> None:
 @pytest.mark.parametrize("path", ["/s/d/deep", "/s/empty", "/s/same", "/s/with", "/s/%C3%A9%25", "/s/é%"])
 def test_the_content_of_every_file_can_be_had(path: str, has_tables: bool) -> None:
     found, store = made()
-    whole = files.parse(path)
+    whole = listing.parse(path)
     data = LARGE if whole == "/s/same" else FILES[whole][1]
     assert content(found if has_tables else without_tables(store), store, whole) == data
 
@@ -192,7 +193,7 @@ def test_what_is_no_file_is_told(path: str, told: str, has_tables: bool) -> None
 def test_a_directory_above_the_exports_is_one() -> None:
     store = MemoryStore()
     bundle(store, tree(file("/opt/x/f"), file("/other/f")), tops=["/opt/x", "/other"], removed=("/other/gone",))
-    found = transfer.read_bundle(store)
+    found = read_bundle(store)
     assert [node.path for node in listed(found, store)] == ["/opt", "/opt/x", "/opt/x/f", "/other", "/other/f", "/other/gone"]
     with pytest.raises(NotFoundError, match="directory"):
         content(found, store, "/opt")
@@ -201,7 +202,7 @@ def test_a_directory_above_the_exports_is_one() -> None:
 @pytest.mark.parametrize("text", ["s", "", "/s/../x", "/s//x", "./s"])
 def test_a_path_must_be_absolute(text: str) -> None:
     with pytest.raises(UsageError):
-        files.parse(text)
+        listing.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_a_path_must_be_absolute(text: str) -> None:
     ],
 )
 def test_a_path_is_taken_as_it_is_or_as_it_is_printed(text: str, path: str) -> None:
-    assert files.parse(text) == path
+    assert listing.parse(text) == path
 
 
 def damage(store: MemoryStore, layer: Descriptor, position: int) -> None:
@@ -233,7 +234,7 @@ def test_a_damaged_chunk_is_not_given_out_but_those_before_it_are() -> None:
     damage(store, found.manifest.layers[0], item.chunks[1].offset + 1000)
     given = []
     with pytest.raises(IntegrityError, match="'/s/large' is damaged"):
-        given.extend(files.content(found, store, "/s/large", RecordingProgress()))
+        given.extend(listing.content(found, store, "/s/large", RecordingProgress()))
     assert b"".join(given) == LARGE[:CHUNK]
 
 
@@ -255,7 +256,7 @@ def test_no_content_comes_by_a_damaged_table() -> None:
     for position in (table.offset, table.offset + table.length // 2, table.offset + table.length - 1):
         damage(store, found.manifest.layers[0], position)
         with pytest.raises(IntegrityError, match=f"{table.digest} is damaged"):
-            next(files.content(found, store, "/s/d/deep", RecordingProgress()))
+            next(listing.content(found, store, "/s/d/deep", RecordingProgress()))
         with pytest.raises(IntegrityError, match=f"{table.digest} is damaged"):
             listed(found, store)
         damage(store, found.manifest.layers[0], position)
@@ -276,11 +277,11 @@ def test_without_a_table_a_damaged_layer_is_noticed_at_its_end() -> None:
     damage(store, layer, layer.size - 1)
     given = []
     with pytest.raises(IntegrityError, match="damaged"):
-        given.extend(files.content(found, store, "/s/d/deep", RecordingProgress()))
+        given.extend(listing.content(found, store, "/s/d/deep", RecordingProgress()))
     assert given == [b"deep"]
 
 
-def forged(store: MemoryStore, how: str) -> transfer.Bundle:
+def forged(store: MemoryStore, how: str) -> Bundle:
     told = items(store)
     if how == "order":
         told[1], told[2] = told[2], told[1]
@@ -332,7 +333,7 @@ def test_nothing_is_given_that_is_not_what_the_table_tells(path: str, how: str, 
     told = [lie(item, how) if item.entry.path == path else item for item in items(store)]
     got = []
     with pytest.raises(IntegrityError):
-        got.extend(files.content(with_table(store, *told), store, path, RecordingProgress()))
+        got.extend(listing.content(with_table(store, *told), store, path, RecordingProgress()))
     assert len(b"".join(got)) == given
 
 
@@ -340,4 +341,4 @@ def test_frames_that_break_off_give_an_error_of_ours() -> None:
     _, store = made()
     (item,) = [item for item in items(store) if item.entry.path == "/s/with"]
     with pytest.raises(BundlerError):
-        list(filecontent.read(io.BytesIO(b""), item, "here"))
+        list(file_reader.read(io.BytesIO(b""), item, "here"))

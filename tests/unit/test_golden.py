@@ -12,12 +12,13 @@ from types import ModuleType
 import pytest
 from fakes import MemoryStore, RecordingProgress
 
-from bundler import transfer, verify
+from bundler.bundle import Bundle, read_bundle
 from bundler.errors import IntegrityError, NotFoundError
 from bundler.format import image, layer, tar, toc
 from bundler.format.content import Digest
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs import copy, verify
 
 DIRECTORY = Path(__file__).parents[1] / "golden"
 DIGESTS = {
@@ -53,27 +54,27 @@ def store(path: Path) -> ArchiveStore:
 
 
 @pytest.fixture
-def golden(store: ArchiveStore) -> transfer.Bundle:
-    return transfer.read_bundle(store)
+def golden(store: ArchiveStore) -> Bundle:
+    return read_bundle(store)
 
 
-def test_the_golden_bundle_is_the_one_it_was(golden: transfer.Bundle, path: Path, store: ArchiveStore) -> None:
+def test_the_golden_bundle_is_the_one_it_was(golden: Bundle, path: Path, store: ArchiveStore) -> None:
     assert str(golden.digest) == DIGESTS[path.name]
     assert [named.name for named in store.names()] == ["1.0"]
 
 
-def test_layers_have_tables_since_they_are_made_of_frames(golden: transfer.Bundle, path: Path) -> None:
+def test_layers_have_tables_since_they_are_made_of_frames(golden: Bundle, path: Path) -> None:
     tables = [toc.Table.of(descriptor) is not None for descriptor in golden.manifest.layers]
     assert tables == ([False, False] if path.name == "v1.tar" else [True, False])  # one name in the last is not UTF-8
 
 
-def test_all_of_it_verifies(golden: transfer.Bundle, store: ArchiveStore) -> None:
+def test_all_of_it_verifies(golden: Bundle, store: ArchiveStore) -> None:
     progress = RecordingProgress()
     verify.verify(golden, store, progress)
     assert progress.done == sum(descriptor.size for descriptor in golden.manifest.layers)
 
 
-def test_it_holds_what_was_put_into_it(golden: transfer.Bundle, store: ArchiveStore) -> None:
+def test_it_holds_what_was_put_into_it(golden: Bundle, store: ArchiveStore) -> None:
     make = load_make()
     found: dict[str, tuple[tar.Entry, bytes]] = {}
     for descriptor, described in zip(golden.manifest.layers, golden.metadata.layers, strict=True):
@@ -84,35 +85,33 @@ def test_it_holds_what_was_put_into_it(golden: transfer.Bundle, store: ArchiveSt
     }
 
 
-def test_the_same_entries_give_the_same_bundle_today(golden: transfer.Bundle, tmp_path: Path) -> None:
+def test_the_same_entries_give_the_same_bundle_today(golden: Bundle, tmp_path: Path) -> None:
     today = load_make().make(LayoutStore(tmp_path / "layout", "1.0"))
     assert [described.diff_id for described in today.metadata.layers] == [described.diff_id for described in golden.metadata.layers]
     assert today.metadata == golden.metadata
     assert golden.metadata.to_bytes() == today.metadata.to_bytes()
 
 
-def test_the_image_made_of_it_is_the_one_it_was(golden: transfer.Bundle, path: Path) -> None:
+def test_the_image_made_of_it_is_the_one_it_was(golden: Bundle, path: Path) -> None:
     config = image.build_config(golden.metadata, golden.digest)
     assert json.loads(config)["config"]["Labels"]["mine"] == "yes"
     assert str(Digest.of(config)) == CONFIGS[path.name]
 
 
 def test_the_file_with_the_extra_cut_holds_the_same_tars_in_other_frames() -> None:
-    old, new = (transfer.read_bundle(ArchiveStore(DIRECTORY / name)) for name in ("v1-frames.tar", "v1-cuts.tar"))
+    old, new = (read_bundle(ArchiveStore(DIRECTORY / name)) for name in ("v1-frames.tar", "v1-cuts.tar"))
     assert old.metadata == new.metadata
     assert old.manifest.layers[0].digest != new.manifest.layers[0].digest
     assert old.manifest.layers[1].digest == new.manifest.layers[1].digest
 
 
-def test_it_can_be_copied_as_it_is(golden: transfer.Bundle, store: ArchiveStore) -> None:
+def test_it_can_be_copied_as_it_is(golden: Bundle, store: ArchiveStore) -> None:
     target = MemoryStore()
-    transfer.copy(store, target, RecordingProgress())
-    assert transfer.read_bundle(target).digest == golden.digest
+    copy.copy(store, target, RecordingProgress())
+    assert read_bundle(target).digest == golden.digest
 
 
-def test_a_flip_anywhere_in_the_file_gives_an_error_of_ours_or_the_same_bundle(
-    golden: transfer.Bundle, path: Path, tmp_path: Path
-) -> None:
+def test_a_flip_anywhere_in_the_file_gives_an_error_of_ours_or_the_same_bundle(golden: Bundle, path: Path, tmp_path: Path) -> None:
     whole = path.read_bytes()
     path = tmp_path / "damaged.tar"
     for position in range(0, len(whole), 41):
@@ -120,7 +119,7 @@ def test_a_flip_anywhere_in_the_file_gives_an_error_of_ours_or_the_same_bundle(
         damaged[position] ^= 1 << position % 8
         path.write_bytes(damaged)
         try:
-            found = transfer.read_bundle(ArchiveStore(path))
+            found = read_bundle(ArchiveStore(path))
             verify.verify(found, ArchiveStore(path), RecordingProgress())
         except (IntegrityError, NotFoundError):
             continue
@@ -133,7 +132,7 @@ def test_a_truncated_file_is_refused(path: Path, tmp_path: Path) -> None:
     for length in range(0, len(whole) - 1024, 113):
         path.write_bytes(whole[:length])
         with pytest.raises(IntegrityError):
-            verify.verify(transfer.read_bundle(ArchiveStore(path)), ArchiveStore(path), RecordingProgress())
+            verify.verify(read_bundle(ArchiveStore(path)), ArchiveStore(path), RecordingProgress())
 
 
 def test_the_golden_is_not_made_anew_by_accident() -> None:

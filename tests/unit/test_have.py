@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from bundler.errors import IntegrityError, UsageError
-from bundler.format import have
+from bundler.format import thin_list
 from bundler.format.content import Digest
-from bundler.format.have import Had
+from bundler.format.thin_list import Had
 
 HAD = [Had("detector:7", Digest.of(b"7"), frozenset({Digest.of(b"x"), Digest.of(b"y")})), Had("other", Digest.of(b"o"))]
 
 
 def test_a_list_is_read_as_it_was_written() -> None:
-    assert have.read(have.write(HAD), "it") == HAD
-    assert have.read(have.write([]), "it") == []
+    assert thin_list.read(thin_list.write(HAD), "it") == HAD
+    assert thin_list.read(thin_list.write([]), "it") == []
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,16 @@ def test_a_list_is_read_as_it_was_written() -> None:
 )
 def test_a_list_that_is_none_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError, match=r"^it "):
-        have.read(json.dumps(json.loads(have.write(HAD)) | changes).encode(), "it")
+        thin_list.read(json.dumps(json.loads(thin_list.write(HAD)) | changes).encode(), "it")
 
 
 def test_a_list_that_nobody_would_read_is_not_written() -> None:
     with pytest.raises(UsageError):
-        have.write([Had("x" * 4000, Digest.of(b""))] * 1100)
+        thin_list.write([Had("x" * 4000, Digest.of(b""))] * 1100)
 
 
 def test_an_annotation_names_bundles_again() -> None:
-    assert [(it.name, it.digest) for it in have.needed(have.annotation(HAD))] == [(it.name, it.digest) for it in HAD]
-    assert have.needed("") == []
+    assert [(it.name, it.digest) for it in thin_list.needed(thin_list.annotation(HAD))] == [(it.name, it.digest) for it in HAD]
+    assert thin_list.needed("") == []
     with pytest.raises(IntegrityError):
-        have.needed("sha256:x detector")
+        thin_list.needed("sha256:x detector")

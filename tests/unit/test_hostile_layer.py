@@ -14,12 +14,12 @@ from fakes import directory, file, link
 from judging import described
 
 from bundler.errors import IntegrityError
-from bundler.format import entries, layer, paths, tar
+from bundler.format import entry_rules, layer, paths, tar
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest, VerifyingReader
-from bundler.format.contents import Contents
-from bundler.format.frames import Frames
+from bundler.format.layer_rules import Contents
 from bundler.format.tar import Entry, Kind
+from bundler.format.zstd_frames import Frames
 
 TOP = directory("/s")
 
@@ -123,8 +123,8 @@ def test_a_number_of_more_digits_than_python_reads_is_refused(key: str) -> None:
 
 
 def test_a_whiteout_of_the_longest_name_is_taken_and_of_a_longer_one_refused() -> None:
-    assert entries.fault(tar.whiteout("/s/" + "n" * 255)) == ""
-    assert "longer than a file system takes" in entries.fault(tar.whiteout("/s/" + "n" * 256))
+    assert entry_rules.fault(tar.whiteout("/s/" + "n" * 255)) == ""
+    assert "longer than a file system takes" in entry_rules.fault(tar.whiteout("/s/" + "n" * 256))
 
 
 def test_a_directory_has_no_capability() -> None:
@@ -235,4 +235,4 @@ def test_a_window_of_a_quarter_of_a_gigabyte_is_refused_by_its_header_alone() ->
     told = meta.Layer(diff_id=Digest.of(b""), size=0, entries=0, exports=())
     blob = VerifyingReader(io.BytesIO(data), Descriptor.of("x", data), "here")
     with pytest.raises(IntegrityError, match="of memory"):
-        layer.verify(blob, Descriptor.of("x", data), told, "here", entries.fault)
+        layer.verify(blob, Descriptor.of("x", data), told, "here", entry_rules.fault)

@@ -11,9 +11,9 @@ from bundles import BASE, pack
 from fakes import MemoryStore, file, tree
 
 from bundler.errors import EngineError, IntegrityError
-from bundler.format import artifact, imagearchive
+from bundler.format import artifact, image_archive
 from bundler.format.content import Descriptor, Digest
-from bundler.format.imagearchive import NewImage, NewLayer
+from bundler.format.image_archive import NewImage, NewLayer
 
 CONFIG = json.dumps({"rootfs": {"diff_ids": [str(diff_id) for diff_id in BASE.diff_ids]}}).encode()
 NAME = "loading:abc"
@@ -50,7 +50,7 @@ def tarred(files: dict[str, bytes]) -> io.BytesIO:
 
 def test_a_partial_docker_archive_names_the_bases_layers_but_has_them_not() -> None:
     image = new_image(MemoryStore())
-    found = members(imagearchive.partial_docker_archive(image, NAME))
+    found = members(image_archive.partial_docker_archive(image, NAME))
     (manifest,) = json.loads(found["manifest.json"])
     assert manifest["RepoTags"] == [NAME]
     assert found[manifest["Config"]] == image.config
@@ -69,7 +69,7 @@ def test_a_full_docker_archive_has_the_saved_layers_and_the_new_ones() -> None:
         "repositories": b"{}",
     }
     image = new_image(MemoryStore())
-    found = members(imagearchive.full_docker_archive(image, NAME, tarred(saved)))
+    found = members(image_archive.full_docker_archive(image, NAME, tarred(saved)))
     (manifest,) = json.loads(found["manifest.json"])
     assert [found[layer] for layer in manifest["Layers"][:2]] == [b"one", b"two"]
     assert Digest.of(found[manifest["Layers"][2]]) == image.diff_ids[-1]
@@ -81,7 +81,7 @@ def test_of_a_saved_image_that_only_begins_with_the_base_the_first_layers_are_ta
     layers = ["1.tar", "2.tar", "3.tar"]
     saved = {**{name: name.encode() for name in layers}, "manifest.json": json.dumps([{"Layers": layers}]).encode()}
     (manifest,) = json.loads(
-        members(imagearchive.full_docker_archive(new_image(MemoryStore()), NAME, tarred(saved)))["manifest.json"]
+        members(image_archive.full_docker_archive(new_image(MemoryStore()), NAME, tarred(saved)))["manifest.json"]
     )
     assert manifest["Layers"][:2] == ["1.tar", "2.tar"]
     assert "3.tar" not in manifest["Layers"]
@@ -91,13 +91,13 @@ def test_of_a_saved_image_that_only_begins_with_the_base_the_first_layers_are_ta
 def test_a_saved_base_that_is_not_all_there_is_the_engines_fault(manifest: bytes | None) -> None:
     saved = {"1.tar": b"1"} | ({"manifest.json": manifest} if manifest is not None else {})
     with pytest.raises(EngineError):
-        list(imagearchive.full_docker_archive(new_image(MemoryStore()), NAME, tarred(saved)))
+        list(image_archive.full_docker_archive(new_image(MemoryStore()), NAME, tarred(saved)))
 
 
 def test_a_partial_layout_names_the_bases_layers_but_has_them_not() -> None:
     image = new_image(MemoryStore())
     base = [Descriptor.of(artifact.LAYER, b"one"), Descriptor.of(artifact.LAYER, b"two")]
-    found = members(imagearchive.partial_oci_layout(image, NAME, base))
+    found = members(image_archive.partial_oci_layout(image, NAME, base))
     assert json.loads(found["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
     (entry,) = json.loads(found["index.json"])["manifests"]
     assert entry["annotations"] == {"io.containerd.image.name": f"docker.io/library/{NAME}", artifact.REF_NAME: "abc"}
@@ -124,12 +124,12 @@ def test_layers_of_a_saved_layout_are_found_wherever_its_manifest_stands() -> No
     files = saved_layout()
     expected = [Descriptor.of(artifact.LAYER, b"one"), Descriptor.of(artifact.LAYER, b"two")]
     for order in (files, dict(reversed(files.items()))):
-        assert imagearchive.layers_of_saved_oci_layout(tarred(order), BASE.diff_ids) == expected
+        assert image_archive.layers_of_saved_oci_layout(tarred(order), BASE.diff_ids) == expected
 
 
 def test_a_saved_layout_of_another_image_is_the_engines_fault() -> None:
     with pytest.raises(EngineError):
-        imagearchive.layers_of_saved_oci_layout(tarred(saved_layout()), [Digest.of(b"other")])
+        image_archive.layers_of_saved_oci_layout(tarred(saved_layout()), [Digest.of(b"other")])
 
 
 def test_a_layer_that_is_damaged_on_its_way_to_the_engine_stops_the_archive() -> None:
@@ -138,7 +138,7 @@ def test_a_layer_that_is_damaged_on_its_way_to_the_engine_stops_the_archive() ->
     (layer,) = image.layers
     store.blobs[layer.descriptor.digest] = store.blobs[layer.descriptor.digest][:-9] + b"?" * 9
     with pytest.raises(IntegrityError):
-        list(imagearchive.partial_docker_archive(image, NAME))
+        list(image_archive.partial_docker_archive(image, NAME))
 
 
 def test_the_digest_of_the_config_and_all_diff_ids_name_the_image() -> None:

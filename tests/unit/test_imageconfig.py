@@ -10,10 +10,10 @@ import unasked
 from bundles import BASE, bundle
 from fakes import FakeEngine, MemoryStore, file, image, tree
 
-from bundler import push as pushing
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import IntegrityError, ModelError
-from bundler.format import imageconfig
+from bundler.format import image_config
+from bundler.verbs import push as pushing
 
 SECOND = 1_000_000_000
 WRONG_TYPES = [
@@ -70,7 +70,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("config", "why"), [*WRONG_TYPES, *WRONG_VALUES])
 def test_what_no_engine_takes_is_told(config: dict[str, Any], why: str) -> None:
-    assert why in imageconfig.fault(config)
+    assert why in image_config.fault(config)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_no_engine_takes_is_told(config: dict[str, Any], why: str) -> None:
     ],
 )
 def test_what_engines_take_is_taken(config: dict[str, Any]) -> None:
-    assert imageconfig.fault(config) == ""
+    assert image_config.fault(config) == ""
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -125,4 +125,4 @@ def test_a_bundle_with_such_settings_is_refused_when_it_is_read(config: dict[str
     changes = {"base": BASE.model_copy(update={"config": config})} if of_base else {"image": config}
     bundle(store, **changes)
     with pytest.raises(IntegrityError, match=f"no engine takes the settings in the metadata: .*{why}"):
-        transfer.read_bundle(store)
+        read_bundle(store)

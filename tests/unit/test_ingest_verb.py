@@ -21,14 +21,14 @@ from fakes import (
     tree,
 )
 
-from bundler import ingest as verb
-from bundler import push as pushing
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import BaseMismatchError, EngineError, ModelError, StoreError, UsageError
 from bundler.format.image import LABEL_DIGEST
 from bundler.format.tar import Kind
 from bundler.ports import Image, RunOptions
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import ingest as verb
+from bundler.verbs import push as pushing
 
 NEWER = image("model:2.0", 3, config={"Cmd": ["newer"], "Labels": {"version": "2"}})
 
@@ -263,7 +263,7 @@ def test_a_bundle_whose_base_is_missing_is_told_before_anything_runs(tmp_path: P
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
     engine, store = engine_with(*STATE), MemoryStore()
     pushing.push(engine.one, engine, ScriptedModel("/s"), LocalSpool(), store, RecordingProgress(), pushing.Options())
-    found = transfer.read_bundle(store)
+    found = read_bundle(store)
     engine.held = [NEWER]
     with pytest.raises(BaseMismatchError):
         verb.bundle(found, store, engine, LocalSpool(), RecordingProgress())
@@ -285,7 +285,7 @@ def test_an_image_stands_though_its_push_fails(tmp_path: Path, monkeypatch: pyte
     assert "fps-bundle copy" in raised.value.hint
     assert engine.image("new:1").id == made.image_id
     store.broken = False
-    assert push().bundle.digest == transfer.read_bundle(store).digest
+    assert push().bundle.digest == read_bundle(store).digest
 
 
 def test_an_image_with_state_is_no_clean_base() -> None:

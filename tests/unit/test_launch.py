@@ -10,13 +10,13 @@ from bundles import BASE, bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, image
 from rich.console import Console
 
-from bundler import apply as applying
-from bundler import transfer
-from bundler.cli.bundletree import bundle_tree
+from bundler.bundle import read_bundle
+from bundler.cli.bundle_tree import bundle_tree
 from bundler.errors import PrivilegeError
 from bundler.format import image as images
 from bundler.format import launch
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import apply as applying
 
 LABELS = {"Labels": {"org.opencontainers.image.title": "Model"}}
 CHANGES: list[tuple[str, dict[str, Any]]] = [
@@ -54,7 +54,7 @@ def of(source: dict[str, Any], base: dict[str, Any] | None = None) -> MemoryStor
 def apply(
     source: MemoryStore, engine: FakeEngine, progress: RecordingProgress, *, allowed: bool = False, dry_run: bool = False
 ) -> applying.ApplyResult:
-    found = transfer.read_bundle(source)
+    found = read_bundle(source)
     base = engine.image("model:1.0")
     return applying.apply(found, source, base, "copy:1", engine, LocalSpool(), progress, dry_run=dry_run, allow_privileged=allowed)
 
@@ -112,7 +112,7 @@ def test_a_setting_that_the_bundle_takes_away_counts_as_well() -> None:
 @pytest.mark.parametrize("key", ["entrypoint", "user", "Hostname", "NetworkDisabled", "x"])
 def test_of_a_base_that_the_bundle_describes_only_known_settings_reach_an_engine(key: str) -> None:
     source = of(settings(), settings(**{key: "x"}))
-    assert key not in images.restored(transfer.read_bundle(source).metadata)
+    assert key not in images.restored(read_bundle(source).metadata)
 
 
 @pytest.mark.parametrize("setting", ["Shell", "OnBuild"])
@@ -138,7 +138,7 @@ def test_a_bundle_as_a_tree_shows_what_it_runs_and_what_its_base_ran() -> None:
     source = of(settings(User="root", Env=["LD_PRELOAD=/s/x"]), settings(User="app", WorkingDir="/w"))
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(bundle_tree("here", transfer.read_bundle(source), []))
+        console.print(bundle_tree("here", read_bundle(source), []))
     text = captured.get()
     assert 'User "root"  (base: "app")' in text
     assert 'Env LD_PRELOAD ["/s/x"]  (base: none)' in text

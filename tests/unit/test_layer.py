@@ -14,13 +14,13 @@ from fakes import MemoryStore, directory, file, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bundler.concurrency.pipeline import Pipeline
 from bundler.errors import IntegrityError, NoSpaceError
-from bundler.format import entries, layer, tar, toc
+from bundler.format import entry_rules, layer, tar, toc
 from bundler.format import metadata as meta
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest, Readable, VerifyingReader
 from bundler.format.pack import Packer
-from bundler.format.pipeline import Pipeline
 from bundler.format.toc import CHUNK, Table
 
 Sound = tuple[bytes, meta.Layer, Mapping[str, str]]
@@ -41,7 +41,7 @@ def plain(data: bytes) -> bytes:
 def verify(data: bytes, described: meta.Layer, annotations: Mapping[str, str] = NO_TABLE) -> None:
     """As if the digest of the compressed blob had been computed anew by whoever tampered with it."""
     descriptor = replace(Descriptor.of("x", data), annotations=annotations)
-    layer.verify(VerifyingReader(io.BytesIO(data), descriptor, "here"), descriptor, described, "here", entries.fault)
+    layer.verify(VerifyingReader(io.BytesIO(data), descriptor, "here"), descriptor, described, "here", entry_rules.fault)
 
 
 def of(archive: bytes, count: int = 1) -> tuple[bytes, meta.Layer]:
@@ -168,7 +168,7 @@ def test_a_large_file_comes_out_of_its_chunks_as_it_went_in() -> None:
     store = MemoryStore()
     _, (descriptor,), (described,) = pack(store, tree(file("/s/f", content), file("/s/g", b"")), ["/s"])
     with store.open(descriptor) as blob:
-        layer.verify(blob, descriptor, described, "here", entries.fault)
+        layer.verify(blob, descriptor, described, "here", entry_rules.fault)
     with store.open(descriptor) as blob, layer.decompressed(blob, described, "here") as stream:
         assert {entry.path: found.read() for entry, found in tar.read(stream)} == {"/s": b"", "/s/f": content, "/s/g": b""}
 

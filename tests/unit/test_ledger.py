@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bundler import ledger
 from bundler.errors import TrustError, UsageError
 from bundler.format.content import Digest
 from bundler.format.statement import MAX_SEQUENCE
-from bundler.ledger import Applied, Ledger
-from bundler.trust import Voucher
+from bundler.trust import rollback
+from bundler.trust.policy import Voucher
+from bundler.trust.rollback import Applied, Ledger
 
 OLD, NEW = Digest.of(b"old"), Digest.of(b"new")
 
@@ -34,7 +34,7 @@ def claims(
     who: str = "alice",
     repository: str = "detector",
 ) -> list[Applied]:
-    return ledger.claims([Voucher(who, sequence)], title, uuid, repository, digest)
+    return rollback.claims([Voucher(who, sequence)], title, uuid, repository, digest)
 
 
 def advance(state: Path, sequence: int, digest: Digest = NEW, reason: str | None = None) -> None:
@@ -141,12 +141,12 @@ def test_a_link_in_place_of_the_file_is_not_followed(state: Path, tmp_path: Path
 
 def test_numbers_go_up_and_begin_with_the_time(state: Path) -> None:
     before = int(time.time())
-    first = ledger.next_sequence(state, None)
+    first = rollback.next_sequence(state, None)
     assert before <= first <= time.time()
-    assert ledger.next_sequence(state, None) == first + 1
-    assert ledger.next_sequence(state, first + 100) == first + 100
-    assert ledger.next_sequence(state, 5) == 5
-    assert ledger.next_sequence(state, None) == first + 101
+    assert rollback.next_sequence(state, None) == first + 1
+    assert rollback.next_sequence(state, first + 100) == first + 100
+    assert rollback.next_sequence(state, 5) == 5
+    assert rollback.next_sequence(state, None) == first + 101
 
 
 def test_a_signer_is_new_until_a_bundle_of_the_same_line_was_applied(state: Path) -> None:
@@ -169,4 +169,4 @@ def test_what_cannot_be_written_down_is_known_before(state: Path) -> None:
 @pytest.mark.parametrize("wanted", [-1, MAX_SEQUENCE + 1])
 def test_a_number_out_of_range_is_refused(state: Path, wanted: int) -> None:
     with pytest.raises(UsageError, match=f"{wanted} is no sequence number from 0 to {MAX_SEQUENCE}"):
-        ledger.next_sequence(state, wanted)
+        rollback.next_sequence(state, wanted)

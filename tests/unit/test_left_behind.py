@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from fakes import CLEAN, FakeEngine, RecordingProgress, ScriptedModel, container, directory, file, image, link, tree
 
-from bundler import left_behind
-from bundler import push as pushing
 from bundler.errors import EngineError, ModelError
 from bundler.format import image as images
 from bundler.format import tar
 from bundler.format.reference import LocalReference
 from bundler.format.tar import Kind
 from bundler.ports import Container, Image
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import left_behind
+from bundler.verbs import push as pushing
 
 
 @pytest.fixture(autouse=True)

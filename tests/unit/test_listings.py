@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bundler.engines import listings
-from bundler.engines.listings import Listings
+from bundler.engines import base_listing_cache
+from bundler.engines.base_listing_cache import Listings
 from bundler.errors import EngineError
 from bundler.format.content import Digest
-from bundler.format.removals import Listed
 from bundler.format.tar import Kind
+from bundler.format.whiteouts import Listed
 
 ONE, OTHER = Digest.of(b"one base"), Digest.of(b"another base")
 LISTED = [Listed("/s", Kind.DIRECTORY), Listed("/s/new\nline and \udcff", Kind.FILE), Listed("/s/pipe", Kind.FIFO)]
@@ -46,7 +46,7 @@ def test_an_empty_listing_is_a_listing(tmp_path: Path) -> None:
 
 
 def test_the_one_that_was_used_longest_ago_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listings, "KEPT", 2)
+    monkeypatch.setattr(base_listing_cache, "KEPT", 2)
     kept = Listings(tmp_path)
     for age, export in enumerate(["/used", "/unused"]):
         kept.keep(ONE, [export], LISTED)

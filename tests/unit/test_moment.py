@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from fakes import RecordingProgress, Tree, container, file, tree
 
-from bundler import unpaused
-from bundler.engines.direct import DirectReader
+from bundler.engines.direct_reader import DirectReader
 from bundler.errors import ModelError
-from bundler.estimate import DIRECT_RATE, ENTRY_TIME, FIXED_TIME, cost_of_holes, estimate
 from bundler.format.compression import Compression
 from bundler.format.content import Readable
 from bundler.format.tar import Entry
-from bundler.moment import SurveyedReader, paused_reader
 from bundler.ports import PathInfo, Reader, Seen, Surveyor
+from bundler.verbs import stable_read
+from bundler.verbs.estimate import DIRECT_RATE, ENTRY_TIME, FIXED_TIME, cost_of_holes, estimate
+from bundler.verbs.moment import SurveyedReader, paused_reader
 
 
 def nothing_ignored(path: str) -> bool:
@@ -140,7 +140,7 @@ class TwoTrees:
 
 @pytest.fixture
 def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpaused, "A_LATER_SECOND", 0)
+    monkeypatch.setattr(stable_read, "A_LATER_SECOND", 0)
 
 
 def on_mount(*trees: Tree, mounts: dict[str, str]) -> tuple[TwoTrees, Iterator[str]]:

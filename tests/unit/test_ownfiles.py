@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from bundler import ledger, ownfiles, statefiles
-from bundler.engines import pause, temporary
-from bundler.engines.listings import Listings
+from bundler.engines import pause, temporary_objects
+from bundler.engines.base_listing_cache import Listings
 from bundler.errors import TrustError
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference
-from bundler.format.removals import Listed
 from bundler.format.tar import Kind
-from bundler.stores.local import LocalStore
-from bundler.stores.verified import is_noted, note
+from bundler.format.whiteouts import Listed
+from bundler.localfs import private_file, state_directory
+from bundler.stores.layout.local import LocalStore
+from bundler.stores.layout.verified_cache import is_noted, note
+from bundler.trust import rollback
 
 ONE = Digest.of(b"one")
 
@@ -41,17 +42,17 @@ def find_listing(state: Path) -> None:
 
 
 def hold(state: Path) -> None:
-    with statefiles.hold("image", "x"):
+    with state_directory.hold("image", "x"):
         assert (state / "locks").is_dir()
 
 
 def make_temporary(state: Path) -> None:
-    with temporary.noted(state, "unix:///engine", "image"):
+    with temporary_objects.noted(state, "unix:///engine", "image"):
         pass
 
 
 def number(state: Path) -> None:
-    ledger.next_sequence(state, None)
+    rollback.next_sequence(state, None)
 
 
 def use_store(_: Path) -> None:
@@ -67,7 +68,7 @@ WRITERS = [keep_listing, hold, make_temporary, number, use_store, verified]
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_whatever_the_umask_nobody_else_gets_in(write: Callable[[Path], None], home: Path) -> None:
-    write(statefiles.directory())
+    write(state_directory.directory())
     found = {path: path.stat().st_mode & 0o777 for path in (home, *home.rglob("*"))}
     files = {path: mode for path, mode in found.items() if path.is_file()}
     assert files
@@ -82,7 +83,7 @@ def test_whatever_the_umask_nobody_else_gets_in(write: Callable[[Path], None], h
         ("listings", find_listing),
         ("locks", hold),
         ("temporary", make_temporary),
-        ("temporary", lambda state: temporary.sweep(state, "unix:///engine", {})),
+        ("temporary", lambda state: temporary_objects.sweep(state, "unix:///engine", {})),
         ("paused", pause.abandoned),
         (".", number),
     ],
@@ -91,9 +92,9 @@ def test_whatever_the_umask_nobody_else_gets_in(write: Callable[[Path], None], h
 def test_what_lies_where_others_can_write_is_neither_used_nor_written(
     place: str, use: Callable[[Path], object], spoil: str, tmp_path: Path
 ) -> None:
-    state = statefiles.directory()
+    state = state_directory.directory()
     directory = state / place
-    ownfiles.make_directory(directory)
+    private_file.make_directory(directory)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o700)
     if spoil == "written":
@@ -113,7 +114,7 @@ def test_what_lies_where_others_can_write_is_neither_used_nor_written(
 
 
 def test_a_directory_that_the_user_put_elsewhere_is_used(tmp_path: Path) -> None:
-    state = statefiles.directory()
+    state = state_directory.directory()
     state.parent.mkdir(parents=True)
     (tmp_path / "large").mkdir(mode=0o700)
     state.symlink_to(tmp_path / "large")
@@ -123,4 +124,4 @@ def test_a_directory_that_the_user_put_elsewhere_is_used(tmp_path: Path) -> None
 
 
 def test_nothing_is_abandoned_where_nothing_was_noted() -> None:
-    assert pause.abandoned(statefiles.directory()) == []
+    assert pause.abandoned(state_directory.directory()) == []

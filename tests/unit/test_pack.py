@@ -7,11 +7,11 @@ from bundles import MemoryBlob
 from bundles import pack as packed
 from fakes import MemoryStore, Tree, directory, file, link, special, tree
 
+from bundler.concurrency.pipeline import Pipeline
 from bundler.errors import ModelError
 from bundler.format import layer, pack, paths, tar
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor
-from bundler.format.pipeline import Pipeline
 from bundler.format.tar import Entry, Kind
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bundler.errors import IntegrityError, UsageError
 from bundler.format.content import Digest
-from bundler.format.partlist import MAX_PARTS, MIN_PART, PartList, check_part_size
+from bundler.format.part_list import MAX_PARTS, MIN_PART, PartList, check_part_size
 
 LISTED = PartList.of(Digest.of(b"bundle"), "x.tar", 250, 100, [Digest.of(bytes([number])) for number in range(3)])
 

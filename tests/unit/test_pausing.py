@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from fakes import FakeEngine, RecordingProgress, ScriptedModel, container, file, tree
 
-from bundler import estimate, pausing
-from bundler import push as pushing
 from bundler.engines import answers
 from bundler.engines.lifecycle import health_check, restart_policy
 from bundler.errors import ModelError, NoSpaceError
-from bundler.estimate import Estimate
 from bundler.format.reference import LocalReference
 from bundler.ports import HealthCheck
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import estimate, pausing
+from bundler.verbs import push as pushing
+from bundler.verbs.estimate import Estimate
 
 CHECK = HealthCheck(interval=5, timeout=3, retries=1)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bundler.format.pipeline import ahead, mapped
+from bundler.concurrency.pipeline import ahead, mapped
 
 
 def test_items_come_in_order_and_none_is_lost() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from fakes import FakeEngine, RecordingProgress, directory, file, image, tree
 
-from bundler import privileges
 from bundler.errors import PrivilegeError
 from bundler.format.content import Readable
 from bundler.format.tar import Entry
 from bundler.ports import Reader
+from bundler.verbs import privileges
 
 DEEP = ("/s", "/s/\udce9", "/s/\udce9/d")
 SETUID = file("/s/\udce9/d/f", mode=0o4755)

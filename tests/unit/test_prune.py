@@ -7,7 +7,7 @@ import pytest
 from bundler.format import artifact
 from bundler.format.content import Descriptor, Digest
 from bundler.ports import Named
-from bundler.stores.prune import choose
+from bundler.stores.layout.prune import choose
 
 A, B, C, D, X = (Descriptor.of(artifact.MANIFEST, name.encode()) for name in "ABCDX")
 CREATED = {item.digest: f"2026-01-0{day}T00:00:00Z" for day, item in enumerate((A, B, C, D), start=1)}

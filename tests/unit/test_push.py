@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, container, directory, file, image, link, tree
 
-from bundler import push as pushing
-from bundler import transfer
+from bundler.bundle import read_bundle
 from bundler.errors import AuthorizationError, BundlerError, EngineError, IntegrityError, ModelError, NoSpaceError, StoreError
-from bundler.format import artifact, document, frames, pack, reference
+from bundler.format import artifact, pack, reference, strict_json, zstd_frames
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Readable
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference
 from bundler.format.tar import Entry, Kind
 from bundler.ports import Displaced, Opener, Reader, Store, Upload
-from bundler.stores.archive import ArchiveStore
-from bundler.stores.layout import LayoutStore
-from bundler.stores.local import LocalSpool, LocalStore
+from bundler.stores.archive.store import ArchiveStore
+from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.stores.layout.store import LayoutStore
+from bundler.verbs import push as pushing
 
 LOCAL = LocalReference("model", "1.0")
 
@@ -164,7 +164,7 @@ def test_state_that_no_layer_can_hold_is_refused_and_nothing_is_left(name: str, 
 
 
 def test_metadata_that_no_registry_takes_leaves_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document, "MAX_SIZE", 1000)
+    monkeypatch.setattr(strict_json, "MAX_SIZE", 1000)
     with pytest.raises(ModelError, match="metadata would be"):
         push(FakeEngine(files=tree(file("/s/f"))), "/s")
     assert leftovers(store) == []
@@ -228,7 +228,7 @@ def test_a_target_that_cannot_be_reached_keeps_the_capture(error: BundlerError) 
         push(FakeEngine(files=tree(file("/s/f"))), "/s", target=target)
     kept = reference.parse(caught.value.hint.partition("fps-bundle copy ")[2].split()[0])
     assert isinstance(kept, LocalReference)
-    assert transfer.read_bundle(LocalStore(kept)).digest == kept.digest
+    assert read_bundle(LocalStore(kept)).digest == kept.digest
 
 
 @pytest.mark.parametrize("text", ["oci:{}/dir:7", "oci-archive:{}/file.fps:7", "{}/file.tar", "oci:{}/dir"])
@@ -254,14 +254,14 @@ def test_what_stood_under_the_name_stays_when_a_push_fails() -> None:
     engine.fails_at = "/s/f"
     with pytest.raises(EngineError):
         push(engine, "/s")
-    assert transfer.read_bundle(LocalStore(LOCAL)).digest == first.bundle.digest
+    assert read_bundle(LocalStore(LOCAL)).digest == first.bundle.digest
 
 
 def test_an_unchanged_push_to_the_local_store_leaves_what_is_there_whole() -> None:
     engine = FakeEngine(files=tree(file("/s/f")))
     first = push(engine, "/s")
     assert push(engine, "/s").unchanged
-    found = transfer.read_bundle(LocalStore(LOCAL))
+    found = read_bundle(LocalStore(LOCAL))
     assert found == first.bundle
     for descriptor in found.manifest.layers:
         with LocalStore(LOCAL).open(descriptor) as blob:
@@ -363,7 +363,7 @@ def test_a_layer_travels_while_the_rest_is_read(monkeypatch: pytest.MonkeyPatch)
     target = Network("1")
     engine = WaitingEngine(files=tree(directory("/s"), file("/s/big", b"0123456789" * 1000), file("/s/z", b"last")))
     result = push(engine, "/s", target=target)
-    assert transfer.read_bundle(target) == result.bundle
+    assert read_bundle(target) == result.bundle
     assert result.sent == sum(blob.size for blob in result.bundle.manifest.blobs)
 
 
@@ -393,7 +393,7 @@ def test_a_layer_that_is_here_in_another_compression_is_used_again(
 
 def test_a_layer_that_is_here_is_used_again_though_a_table_is_left_to_read_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack, "BIG", 100_000)
-    monkeypatch.setattr(frames, "_READ", 100)
+    monkeypatch.setattr(zstd_frames, "_READ", 100)
     big = file("/s/big", b"0123456789" * 20_000)
     before = push(FakeEngine(tree(directory("/s"), big)), "/s", compression=Compression.NONE).bundle
     after = push(FakeEngine(tree(directory("/s"), big, file("/s/x"))), "/s", target=LocalReference("model", "2")).bundle
@@ -449,7 +449,7 @@ def test_a_tag_that_moves_is_told_with_what_it_named(tmp_path: Path) -> None:
     second = push(FakeEngine(files=tree(file("/s/g"))), "/s")
     assert first.displaced is None
     assert second.displaced == Displaced(first.bundle.digest, f"model@{first.bundle.digest}")
-    assert transfer.read_bundle(LocalStore(reference.parse(second.displaced.reference))).digest == first.bundle.digest
+    assert read_bundle(LocalStore(reference.parse(second.displaced.reference))).digest == first.bundle.digest
     assert push(FakeEngine(files=tree(file("/s/g"))), "/s").displaced is None, "unchanged"
     for target in (ArchiveStore(tmp_path / "x.tar"), LayoutStore(tmp_path / "layout", "1"), MemoryStore("1")):
         pushed = [push(FakeEngine(files=tree(file(path))), "/s", target=target) for path in ("/s/f", "/s/g")]

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundler.format import paths
-from bundler.format.removals import Listed, Removals
 from bundler.format.tar import STATE_KINDS, Entry, Kind
+from bundler.format.whiteouts import Listed, Removals
 
 D, F, P = Kind.DIRECTORY, Kind.FILE, Kind.FIFO
 Tree = dict[str, Kind]

@@ -10,13 +10,14 @@ import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, directory, file, tree
 
-from bundler import sending, transfer
+from bundler.bundle import read_bundle
 from bundler.errors import StoreError
 from bundler.format import pack
 from bundler.format.content import Descriptor, Digest
 from bundler.ports import Opener, Store, Upload
-from bundler.sending import Sender
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import copy, early_upload
+from bundler.verbs.early_upload import Sender
 
 WAIT = 30
 
@@ -71,15 +72,15 @@ def slow(target: Store, source: Store, failures: int = 0) -> Iterator[tuple[Slow
 
 @pytest.mark.parametrize("failures", [0, 1])
 def test_a_copy_goes_on_with_the_blob_that_is_under_way(source: MemoryStore, failures: int) -> None:
-    found, target, progress = transfer.read_bundle(source), MemoryStore(), RecordingProgress()
+    found, target, progress = read_bundle(source), MemoryStore(), RecordingProgress()
     first, second, *_ = found.manifest.layers
     with slow(target, source, failures) as (upload, sender):
         sender.add(first)
         assert upload.in_the_middle.wait(WAIT)
         sender.add(second)
         threading.Timer(0.05, upload.may_go_on.set).start()
-        result = transfer.copy(source, target, progress, found, early=sender)
-    assert transfer.read_bundle(target).digest == found.digest
+        result = copy.copy(source, target, progress, found, early=sender)
+    assert read_bundle(target).digest == found.digest
     assert upload.puts.count(first.digest) == 1 + failures
     assert upload.puts.count(second.digest) == 1
     size = sum(blob.size for blob in found.manifest.blobs)
@@ -87,29 +88,29 @@ def test_a_copy_goes_on_with_the_blob_that_is_under_way(source: MemoryStore, fai
 
 
 def test_what_arrived_early_counts_as_sent_and_is_sent_once(source: MemoryStore) -> None:
-    found, target = transfer.read_bundle(source), MemoryStore()
+    found, target = read_bundle(source), MemoryStore()
     with slow(target, source) as (upload, sender):
         upload.may_go_on.set()
         for blob in found.manifest.layers:
             sender.add(blob)
         while not all(blob.digest in target.blobs for blob in found.manifest.layers):
             assert not sender.stop.wait(0.01)
-        result = transfer.copy(source, target, RecordingProgress(), found, early=sender)
+        result = copy.copy(source, target, RecordingProgress(), found, early=sender)
     assert result.sent == sum(blob.size for blob in found.manifest.blobs)
     assert len(upload.puts) == len(found.manifest.blobs)
 
 
 def test_what_the_target_had_before_is_not_counted(source: MemoryStore) -> None:
-    found, target = transfer.read_bundle(source), MemoryStore()
-    transfer.copy(source, target, RecordingProgress(), found)
+    found, target = read_bundle(source), MemoryStore()
+    copy.copy(source, target, RecordingProgress(), found)
     with slow(target, source) as (_, sender):
         for blob in found.manifest.layers:
             sender.add(blob)
-        assert transfer.copy(source, target, RecordingProgress(), found, early=sender).sent == 0
+        assert copy.copy(source, target, RecordingProgress(), found, early=sender).sent == 0
 
 
 def test_what_arrived_and_was_lost_is_sent_again(source: MemoryStore) -> None:
-    found, target = transfer.read_bundle(source), MemoryStore()
+    found, target = read_bundle(source), MemoryStore()
     first = found.manifest.layers[0]
     with slow(target, source) as (upload, sender):
         upload.may_go_on.set()
@@ -117,23 +118,23 @@ def test_what_arrived_and_was_lost_is_sent_again(source: MemoryStore) -> None:
         while first.digest not in target.blobs:
             assert not sender.stop.wait(0.01)
         del target.blobs[first.digest]
-        transfer.copy(source, target, RecordingProgress(), found, early=sender)
-    assert transfer.read_bundle(target).digest == found.digest
+        copy.copy(source, target, RecordingProgress(), found, early=sender)
+    assert read_bundle(target).digest == found.digest
     assert first.digest in target.blobs
 
 
 def test_after_the_end_nothing_goes_on(source: MemoryStore) -> None:
-    found, target = transfer.read_bundle(source), MemoryStore()
+    found, target = read_bundle(source), MemoryStore()
     with slow(target, source) as (upload, sender):
         sender.add(found.manifest.layers[0])
         assert upload.in_the_middle.wait(WAIT)
         sender.stop.set()
         upload.may_go_on.set()
         with pytest.raises(StoreError, match="given up"):
-            transfer.copy(source, target, RecordingProgress(), found, early=sender)
+            copy.copy(source, target, RecordingProgress(), found, early=sender)
     assert (target.tags, target.blobs) == ({}, {})
 
 
 def test_nothing_is_sent_early_to_where_nothing_is_far_away() -> None:
-    with sending.sender(LocalSpool(), MemoryStore(), enabled=True) as found:
+    with early_upload.sender(LocalSpool(), MemoryStore(), enabled=True) as found:
         assert found is None

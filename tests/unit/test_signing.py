@@ -9,12 +9,13 @@ import pytest
 from bundles import bundle
 from fakes import FakeSigner, FakeVerifier, MemoryStore
 
-from bundler import signing, transfer
+from bundler.bundle import read_bundle, referrers
 from bundler.errors import IntegrityError, TrustError
 from bundler.format import signature
 from bundler.format.statement import Statement
-from bundler.signing import Signed
-from bundler.trust import Policy, Voucher
+from bundler.trust import signing
+from bundler.trust.policy import Policy, Voucher
+from bundler.trust.signing import Signed
 
 KNOWN = FakeVerifier(a="alice", b="bob")
 POLICY = Policy(allowed_signers=Path("allowed"))
@@ -29,7 +30,7 @@ def store() -> MemoryStore:
 
 def sign(store: MemoryStore, key: str = "a", sequence: int | None = None, numbers: itertools.count[int] | None = None) -> Signed:
     following = numbers or itertools.count(100)
-    found = transfer.read_bundle(store)
+    found = read_bundle(store)
     return signing.sign(
         found,
         store,
@@ -41,12 +42,12 @@ def sign(store: MemoryStore, key: str = "a", sequence: int | None = None, number
 
 
 def attach(store: MemoryStore, said: bytes, signed: bytes) -> None:
-    found = transfer.read_bundle(store)
+    found = read_bundle(store)
     store.attach(signature.build(found.manifest.descriptor, said, signed))
 
 
 def judge(store: MemoryStore) -> list[Voucher]:
-    return signing.judge(transfer.read_bundle(store), store, POLICY, KNOWN)
+    return signing.judge(read_bundle(store), store, POLICY, KNOWN)
 
 
 def test_who_signed_vouches(store: MemoryStore) -> None:
@@ -71,10 +72,10 @@ def test_the_same_key_adds_nothing_unless_another_number_is_wanted(store: Memory
 def test_a_signature_of_another_bundle_is_wrong_whoever_made_it(store: MemoryStore) -> None:
     other = MemoryStore()
     bundle(other, created="2027-01-01T00:00:00Z")
-    found = transfer.read_bundle(other)
+    found = read_bundle(other)
     said = Statement.of(found.manifest, found.metadata, 1, "2026-01-01T00:00:00Z").to_bytes()
     attach(store, said, FakeSigner("a").sign(said))
-    (wrong,) = signing.find(transfer.read_bundle(store), store, KNOWN)
+    (wrong,) = signing.find(read_bundle(store), store, KNOWN)
     assert wrong.wrong
     assert not wrong.principals
     with pytest.raises(TrustError, match="another bundle: manifest, config, created differ"):
@@ -82,7 +83,7 @@ def test_a_signature_of_another_bundle_is_wrong_whoever_made_it(store: MemorySto
 
 
 def test_a_statement_that_was_changed_is_wrong(store: MemoryStore) -> None:
-    found = transfer.read_bundle(store)
+    found = read_bundle(store)
     said = Statement.of(found.manifest, found.metadata, 1, "2026-01-01T00:00:00Z").to_bytes()
     attach(store, said.replace(b'"sequence":1', b'"sequence":9'), FakeSigner("a").sign(said))
     with pytest.raises(TrustError, match="incorrect signature"):
@@ -103,8 +104,8 @@ def test_a_wrong_one_does_not_take_the_good_one_away(store: MemoryStore) -> None
 
 def test_damage_is_no_lack_of_trust(store: MemoryStore) -> None:
     sign(store)
-    found = transfer.read_bundle(store)
-    (referrer,) = transfer.referrers(store, found)
+    found = read_bundle(store)
+    (referrer,) = referrers(store, found)
     store.blobs[referrer.blobs[1].digest] = b"x"
     with pytest.raises(IntegrityError, match=str(referrer.blobs[1].digest)):
         judge(store)
@@ -125,5 +126,5 @@ def test_a_key_whose_signature_does_not_hold_adds_nothing(store: MemoryStore) ->
             return super().sign(message + b"x")
 
     with pytest.raises(TrustError, match="does not hold"):
-        signing.sign(transfer.read_bundle(store), store, Broken("a"), KNOWN, 1, lambda _: 1)
+        signing.sign(read_bundle(store), store, Broken("a"), KNOWN, 1, lambda _: 1)
     assert store.unnamed == []

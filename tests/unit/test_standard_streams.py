@@ -13,10 +13,10 @@ import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress
 
-from bundler import transfer
 from bundler.format.metadata import Model
 from bundler.format.reference import LocalReference
-from bundler.stores.local import LocalStore
+from bundler.stores.layout.local import LocalStore
+from bundler.verbs import copy
 
 RESULTS = [["list", "--json"], ["list", "--have"], ["inspect", "model:1"], ["--help"]]
 
@@ -27,7 +27,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     source = MemoryStore()
     bundle(source)
-    transfer.copy(source, LocalStore(LocalReference("model", "1")), RecordingProgress())
+    copy.copy(source, LocalStore(LocalReference("model", "1")), RecordingProgress())
 
 
 def program(arguments: list[str], shell: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -99,7 +99,7 @@ def test_a_closed_standard_input_is_exit_code_5(arguments: list[str]) -> None:
 def test_what_the_encoding_lacks_is_escaped() -> None:
     source = MemoryStore()
     bundle(source, model=Model(title="snow ☃", version="1"))
-    transfer.copy(source, LocalStore(LocalReference("model", "2")), RecordingProgress())
+    copy.copy(source, LocalStore(LocalReference("model", "2")), RecordingProgress())
     done = program(["inspect", "model:2"], "", PYTHONIOENCODING="ascii")
     assert done.returncode == 0
     assert "snow \\u2603" in done.stdout

@@ -10,7 +10,7 @@ import pytest
 from bundles import bundle
 from fakes import MemoryStore
 
-from bundler import transfer
+from bundler.bundle import Bundle, read_bundle
 from bundler.errors import IntegrityError
 from bundler.format import artifact, signature
 from bundler.format import metadata as meta
@@ -21,19 +21,19 @@ LINE = (meta.Ancestor(digest=Digest.of(b"older"), created="2025-01-01T00:00:00Z"
 
 
 @pytest.fixture
-def found() -> transfer.Bundle:
+def found() -> Bundle:
     store = MemoryStore()
     model = meta.Model(title="Modèle", version="1.0", data_set_uuid="11111111-2222-3333-4444-555555555555")
     bundle(store, lineage=LINE, model=model)
-    return transfer.read_bundle(store)
+    return read_bundle(store)
 
 
 @pytest.fixture
-def statement(found: transfer.Bundle) -> Statement:
+def statement(found: Bundle) -> Statement:
     return Statement.of(found.manifest, found.metadata, 7, "2026-02-03T04:05:06Z")
 
 
-def test_a_statement_says_all_that_decides_where_a_bundle_may_go(found: transfer.Bundle, statement: Statement) -> None:
+def test_a_statement_says_all_that_decides_where_a_bundle_may_go(found: Bundle, statement: Statement) -> None:
     content = json.loads(statement.to_bytes())
     assert content["_type"] == "https://in-toto.io/Statement/v1"
     digests = [subject["digest"]["sha256"] for subject in content["subject"]]
@@ -123,12 +123,12 @@ def test_a_statement_without_a_field_is_refused(statement: Statement, field: str
         {"lineage": ()},
     ],
 )
-def test_every_field_must_be_true_of_the_bundle(found: transfer.Bundle, statement: Statement, changes: dict[str, Any]) -> None:
+def test_every_field_must_be_true_of_the_bundle(found: Bundle, statement: Statement, changes: dict[str, Any]) -> None:
     assert statement.disagreements(found.manifest, found.metadata) == []
     assert replace(statement, **changes).disagreements(found.manifest, found.metadata) == list(changes)
 
 
-def test_a_signature_is_an_artifact_that_refers_to_its_bundle(found: transfer.Bundle) -> None:
+def test_a_signature_is_an_artifact_that_refers_to_its_bundle(found: Bundle) -> None:
     subject = found.manifest.descriptor
     made = signature.build(subject, b"said", b"signed")
     assert made == signature.build(subject, b"said", b"signed")
@@ -139,7 +139,7 @@ def test_a_signature_is_an_artifact_that_refers_to_its_bundle(found: transfer.Bu
 
 
 @pytest.mark.parametrize("change", ["no layer", "another type", "a config", "too long"])
-def test_an_artifact_of_another_form_is_no_signature(found: transfer.Bundle, change: str) -> None:
+def test_an_artifact_of_another_form_is_no_signature(found: Bundle, change: str) -> None:
     content = json.loads(signature.build(found.manifest.descriptor, b"said", b"signed").referrer.data)
     if change == "no layer":
         del content["layers"][1]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.engines import temporary
-from bundler.engines.temporary import PATIENCE
+from bundler.engines import temporary_objects
+from bundler.engines.temporary_objects import PATIENCE
 from bundler.errors import EngineError
 
 HERE = "unix:///here.sock"
@@ -29,12 +29,12 @@ class World:
         return found
 
     def sweep(self, state: Path, url: str = HERE) -> list[str]:
-        return temporary.sweep(state, url, {"container": self.remove, "image": self.remove})
+        return temporary_objects.sweep(state, url, {"container": self.remove, "image": self.remove})
 
 
 def leave(state: Path, kind: str) -> str:
     """What a process leaves that dies while it has something."""
-    with temporary.noted(state, HERE, kind) as (name, _):
+    with temporary_objects.noted(state, HERE, kind) as (name, _):
         return name
 
 
@@ -48,7 +48,7 @@ def test_what_was_left_is_removed_containers_before_images(tmp_path: Path) -> No
 
 
 def test_what_is_in_use_or_was_settled_is_left_alone(tmp_path: Path) -> None:
-    with temporary.noted(tmp_path, HERE, "image") as (name, note):
+    with temporary_objects.noted(tmp_path, HERE, "image") as (name, note):
         world = World(name)
         assert world.sweep(tmp_path) == []
         note.settle()
@@ -80,7 +80,7 @@ def test_what_cannot_be_removed_now_is_left_for_the_next_time(tmp_path: Path) ->
     def fail(_: str) -> bool:
         raise EngineError("it is being committed")
 
-    assert temporary.sweep(tmp_path, HERE, {"container": fail}) == []
+    assert temporary_objects.sweep(tmp_path, HERE, {"container": fail}) == []
     assert World(name).sweep(tmp_path) == [name]
 
 

@@ -8,10 +8,12 @@ import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
 
-from bundler import parallel, transfer
+from bundler.bundle import read_bundle
+from bundler.concurrency import parallel
 from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact
 from bundler.format.content import Begun, Descriptor, Digest, Stream, VerifyingReader
+from bundler.verbs import copy
 
 
 @pytest.fixture
@@ -23,29 +25,29 @@ def source() -> MemoryStore:
 
 def test_a_copy_keeps_the_digest_and_shows_its_progress(source: MemoryStore) -> None:
     target, progress = MemoryStore("2"), RecordingProgress()
-    result = transfer.copy(source, target, progress)
+    result = copy.copy(source, target, progress)
     assert target.tags["2"] == source.tags["1"]
-    assert transfer.read_bundle(target) == transfer.read_bundle(source)
+    assert read_bundle(target) == read_bundle(source)
     assert progress.done == result.sent == sum(blob.size for blob in result.bundle.manifest.blobs)
 
 
 def test_blobs_that_are_there_are_skipped_and_count_as_done(source: MemoryStore) -> None:
     target, progress = MemoryStore(), RecordingProgress()
-    (layer,) = transfer.read_bundle(source).manifest.layers
+    (layer,) = read_bundle(source).manifest.layers
     target.blobs[layer.digest] = source.blobs[layer.digest]
-    result = transfer.copy(source, target, progress)
+    result = copy.copy(source, target, progress)
     assert result.skipped == layer.size
     assert progress.done == result.sent + result.skipped
 
 
 @pytest.mark.parametrize("which", [0, -1])
 def test_a_source_that_is_damaged_gives_no_name_in_the_target(source: MemoryStore, which: int) -> None:
-    found = transfer.read_bundle(source)
+    found = read_bundle(source)
     blob = found.manifest.blobs[which]
     source.blobs[blob.digest] = source.blobs[blob.digest][:-1] + b"?"
     target = MemoryStore()
     with pytest.raises(IntegrityError):
-        transfer.copy(source, target, RecordingProgress(), found)
+        copy.copy(source, target, RecordingProgress(), found)
     assert target.tags == {}
 
 
@@ -59,20 +61,20 @@ def test_a_tag_that_moves_during_a_copy_does_not_mix_two_bundles(source: MemoryS
     moved = bundle(source, tree(file("/s/f", b"other")))
     moving, target = Moving(shared=source), MemoryStore()
     moving.tags["1"] = first
-    transfer.copy(moving, target, RecordingProgress())
+    copy.copy(moving, target, RecordingProgress())
     assert target.tags["1"] == first
-    assert transfer.read_bundle(target).digest == first.digest
+    assert read_bundle(target).digest == first.digest
 
 
 def test_an_unknown_name_is_not_found(source: MemoryStore) -> None:
     with pytest.raises(NotFoundError):
-        transfer.read_bundle(MemoryStore("unknown", shared=source))
+        read_bundle(MemoryStore("unknown", shared=source))
 
 
 def test_an_index_is_no_bundle(source: MemoryStore) -> None:
     source.tags["1"] = replace(source.tags["1"], media_type=artifact.INDEX)
     with pytest.raises(IntegrityError, match="this is an index of images, not a bundle") as caught:
-        transfer.read_bundle(source)
+        read_bundle(source)
     assert "fps-bundle push" in caught.value.hint
 
 
@@ -85,10 +87,10 @@ def changed(source: MemoryStore, **fields: object) -> None:
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_manifest_and_metadata_must_speak_of_as_many_layers(source: MemoryStore, count: int) -> None:
-    (layer,) = transfer.read_bundle(source).manifest.layers
+    (layer,) = read_bundle(source).manifest.layers
     changed(source, layers=[layer.to_json()] * count)
     with pytest.raises(IntegrityError, match=f"describes 1 layer, the manifest {count}"):
-        transfer.read_bundle(source)
+        read_bundle(source)
 
 
 class Endless(Stream):
@@ -120,25 +122,25 @@ def test_a_document_of_gigabytes_is_refused_before_it_fills_the_memory(source: M
     else:
         hostile.tags["1"] = huge
     with pytest.raises(IntegrityError, match="longer than"):
-        transfer.read_bundle(hostile)
+        read_bundle(hostile)
 
 
 def test_a_target_that_breaks_off_has_no_name(source: MemoryStore) -> None:
     target = MemoryStore()
     target.broken = True
     with pytest.raises(StoreError):
-        transfer.copy(source, target, RecordingProgress())
+        copy.copy(source, target, RecordingProgress())
     assert target.tags == {}
 
 
 def test_a_plan_is_what_a_copy_then_does(source: MemoryStore) -> None:
     target = MemoryStore()
-    (layer,) = transfer.read_bundle(source).manifest.layers
+    (layer,) = read_bundle(source).manifest.layers
     target.blobs[layer.digest] = source.blobs[layer.digest]
-    planned = transfer.plan(source, target, transfer.read_bundle(source))
+    planned = copy.plan(source, target, read_bundle(source))
     assert planned.there == [layer]
     assert target.tags == {}
-    done = transfer.copy(source, target, RecordingProgress())
+    done = copy.copy(source, target, RecordingProgress())
     assert (done.sent, done.skipped) == (planned.size, layer.size)
 
 

@@ -11,15 +11,17 @@ import pytest
 from bundles import bundle
 from fakes import FakeEngine, FakeSigner, FakeVerifier, MemoryStore, RecordingProgress, ScriptedModel, file, tree
 
-from bundler import apply as applying
-from bundler import naming, signing, transfer
-from bundler import push as pushing
+from bundler.bundle import Bundle, read_bundle
 from bundler.errors import NotFoundError, TrustError
 from bundler.format import image, reference
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference
 from bundler.ports import Store
-from bundler.stores.local import LocalSpool, LocalStore
+from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.trust import signing
+from bundler.verbs import apply as applying
+from bundler.verbs import image_tags
+from bundler.verbs import push as pushing
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +31,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def seal(bundle: transfer.Bundle, store: Store) -> None:
+def seal(bundle: Bundle, store: Store) -> None:
     signing.sign(bundle, store, FakeSigner("a"), FakeVerifier(), None, lambda _: 1)
 
 
-def refuse(bundle: transfer.Bundle, store: Store) -> None:
+def refuse(bundle: Bundle, store: Store) -> None:
     raise TrustError(f"no key for {bundle.digest} in {store.where}")
 
 
@@ -43,7 +45,7 @@ def push(target: Store | LocalReference, engine: FakeEngine, seal: pushing.Seal,
 
 
 def signatures(store: Store) -> int:
-    return len(signing.find(transfer.read_bundle(store), store, FakeVerifier()))
+    return len(signing.find(read_bundle(store), store, FakeVerifier()))
 
 
 @pytest.mark.parametrize("local", [True, False])
@@ -76,7 +78,7 @@ def test_a_key_that_cannot_sign_keeps_the_capture_at_home() -> None:
     assert target.tags == {}
     kept = reference.parse(caught.value.hint.partition("fps-bundle copy ")[2].split()[0])
     assert isinstance(kept, LocalReference)
-    assert transfer.read_bundle(LocalStore(kept)).digest == kept.digest
+    assert read_bundle(LocalStore(kept)).digest == kept.digest
 
 
 def test_a_dry_run_signs_nothing() -> None:
@@ -97,7 +99,7 @@ def refused() -> Iterator[None]:
 def test_an_image_that_is_refused_at_last_gets_no_name(here_already: bool) -> None:
     source, engine = MemoryStore(), FakeEngine()
     bundle(source)
-    found = transfer.read_bundle(source)
+    found = read_bundle(source)
     arguments = found, source, engine.held[0]
     if here_already:
         applying.apply(*arguments, "first:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
@@ -119,7 +121,7 @@ def test_a_name_is_given_while_nobody_else_may_give_one() -> None:
         yield
         names.append(tuple(name for held in engine.held for name in held.names))
 
-    found = transfer.read_bundle(source)
+    found = read_bundle(source)
     applying.apply(found, source, engine.held[0], "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False, noted=noted)
     assert names == [("model:1.0",), ("model:1.0", "copy:1")]
 
@@ -127,7 +129,7 @@ def test_a_name_is_given_while_nobody_else_may_give_one() -> None:
 def test_what_the_user_did_without_stands_in_the_labels_and_is_all_that_differs() -> None:
     source = MemoryStore()
     bundle(source)
-    found = transfer.read_bundle(source)
+    found = read_bundle(source)
     marks = {image.LABEL_TRUST: "skipped", image.LABEL_DOWNGRADE: "because"}
     plain = json.loads(image.build_config(found.metadata, found.digest))
     marked = json.loads(image.build_config(found.metadata, found.digest, None, marks))
@@ -140,7 +142,7 @@ def test_what_the_user_did_without_stands_in_the_labels_and_is_all_that_differs(
 def test_what_was_let_in_unchecked_stays_marked_when_a_newer_model_takes_it() -> None:
     source = MemoryStore()
     bundle(source)
-    found = transfer.read_bundle(source).metadata
+    found = read_bundle(source).metadata
     old = json.loads(image.build_config(found, Digest.of(b"x"), None, {image.LABEL_TRUST: "skipped"}))["config"]["Labels"]
     ingested = json.loads(image.build_ingested(found.base, (), old, "x", (), found.created))["config"]["Labels"]
     assert ingested[image.LABEL_TRUST] == "skipped"
@@ -161,4 +163,4 @@ def test_what_was_let_in_unchecked_stays_marked_when_a_newer_model_takes_it() ->
     ],
 )
 def test_a_repository_is_the_same_however_it_is_written(tag: str, repository: str) -> None:
-    assert naming.repository(tag) == repository
+    assert image_tags.repository(tag) == repository

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler import trustfile
 from bundler.errors import TrustError
-from bundler.trust import Policy
+from bundler.trust import policy_file
+from bundler.trust.policy import Policy
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> Path:
@@ -31,7 +31,7 @@ signing-key = "~/key"
 
 
 def test_all_keys_are_understood_and_paths_lie_beside_the_file(tmp_path: Path) -> None:
-    assert trustfile.load([write(tmp_path / "trust.toml", ALL)]) == Policy(
+    assert policy_file.load([write(tmp_path / "trust.toml", ALL)]) == Policy(
         allowed_signers=tmp_path / "allowed",
         revoked=Path("/etc/krl"),
         minimum=2,
@@ -41,19 +41,19 @@ def test_all_keys_are_understood_and_paths_lie_beside_the_file(tmp_path: Path) -
 
 
 def test_no_file_is_no_policy(tmp_path: Path) -> None:
-    assert trustfile.load([tmp_path / "trust.toml"]) == Policy()
+    assert policy_file.load([tmp_path / "trust.toml"]) == Policy()
 
 
 def test_the_later_file_and_the_command_line_come_first(tmp_path: Path) -> None:
     system = write(tmp_path / "system.toml", 'allowed-signers = "a"\nminimum-signatures = 2')
     user = write(tmp_path / "user.toml", 'allowed-signers = "b"')
-    assert trustfile.load([system, user]) == Policy(allowed_signers=tmp_path / "b", minimum=2)
-    assert trustfile.load([system, user], Path("c"), Path("d")) == Policy(Path("c"), Path("d"), 2)
+    assert policy_file.load([system, user]) == Policy(allowed_signers=tmp_path / "b", minimum=2)
+    assert policy_file.load([system, user], Path("c"), Path("d")) == Policy(Path("c"), Path("d"), 2)
 
 
 def test_the_users_file_lies_where_users_have_their_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert trustfile.files() == (Path("/etc/fps-bundle/trust.toml"), tmp_path / "fps-bundle" / "trust.toml")
+    assert policy_file.files() == (Path("/etc/fps-bundle/trust.toml"), tmp_path / "fps-bundle" / "trust.toml")
 
 
 @pytest.mark.parametrize(
@@ -81,22 +81,22 @@ def test_what_cannot_be_understood_is_refused(tmp_path: Path, text: str, why: st
     path = tmp_path / "trust.toml"
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(TrustError, match=why):
-        trustfile.load([path])
+        policy_file.load([path])
 
 
 def test_a_revocation_list_alone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrustError, match="no allowed signers"):
-        trustfile.load([], revoked=tmp_path / "krl")
+        policy_file.load([], revoked=tmp_path / "krl")
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
 def test_what_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> None:
     path = write(tmp_path / "trust.toml", ALL, mode)
     with pytest.raises(TrustError, match="others can change") as caught:
-        trustfile.load([path])
+        policy_file.load([path])
     assert "chmod go-w" in caught.value.hint
     with pytest.raises(TrustError, match="others can change"):
-        trustfile.content(path, "the allowed signers")
+        policy_file.content(path, "the allowed signers")
 
 
 @pytest.mark.parametrize(("mode", "believed"), [(0o777, False), (0o775, False), (0o755, True), (0o1777, True)])
@@ -105,7 +105,7 @@ def test_what_others_can_take_away_is_not_believed(tmp_path: Path, mode: int, be
     tmp_path.chmod(mode)
     for path in (tmp_path / "trust.toml", tmp_path / "taken-away.toml"):
         with contextlib.nullcontext() if believed else pytest.raises(TrustError, match="others can change"):
-            trustfile.load([path])
+            policy_file.load([path])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -113,16 +113,16 @@ def test_what_belongs_to_somebody_else_is_not_believed(tmp_path: Path) -> None:
     path = write(tmp_path / "trust.toml", ALL)
     os.chown(path, 12345, 12345)
     with pytest.raises(TrustError, match="another user"):
-        trustfile.load([path])
+        policy_file.load([path])
 
 
 def test_a_file_that_a_policy_names_must_be_there(tmp_path: Path) -> None:
-    assert trustfile.content(None, "the revocation list") is None
+    assert policy_file.content(None, "the revocation list") is None
     with pytest.raises(TrustError, match="missing"):
-        trustfile.content(tmp_path / "x", "the revocation list")
+        policy_file.content(tmp_path / "x", "the revocation list")
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(TrustError, match="is not a plain file"):
-        trustfile.content(tmp_path / "fifo", "the revocation list")
+        policy_file.content(tmp_path / "fifo", "the revocation list")
 
 
 def linked(path: Path, target: Path) -> Path:
@@ -136,14 +136,14 @@ def test_a_link_leads_where_others_can_take_nothing_away(tmp_path: Path, mode: i
     path = linked(tmp_path / "trust.toml", write(tmp_path / "elsewhere" / "trust.toml", ALL))
     (tmp_path / "elsewhere").chmod(mode)
     with contextlib.nullcontext() if believed else pytest.raises(TrustError, match="others can change"):
-        trustfile.load([path])
+        policy_file.load([path])
 
 
 def test_a_link_to_nothing_is_no_missing_policy(tmp_path: Path) -> None:
     with pytest.raises(TrustError, match="link to nothing"):
-        trustfile.load([linked(tmp_path / "trust.toml", tmp_path / "nothing")])
+        policy_file.load([linked(tmp_path / "trust.toml", tmp_path / "nothing")])
     with pytest.raises(TrustError, match="cannot be read"):
-        trustfile.load([linked(tmp_path / "loop.toml", tmp_path / "loop.toml")])
+        policy_file.load([linked(tmp_path / "loop.toml", tmp_path / "loop.toml")])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -152,4 +152,4 @@ def test_what_lies_in_somebody_elses_directory_is_not_believed(tmp_path: Path) -
     path = write(tmp_path / "theirs" / "trust.toml", ALL)
     os.chown(tmp_path / "theirs", 12345, 12345)
     with pytest.raises(TrustError, match="another user"):
-        trustfile.load([path])
+        policy_file.load([path])

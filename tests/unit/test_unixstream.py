@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.engines import unixstream
+from bundler.engines import unix_http
 from bundler.errors import EngineError
 
 HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: application/x-tar\r\n\r\n"
@@ -62,7 +62,7 @@ def cut(data: bytes, size: int) -> list[bytes]:
 )
 @pytest.mark.parametrize("size", [512, 1 << 20, 1 << 30])
 def test_a_body_comes_whole(tmp_path: Path, pieces: list[bytes], size: int) -> None:
-    with answering(tmp_path / "socket", pieces) as asked, unixstream.get(str(tmp_path / "socket"), "/v1/x?path=%2F", 5, 5) as found:
+    with answering(tmp_path / "socket", pieces) as asked, unix_http.get(str(tmp_path / "socket"), "/v1/x?path=%2F", 5, 5) as found:
         status, body = found
         assert status == 200
         assert b"".join(iter(lambda: body.read(size), b"")) == CONTENT
@@ -71,7 +71,7 @@ def test_a_body_comes_whole(tmp_path: Path, pieces: list[bytes], size: int) -> N
 
 def test_a_refusal_is_told(tmp_path: Path) -> None:
     refusal = b'HTTP/1.0 404 Not Found\r\nContent-Length: 26\r\n\r\n{"message":"no such file"}'
-    with answering(tmp_path / "socket", [refusal]), unixstream.get(str(tmp_path / "socket"), "/x", 5, 5) as (status, body):
+    with answering(tmp_path / "socket", [refusal]), unix_http.get(str(tmp_path / "socket"), "/x", 5, 5) as (status, body):
         assert (status, body.read()) == (404, b'{"message":"no such file"}')
 
 
@@ -79,7 +79,7 @@ def test_what_is_no_engine_is_told(tmp_path: Path) -> None:
     with (
         answering(tmp_path / "socket", [b"SSH-2.0-OpenSSH_9.2\r\n"]),
         pytest.raises(EngineError, match="is no engine"),
-        unixstream.get(str(tmp_path / "socket"), "/x", 5, 5),
+        unix_http.get(str(tmp_path / "socket"), "/x", 5, 5),
     ):
         pass
 
@@ -88,7 +88,7 @@ def test_nobody_is_waited_for_without_end(tmp_path: Path) -> None:
     given_up = threading.Event()
     with (
         answering(tmp_path / "socket", [HEAD, b"some"], until=given_up),
-        unixstream.get(str(tmp_path / "socket"), "/x", 1, 1) as (_, body),
+        unix_http.get(str(tmp_path / "socket"), "/x", 1, 1) as (_, body),
     ):
         assert body.read(4) == b"some"
         with pytest.raises(BlockingIOError):
@@ -97,5 +97,5 @@ def test_nobody_is_waited_for_without_end(tmp_path: Path) -> None:
 
 
 def test_nobody_there_is_an_error_of_the_system(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), unixstream.get(str(tmp_path / "socket"), "/x", 1, 1):
+    with pytest.raises(FileNotFoundError), unix_http.get(str(tmp_path / "socket"), "/x", 1, 1):
         pass

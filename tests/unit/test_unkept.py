@@ -8,14 +8,15 @@ import pytest
 from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, file, image, link, tree
 
-from bundler import apply as applying
-from bundler import push as pushing
-from bundler import transfer, verify
+from bundler.bundle import read_bundle
 from bundler.errors import EngineError, ModelError
-from bundler.format import entries, paths
+from bundler.format import entry_rules, paths
 from bundler.format.reference import LocalReference
 from bundler.format.tar import Entry, Kind, whiteout
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import apply as applying
+from bundler.verbs import push as pushing
+from bundler.verbs import verify
 
 LATEST = 9_223_372_036
 LONGEST = "/s" + "/d" * 1918 + "/"
@@ -45,7 +46,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_limits_of_what_engines_keep(entry: Entry, why: str) -> None:
-    found = entries.unkept(entry)
+    found = entry_rules.unkept(entry)
     assert bool(found) is bool(why)
     assert why in found
 
@@ -69,7 +70,7 @@ def test_an_apply_names_what_its_engine_would_not_keep_before_it_loads_anything(
     source, engine, spool = MemoryStore(), FakeEngine(), LocalSpool()
     source.rereadable = rereadable
     bundle(source, tree(file("/s/f", mtime=-1), file("/s/g", mtime=-2)))
-    found = transfer.read_bundle(source)
+    found = read_bundle(source)
     verify.verify(found, source, RecordingProgress())  # it is sound, and can be copied
     for _ in range(2):  # what was verified once is not forgotten
         with pytest.raises(EngineError, match=r"2 entries.*/s/f"):

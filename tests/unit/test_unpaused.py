@@ -9,19 +9,19 @@ from dataclasses import replace
 import pytest
 from fakes import RecordingProgress, Tree, directory, file, link, tree
 
-from bundler import unpaused
 from bundler.errors import ModelError
 from bundler.format.content import Readable
 from bundler.format.tar import Entry, Kind
 from bundler.ports import PathInfo
-from bundler.unpaused import UnpausedReader
+from bundler.verbs import stable_read
+from bundler.verbs.stable_read import UnpausedReader
 
 BEFORE = tree(directory("/s"), file("/s/a", b"1"), file("/s/b", b"2"), file("/s/tmp", b"3"))
 
 
 @pytest.fixture(autouse=True)
 def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpaused, "A_LATER_SECOND", 0)
+    monkeypatch.setattr(stable_read, "A_LATER_SECOND", 0)
 
 
 class TwoTrees:

@@ -10,18 +10,19 @@ from bundles import BASE, bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, container, directory, file, link, special, tree
 from fakes import image as held
 
-from bundler import apply as applying
-from bundler import base as bases
-from bundler import naming, transfer
-from bundler import push as pushing
-from bundler.audit import find_forgotten
-from bundler.capture import plan
+from bundler.bundle import list_bundles, read_bundle
 from bundler.errors import BaseMismatchError, BundlerError, IntegrityError, ModelError, StoreError, UsageError
 from bundler.format import artifact, image, reference
 from bundler.format.content import Digest
 from bundler.format.tar import Kind
 from bundler.ports import Store
-from bundler.stores.local import LocalSpool, LocalStore
+from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.verbs import apply as applying
+from bundler.verbs import base_image as bases
+from bundler.verbs import copy, image_tags
+from bundler.verbs import push as pushing
+from bundler.verbs.audit import find_forgotten
+from bundler.verbs.capture import plan
 
 LOCAL = reference.LocalReference("model", "1.0")
 OPTIONS = pushing.Options()
@@ -49,7 +50,7 @@ def blobs(store: Path) -> set[str]:
 def test_a_push_makes_a_bundle_that_says_what_it_holds() -> None:
     engine = FakeEngine(files=tree(file("/s/f", b"12345"), directory("/s", mode=0o700)), base_files=tree(file("/s/gone")))
     result, _ = push(engine, "/s")
-    found = transfer.read_bundle(LocalStore(LOCAL))
+    found = read_bundle(LocalStore(LOCAL))
     assert found.digest == result.bundle.digest
     (export,) = found.metadata.exports
     assert (export.path, export.kind, export.entries, export.size) == ("/s", "directory", 2, 5)
@@ -82,15 +83,15 @@ def test_a_transfer_that_fails_keeps_the_capture_and_says_how_to_go_on() -> None
     target.broken = False
     kept = reference.parse(command[0])
     assert isinstance(kept, reference.LocalReference)
-    transfer.copy(LocalStore(kept), target, RecordingProgress())
-    assert transfer.read_bundle(target).digest == kept.digest
+    copy.copy(LocalStore(kept), target, RecordingProgress())
+    assert read_bundle(target).digest == kept.digest
     assert command[1] == target.where
 
 
 def test_a_bundle_that_travelled_does_not_stay_behind(store: Path) -> None:
     target = MemoryStore()
     result, _ = push(FakeEngine(files=tree(file("/s/f"))), "/s", target=target)
-    assert transfer.read_bundle(target).digest == result.bundle.digest
+    assert read_bundle(target).digest == result.bundle.digest
     assert blobs(store) == set()
 
 
@@ -126,7 +127,7 @@ def test_what_lies_below_a_tmpfs_is_neither_state_nor_removed() -> None:
     files = tree(directory("/s/t"), file("/s/t/hidden"), file("/s/f"))
     engine = FakeEngine(files=files, base_files=tree(file("/s/t/in-base")), one=container(mounts={"/s/t": "tmpfs"}))
     push(engine, "/s")
-    metadata = transfer.read_bundle(LocalStore(LOCAL)).metadata
+    metadata = read_bundle(LocalStore(LOCAL)).metadata
     assert metadata.removed == ()
     assert metadata.exports[0].entries == 3
     with pytest.raises(ModelError, match="tmpfs"):
@@ -148,7 +149,7 @@ def test_a_model_that_does_not_run_is_refused(changes: dict[str, bool]) -> None:
 
 
 def applied(engine: FakeEngine, source: MemoryStore, tag: str = "copy:1", *, dry_run: bool = False) -> applying.ApplyResult:
-    found = transfer.read_bundle(source)
+    found = read_bundle(source)
     base = bases.find(found.metadata.base, engine, None)
     return applying.apply(found, source, base, tag, engine, LocalSpool(), RecordingProgress(), dry_run=dry_run)
 
@@ -175,7 +176,7 @@ def test_a_bundle_that_cannot_be_read_twice_is_fetched_first(store: Path) -> Non
 def test_a_damaged_layer_is_found_before_the_engine_is_touched() -> None:
     engine, source = FakeEngine(), MemoryStore()
     bundle(source)
-    layer = transfer.read_bundle(source).manifest.layers[0]
+    layer = read_bundle(source).manifest.layers[0]
     source.blobs[layer.digest] = source.blobs[layer.digest][:-1] + b"?"
     with pytest.raises(IntegrityError):
         applied(engine, source)
@@ -197,14 +198,14 @@ def test_a_tag_that_moves_leaves_its_image_under_another_name() -> None:
     second = applied(engine, source)
     assert second.previous == "copy:1-previous"
     assert engine.image("copy:1-previous").id == first.image_id
-    assert naming.undo("copy:1", engine).id == first.image_id
+    assert image_tags.undo("copy:1", engine).id == first.image_id
     assert engine.image("copy:1-previous").id == second.image_id
 
 
 def test_the_clean_bases_tag_is_taken_only_by_force() -> None:
     engine, source = FakeEngine(), MemoryStore()
     bundle(source)
-    found = transfer.read_bundle(source)
+    found = read_bundle(source)
     with pytest.raises(UsageError, match="did not make"):
         applying.choose_tag("model:1.0", found, engine.held[0], engine, force=False)
     assert applying.choose_tag("model:1.0", found, engine.held[0], engine, force=True) == "model:1.0"
@@ -249,7 +250,7 @@ def test_a_base_that_is_gone_is_made_again_and_removed() -> None:
     made = engine.image("copy:1")
     engine.held = [made]
     clean = bases.of_container(engine.one, made, None, engine, RecordingProgress())
-    with bases.at_hand(clean, made, engine, RecordingProgress()) as rebuilt:
+    with bases.materialized_base(clean, made, engine, RecordingProgress()) as rebuilt:
         assert rebuilt.diff_ids == tuple(BASE.diff_ids)
     assert engine.held == [made]
 
@@ -264,8 +265,8 @@ def test_a_given_base_must_be_what_the_image_was_built_on() -> None:
 def test_a_copy_sends_what_is_lacking() -> None:
     source, target = MemoryStore(), MemoryStore()
     bundle(source)
-    first = transfer.copy(source, target, RecordingProgress())
-    second = transfer.copy(source, target, RecordingProgress())
+    first = copy.copy(source, target, RecordingProgress())
+    second = copy.copy(source, target, RecordingProgress())
     assert (first.skipped, second.sent) == (0, 0)
     assert second.skipped == first.sent > 0
 
@@ -276,13 +277,13 @@ def test_what_is_no_bundle_is_passed_over_in_a_list() -> None:
     other = b'{"schemaVersion": 2}'
     store.blobs[Digest.of(other)] = other
     store.tags["other"] = artifact.Descriptor.of(artifact.MANIFEST, other)
-    assert [name for name, _ in transfer.list_bundles(store)] == ["1"]
+    assert [name for name, _ in list_bundles(store)] == ["1"]
 
 
 def test_a_base_of_the_same_version_is_taken_when_that_is_enough() -> None:
     engine, source = FakeEngine(held=[held("rebuilt:1", 3)]), MemoryStore()
     bundle(source)
-    found = transfer.read_bundle(source)
+    found = read_bundle(source)
     chosen, on = bases.find_version(found.metadata.model, found.metadata.base, engine, None)
     assert chosen.names == ("rebuilt:1",)
     assert on is not None
@@ -309,4 +310,4 @@ def test_an_interrupted_transfer_says_how_to_go_on() -> None:
     command = progress.warnings[-1].partition("fps-bundle copy ")[2].split()[0]
     kept = reference.parse(command)
     assert isinstance(kept, reference.LocalReference)
-    assert transfer.read_bundle(LocalStore(kept)).digest == kept.digest
+    assert read_bundle(LocalStore(kept)).digest == kept.digest

@@ -15,15 +15,17 @@ from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, directory, file, image, tree
 from hostile.forge import FILE, TOP, Forgery, Member
 
-from bundler import apply as applying
-from bundler import statefiles, transfer, verify
+from bundler.bundle import Bundle, read_bundle
 from bundler.errors import IntegrityError, StoreError
 from bundler.format.artifact import REF_NAME
 from bundler.format.content import Begun, Descriptor, Digest, Stream
 from bundler.format.reference import LocalReference
+from bundler.localfs import state_directory
 from bundler.ports import Opener, Store
-from bundler.stores import index, verified
-from bundler.stores.local import LocalSpool, LocalStore
+from bundler.stores.layout import index, verified_cache
+from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.verbs import apply as applying
+from bundler.verbs import copy, verify
 
 BARE = directory("/s", mtime=0)
 SOUND: list[list[Member]] = [[BARE, file("/s/big", b"big")], [TOP, FILE]]
@@ -53,7 +55,7 @@ class Far(MemoryStore):
         self.blobs = {Digest.of(data): data for name, data in files.items() if name.startswith("blobs/")}
         found = Descriptor.from_json(listed)
         self.tags[found.annotations[REF_NAME]] = found
-        self.bundle = transfer.read_bundle(self)
+        self.bundle = read_bundle(self)
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         return self.instead.get(blob, lambda content: content)(super().open(blob, begun))
@@ -92,7 +94,7 @@ def files(store: Path) -> set[str]:
     return {str(path.relative_to(store)) for path in (store / "blobs" / "sha256").iterdir()}
 
 
-def stages(source: transfer.Bundle, local: Store) -> list[str]:
+def stages(source: Bundle, local: Store) -> list[str]:
     """What an apply of a bundle told."""
     progress = RecordingProgress()
     applying.apply(source, local, image(), "new:1", FakeEngine(), SPOOL, progress, dry_run=False, allow_privileged=True)
@@ -115,7 +117,7 @@ def test_of_a_hostile_bundle_nothing_stays_and_the_name_keeps_its_bundle(rereada
 def test_what_another_bundle_needs_of_a_hostile_one_stays(store: Path) -> None:
     """A captured bundle enters as it is, and the same one that comes from elsewhere is refused, without a loss."""
     source = Far(HOSTILE)
-    transfer.copy(source, SPOOL.open(LocalReference("captured", "1")), RecordingProgress())
+    copy.copy(source, SPOOL.open(LocalReference("captured", "1")), RecordingProgress())
     before = files(store)
     with pytest.raises(IntegrityError, match="holds 2 files"):
         take_in(source)
@@ -199,7 +201,7 @@ def test_a_bundle_is_verified_once() -> None:
 def test_what_was_captured_here_is_verified_when_it_is_applied_first() -> None:
     source = Far(SOUND)
     local = SPOOL.open(NAME)
-    transfer.copy(source, local, RecordingProgress())
+    copy.copy(source, local, RecordingProgress())
     assert "verifying the bundle" in stages(source.bundle, local)
     assert "verifying the bundle" not in stages(source.bundle, local)
 
@@ -250,11 +252,11 @@ def test_a_record_counts_only_as_it_was_written_and_for_the_same_checks(spoil: s
 
 
 def recorded() -> list[Path]:
-    return list((statefiles.directory() / "verified").iterdir())
+    return list((state_directory.directory() / "verified").iterdir())
 
 
 def test_records_are_private_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verified, "KEPT", 2)
+    monkeypatch.setattr(verified_cache, "KEPT", 2)
     local = SPOOL.open(NAME)
     store = MemoryStore()
     digests = [bundle(store, tree(file("/s/f", data)), name=data.decode()).digest for data in (b"1", b"2", b"3")]
@@ -268,15 +270,15 @@ def test_records_are_private_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_record_that_cannot_be_written_stops_nobody() -> None:
     source = Far(SOUND)
-    statefiles.directory().parent.mkdir(parents=True, exist_ok=True)
-    statefiles.directory().write_bytes(b"no directory")
+    state_directory.directory().parent.mkdir(parents=True, exist_ok=True)
+    state_directory.directory().write_bytes(b"no directory")
     local = take_in(source)
     assert not SPOOL.is_verified(source.bundle.digest, local, verify.CHECKS)
 
 
 def test_what_is_fetched_only_for_a_block_is_verified_as_well(store: Path) -> None:
     source = Far(HOSTILE)
-    with pytest.raises(IntegrityError, match="holds 2 files"), verify.at_hand(source.bundle, source, SPOOL, RecordingProgress()):
+    with pytest.raises(IntegrityError, match="holds 2 files"), verify.readable_bundle(source.bundle, source, SPOOL, RecordingProgress()):
         pytest.fail("a hostile bundle is at hand")
     assert files(store) == set()
 

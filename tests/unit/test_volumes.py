@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundler.stores import members, volumes
-from bundler.stores.volumes import Volume, Volumes
+from bundler.stores.archive import multi_file, tar_index
+from bundler.stores.archive.multi_file import Volume, Volumes
 
 
 def pieces(*contents: bytes) -> Volumes:
@@ -64,24 +64,24 @@ def archive(**options: int) -> bytes:
 def test_the_files_of_an_archive_are_found_across_pieces(form: int, size: int) -> None:
     data = archive(format=form)
     cut = pieces(*(data[start : start + size] for start in range(0, len(data), size)))
-    found = members.find(cut)
+    found = tar_index.find(cut)
     assert set(found) == {"a", "b" * 90, "ü", "c"}
     for name, member in found.items():
-        with volumes.limited(cut.open(member.offset), member.size) as stream:
+        with multi_file.limited(cut.open(member.offset), member.size) as stream:
             assert stream.read() == name[-1].encode()[:1] * member.size
 
 
 @pytest.mark.parametrize("length", [0, 1, 511, 600, 1100, 2000])
 def test_what_breaks_off_is_no_archive(length: int) -> None:
     with pytest.raises(tarfile.TarError):
-        members.find(pieces(archive()[:length]))
+        tar_index.find(pieces(archive()[:length]))
 
 
 def test_a_damaged_header_is_not_taken_for_the_end() -> None:
     data = bytearray(archive())
     data[1024] ^= 1
     with pytest.raises(tarfile.TarError):
-        members.find(pieces(bytes(data)))
+        tar_index.find(pieces(bytes(data)))
 
 
 def test_an_archive_of_more_entries_than_any_bundle_is_refused() -> None:
@@ -89,7 +89,7 @@ def test_an_archive_of_more_entries_than_any_bundle_is_refused() -> None:
     info.type = tarfile.DIRTYPE
     header = info.tobuf(tarfile.USTAR_FORMAT)
     with pytest.raises(tarfile.TarError, match="entries"):
-        members.find(Volumes([Volume(512, lambda offset: io.BytesIO(header[offset:]))] * (members.MAX_MEMBERS + 1)))
+        tar_index.find(Volumes([Volume(512, lambda offset: io.BytesIO(header[offset:]))] * (tar_index.MAX_MEMBERS + 1)))
 
 
 def test_only_headers_are_read(tmp_path: Path) -> None:
@@ -100,4 +100,4 @@ def test_only_headers_are_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write(info.tobuf(tarfile.GNU_FORMAT))
         file.truncate(512 + info.size + 1024)
-    assert members.find(Volumes([volumes.of_file(path, path.stat().st_size)])) == {"huge": members.Member(512, info.size)}
+    assert tar_index.find(Volumes([multi_file.of_file(path, path.stat().st_size)])) == {"huge": tar_index.Member(512, info.size)}

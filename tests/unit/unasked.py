@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from fakes import FakeEngine, RecordingProgress, ScriptedModel
 
-from bundler import push as pushing
 from bundler.format.reference import LocalReference
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.local import LocalSpool
+from bundler.verbs import push as pushing
 
 
 class Untouched(ScriptedModel):

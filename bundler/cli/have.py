@@ -1,0 +1,39 @@
+"""What ``--have`` names: bundles that the other side has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundler.bundle import read_bundle
+from bundler.cli import named_files, wiring
+from bundler.errors import UsageError, disk_errors
+from bundler.format import strict_json, thin_list
+from bundler.format.reference import LocalReference, RegistryReference, is_exact, parse
+from bundler.format.thin_list import Had
+from bundler.verbs.have import had
+
+
+def read(named: Sequence[str], link: wiring.Link) -> list[Had]:
+    """The bundles that references name, and those of lists that ``fps-bundle list --have`` has printed."""
+    return [had for name in named for had in _read(name, link)]
+
+
+def _read(name: str, link: wiring.Link) -> Sequence[Had]:
+    if _is_list(name):
+        path = named_files.check(Path(name))
+        with disk_errors(path), path.open("rb") as file:
+            return thin_list.read(file.read(strict_json.MAX_SIZE + 1), name)
+    with wiring.opened(parse(name), link) as store:
+        return [had(store.where, read_bundle(store).manifest, store)]
+
+
+def _is_list(name: str) -> bool:
+    """Whether a file is named: it is here, or is called as files are. A name with a tag or digest is a bundle."""
+    try:
+        reference = parse(name)
+    except UsageError:
+        return True
+    if not isinstance(reference, LocalReference | RegistryReference) or is_exact(name, reference):
+        return False
+    return wiring.is_path(Path(name)) or name.endswith(".json")

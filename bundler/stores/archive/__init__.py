@@ -1,0 +1,1 @@
+"""Bundles in OCI archives: tar files, whole or in parts, and pipes."""

@@ -1,0 +1,180 @@
+"""An archive in a pipe: written to standard output as it is made, or read once, in its order, from standard input."""
+
+from __future__ import annotations
+
+import os
+import select
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from bundler.errors import IntegrityError, NotFoundError, UsageError, disk_errors, joined
+from bundler.format import strict_json
+from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream, VerifyingReader
+from bundler.format.reference import LocalReference
+from bundler.format.signature import NewReferrer
+from bundler.ports import Named, Store, Upload
+from bundler.stores.archive import tar_index
+from bundler.stores.archive.multi_file import Volumes, limited
+from bundler.stores.archive.store import ArchiveReader, refuse_attaching
+from bundler.stores.archive.writer import ArchiveUpload, File, Written, blocks
+from bundler.stores.layout import index
+from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.stores.wrapped_store import WrappedStore
+
+_INPUT, _OUTPUT = "standard input", "standard output"
+_CUT_OFF = (
+    "What went into the pipe is no whole archive: send it again. "
+    "Copy into the local store first; there what comes damaged is fetched once more."
+)
+
+
+class PipeStore(ArchiveReader):
+    """The writing end of a pipe, as the place for one bundle."""
+
+    def __init__(self, descriptor: int, name: str = "", digest: Digest | None = None) -> None:
+        super().__init__(_OUTPUT, _nothing_to_read, name, digest)
+        self._descriptor = descriptor
+
+    @contextmanager
+    def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
+        if os.isatty(self._descriptor):
+            raise UsageError("an archive is nothing to be seen on a terminal", hint="Send it on: fps-bundle copy BUNDLE - | …")
+        try:
+            yield ArchiveUpload(self._write, lambda _: None, self._name or name, self._digest, self.where)
+        except IntegrityError as error:
+            if source is not None and not source.rereadable:
+                error.hint = _CUT_OFF
+            raise
+
+    def _write(self, manifest: Descriptor, files: Sequence[File]) -> Written:
+        del manifest
+        for block in blocks(files):
+            with disk_errors(self.where):
+                _write_all(self._descriptor, block)
+        return Written(sum(file.size for file in files))
+
+
+@contextmanager
+def received(stream: Readable, name: str = "", digest: Digest | None = None) -> Iterator[Received]:
+    """The bundles of an archive that comes through a pipe; its blobs are kept in the local store meanwhile.
+
+    After the block those that came and that no bundle of the local store needs are dropped. Raises
+    `IntegrityError` when the archive is damaged or breaks off.
+    """
+    local = LocalStore(LocalReference(""))
+    brought: list[Descriptor] = []
+    try:
+        with local.upload("") as upload:
+            yield Received(local, _take(stream, upload, brought), name, digest)
+    finally:
+        if brought:
+            LocalSpool().drop(brought)
+
+
+class Received(WrappedStore):
+    """The local store as far as its blobs go, and the index that came through the pipe."""
+
+    def __init__(self, local: LocalStore, data: bytes, name: str, digest: Digest | None) -> None:
+        super().__init__(local)
+        self.where = _INPUT
+        self._local = local
+        self._index = data
+        self._name = name
+        self._digest = digest
+
+    def resolve(self) -> Descriptor:
+        return index.find(self._index, self._name, self._digest, self.where)
+
+    def names(self) -> Sequence[Named]:
+        return index.read(self._index, self.where)
+
+    def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
+        return index.referrers(self.names(), manifest, self.manifest, self.where)
+
+    def attach(self, new: NewReferrer) -> None:
+        refuse_attaching(new, self.where)
+
+    def has(self, blob: Descriptor) -> bool:
+        return self._local.has(blob)
+
+    def holds(self, blob: Descriptor) -> bool:
+        """Whether a blob is there, which is verified when it is read."""
+        return self._local.holds(blob)
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        strict_json.check_size(descriptor.size, f"{self.where}: the manifest")
+        with self.open(descriptor) as stream:
+            return stream.read()
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        self._check_has(blob)
+        return self.inner.open(blob, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        self._check_has(blob)
+        return self.inner.open_range(blob, offset, size)
+
+    def _check_has(self, blob: Descriptor) -> None:
+        if not self._local.holds(blob):
+            raise IntegrityError(f"{self.where}: the blob {blob.digest} is missing from the archive")
+
+
+def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> bytes:
+    """Read an archive to its end, and give its index; what it brings goes into the store, and is told at once."""
+    data: bytes | None = None
+    damaged: list[IntegrityError] = []
+    with disk_errors(_INPUT), _archive_errors():
+        for info, content in tar_index.walk(stream):
+            if tar_index.plain_name(info) == index.INDEX_FILE:
+                data = limited(content, strict_json.MAX_SIZE + 1).read()
+            elif tar_index.plain_name(info) == index.LAYOUT_FILE:
+                index.check_layout(limited(content, strict_json.MAX_SIZE + 1).read(), _INPUT)
+            elif blob := index.blob(tar_index.plain_name(info), info.size):
+                try:
+                    _take_blob(blob, content, upload, brought)
+                except IntegrityError as error:
+                    damaged.append(error)  # the others are looked at as well: all that are damaged are named
+    if damaged:
+        raise IntegrityError(joined(_INPUT, damaged), hint=damaged[0].hint)
+    if data is None:
+        raise IntegrityError(
+            f"{_INPUT}: {index.INDEX_FILE} is missing from the archive", hint="It is incomplete, or no bundle archive."
+        )
+    index.read(data, _INPUT)
+    return data
+
+
+def _take_blob(blob: Descriptor, content: Stream, upload: Upload, brought: list[Descriptor]) -> None:
+    if upload.has(blob):
+        return
+
+    def opened(begun: Begun | None = None) -> Stream:
+        assert begun is None, "what came through a pipe cannot be read again"
+        return VerifyingReader(content, blob, _INPUT)
+
+    upload.put(blob, opened)
+    brought.append(blob)
+
+
+@contextmanager
+def _archive_errors() -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, ValueError, EOFError) as error:
+        raise IntegrityError(
+            f"{_INPUT} is no readable tar archive: {error}", hint="It was damaged, or broke off, on its way; send it again."
+        ) from error
+
+
+def _nothing_to_read() -> Volumes:
+    raise NotFoundError(f"{_OUTPUT}: nothing can be read from there")
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # the caller made the pipe non-blocking, and it is full
+            select.select([], [descriptor], [])

@@ -1,0 +1,104 @@
+"""Archives and layouts that leave out what the other side has (docs/format.md, "Thin archive")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from bundler.errors import NotFoundError
+from bundler.format import thin_list
+from bundler.format.artifact import LAYER
+from bundler.format.content import Begun, Descriptor, Stream
+from bundler.format.thin_list import Had
+from bundler.ports import Displaced, Opener, Store, Upload
+from bundler.stores.layout.local import LocalStore
+from bundler.stores.wrapped_store import WrappedStore
+
+
+class ThinStore(WrappedStore):
+    """A place for bundles into which layers do not go that ``had`` has."""
+
+    def __init__(self, inner: Store, had: Sequence[Had]) -> None:
+        super().__init__(inner)
+        self._had = had
+
+    def has(self, blob: Descriptor) -> bool:
+        return self.inner.has(blob) or _find(self._had, blob) is not None
+
+    @contextmanager
+    def upload(self, name: str, source: Store | None = None) -> Iterator[Upload]:
+        with self.inner.upload(name, source) as upload:
+            yield _ThinUpload(upload, self._had)
+
+
+class _ThinUpload:
+    def __init__(self, inner: Upload, had: Sequence[Had]) -> None:
+        self._inner = inner
+        self._had = had
+        self._needed: dict[Had, None] = {}
+
+    @property
+    def sent(self) -> int:
+        return self._inner.sent
+
+    def has(self, blob: Descriptor) -> bool:
+        if self._inner.has(blob):
+            return True
+        found = _find(self._had, blob)
+        if found:
+            self._needed[found] = None
+        return found is not None
+
+    def reserve(self, size: int) -> None:
+        self._inner.reserve(size)
+
+    def put(self, blob: Descriptor, opened: Opener) -> None:
+        self._inner.put(blob, opened)
+
+    def add(self, manifest: Descriptor, data: bytes) -> None:
+        self._inner.add(manifest, data)
+
+    def commit(self, manifest: Descriptor) -> Displaced | None:
+        annotations = {thin_list.NEEDS: thin_list.annotation(list(self._needed))} if self._needed else {}
+        return self._inner.commit(replace(manifest, annotations={**manifest.annotations, **annotations}))
+
+
+class WholeStore(WrappedStore):
+    """A store whose bundle may be a thin one; what that leaves out is read from the local store.
+
+    ``holds`` says whether a blob is in the store itself.
+    """
+
+    def __init__(self, inner: Store, holds: Callable[[Descriptor], bool], local: Callable[[], LocalStore]) -> None:
+        super().__init__(inner)
+        self._holds = holds
+        self._local = local
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        return self._home(blob).open(blob, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        return self._home(blob).open_range(blob, offset, size)
+
+    def _home(self, blob: Descriptor) -> Store:
+        """The store that has a blob."""
+        needed = [] if self._holds(blob) else self._needed()
+        if not needed:
+            return self.inner
+        local = self._local()
+        if local.holds(blob):
+            return local
+        raise NotFoundError(
+            f"{self.where} leaves out what {' or '.join(map(str, needed))} has, and that is not in the local store",
+            hint="Copy that bundle into the local store first, or have this one made without --have.",
+        )
+
+    def _needed(self) -> list[Had]:
+        texts = [named.manifest.annotations.get(thin_list.NEEDS, "") for named in self.inner.names()]
+        return [it for text in texts for it in thin_list.needed(text)]
+
+
+def _find(had: Sequence[Had], blob: Descriptor) -> Had | None:
+    """The bundle there that has this layer; metadata and signatures are small, and always go along."""
+    return next((it for it in had if blob.media_type == LAYER and blob.digest in it.blobs), None)

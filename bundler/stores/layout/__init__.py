@@ -1,0 +1,1 @@
+"""Bundles in OCI image layouts: directories, and the local store."""

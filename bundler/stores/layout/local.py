@@ -1,0 +1,187 @@
+"""The local store: an OCI layout below the user's data directory; nothing to set up.
+
+It is the only store that blobs are deleted from, and does so only while no other process uses it (`inuse`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import platformdirs
+
+from bundler.errors import IntegrityError, StoreError, disk_errors
+from bundler.format import artifact
+from bundler.format.artifact import Manifest
+from bundler.format.content import Descriptor, Digest
+from bundler.format.reference import LocalReference
+from bundler.localfs import private_file
+from bundler.ports import Displaced, Named, Store
+from bundler.stores.layout import in_use_lock, index, verified_cache
+from bundler.stores.layout.store import LayoutBlob, LayoutStore
+
+UPLOADS = "uploads"
+"""Directory of the local store with the records of uploads that broke off; each is a plain file."""
+
+
+def directory() -> Path:
+    """Where the local store lies: ``$FPS_BUNDLE_STORE``, else below the user's data directory."""
+    chosen = os.environ.get("FPS_BUNDLE_STORE")
+    return Path(chosen) if chosen else platformdirs.user_data_path("fps-bundle") / "store"
+
+
+class LocalStore(LayoutStore):
+    """The local store, opened for one bundle; the layout is made on first use.
+
+    A bundle that loses its tag to another one stays here, as ``NAME@sha256:…``.
+    """
+
+    file_mode = 0o600
+    own_files = LayoutStore.own_files | {in_use_lock.FILE, UPLOADS}
+    directories = (*LayoutStore.directories, UPLOADS)
+
+    def __init__(self, reference: LocalReference) -> None:
+        super().__init__(use(), str(reference), reference.digest, str(reference))
+        self._reference = reference
+        self.prepare()
+
+    @property
+    def _what(self) -> str:
+        return "the local store"
+
+    def _untagged(self, manifest: Descriptor) -> str:
+        return str(replace(self._reference, digest=manifest.digest))
+
+    def forget(self) -> None:
+        """Drop this name, and the blobs of its bundle that no other bundle here needs."""
+        with self._locked():
+            before = self.names()
+            stays = self.staying([item for item in before if item.name == self._name])
+            blobs = self.known_digests(item for item in before if item not in stays)
+            self.keep(stays)
+            self._delete(blobs)
+
+    def drop(self, blobs: Sequence[Descriptor]) -> None:
+        """Drop blobs that no bundle here needs."""
+        with self._locked():
+            self._delete({blob.digest for blob in blobs})
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether no other process uses the store, which then stays so for the length of the block, as the index does."""
+        with self._locked(), in_use_lock.alone(self._path) as alone:
+            yield alone
+
+    def staying(self, going: Collection[Named]) -> list[Named]:
+        """What the index has without these and without what refers to nothing that is left."""
+        others = [item for item in self.names() if item not in going]
+        here = {None, *(item.manifest.digest for item in others)}
+        return [item for item in others if item.name or self._subject(item.manifest) in here]
+
+    def keep(self, stays: Collection[Named]) -> None:
+        """Take everything else out of the index; only for who holds its lock."""
+        self._edit(lambda item: item not in stays)
+
+    def needed(self, named: Iterable[Named]) -> set[Digest]:
+        """All that these manifests need, themselves included; raises `IntegrityError` naming those of which that cannot be told."""
+        found, unclear = set(), index.foreign(self._read_index(), self.where)
+        for item in named:
+            try:
+                found |= self._digests(item.manifest)
+            except IntegrityError:
+                unclear.append(item.name or str(item.manifest.digest))
+        if unclear:
+            raise IntegrityError(
+                f"in the local store nobody can tell which blobs are needed by {', '.join(unclear)}",
+                hint="Copy these here again, or give their tags to other bundles and run: fps-bundle prune --keep 0",
+            )
+        return found
+
+    def known_digests(self, named: Iterable[Named]) -> set[Digest]:
+        """What these manifests need, as far as they can be read."""
+        found = set()
+        for item in named:
+            found.add(item.manifest.digest)
+            with suppress(IntegrityError):
+                found |= self._digests(item.manifest)
+        return found
+
+    def _digests(self, manifest: Descriptor) -> set[Digest]:
+        return {manifest.digest, *(blob.digest for blob in artifact.blobs(self.manifest(manifest), self.where))}
+
+    def _subject(self, manifest: Descriptor) -> Digest | None:
+        with suppress(IntegrityError):
+            return artifact.subject(self.manifest(manifest), self.where)
+        return None
+
+    def _delete(self, blobs: Collection[Digest]) -> None:
+        """Delete blobs that nothing here needs; those that another process could be counting on are left to a later prune."""
+        with in_use_lock.alone(self._path) as alone, suppress(IntegrityError), disk_errors(self._path):
+            if alone:
+                needed = self.needed(self.names())
+                for digest in blobs:
+                    if digest not in needed:
+                        self._blob(digest).unlink(missing_ok=True)
+
+
+class LocalSpool:
+    """The local store as the place where new bundles are made."""
+
+    def reserve(self, size: int) -> None:
+        self._any().check_space(size)
+
+    def new_blob(self) -> LayoutBlob:
+        return self._any().new_blob()
+
+    def open(self, reference: LocalReference) -> LocalStore:
+        return LocalStore(reference)
+
+    def add(self, reference: LocalReference, manifest: Manifest) -> tuple[LocalStore, Displaced | None]:
+        store = LocalStore(reference)
+        with store.upload("") as upload:
+            upload.add(manifest.descriptor, manifest.data)
+            displaced = upload.commit(manifest.descriptor)
+        return store, displaced
+
+    def drop(self, blobs: Sequence[Descriptor]) -> None:
+        self._any().drop(blobs)
+
+    def forget(self, reference: LocalReference) -> None:
+        LocalStore(reference).forget()
+
+    def is_verified(self, manifest: Digest, store: Store, checks: int) -> bool:
+        return isinstance(store, LocalStore) and verified_cache.is_noted(manifest, checks)
+
+    def note_verified(self, manifest: Digest, checks: int) -> None:
+        verified_cache.note(manifest, checks)
+
+    def _any(self) -> LocalStore:
+        return LocalStore(LocalReference(""))
+
+
+def use() -> Path:
+    """The local store's directory, which this process uses from now on."""
+    path = directory()
+    for place in (path, path / "blobs", path / "blobs" / "sha256"):
+        with disk_errors(place):
+            with suppress(FileNotFoundError):
+                private_file.check_is_directory(place, may_be_link=place == path)
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)  # state is private
+            _check_is_ours(place)
+    with disk_errors(path / UPLOADS), suppress(FileNotFoundError):
+        private_file.check_directory(path / UPLOADS)
+    for name in (index.INDEX_FILE, index.LAYOUT_FILE):
+        private_file.check_file(path / name)
+    in_use_lock.join(path)
+    return path
+
+
+def _check_is_ours(path: Path) -> None:
+    """Raises `StoreError` for a directory, or a link to one, that another user can change."""
+    if any(found.st_uid not in (os.geteuid(), 0) for found in (path.lstat(), path.stat())):
+        raise StoreError(f"the local store {path} belongs to another user", hint="Set FPS_BUNDLE_STORE to a directory of yours.")
+    if path.stat().st_mode & 0o022:
+        raise StoreError(f"others may write into the local store {path}", hint="Run:", command=f"chmod go-w {path}")

@@ -1,0 +1,1 @@
+"""Bundles in a registry, over the OCI distribution protocol."""

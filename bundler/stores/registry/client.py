@@ -1,0 +1,260 @@
+"""Requests to one registry, whatever the link does.
+
+The round of request, challenge, token and request is `RegistryClient._send`; oras reads the challenge
+(docs/adr/0002-oras-as-a-thin-client.md).
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+
+from bundler.errors import AuthorizationError, NoSpaceError, NotFoundError, StoreError
+from bundler.format import strict_json
+from bundler.stores.registry import credentials
+from bundler.stores.registry.auth import RegistryAuth
+from bundler.stores.registry.credentials import Credentials
+from bundler.stores.registry.limits import Limits
+from bundler.stores.registry.reason import is_full, reason
+from bundler.stores.registry.response_body import body
+from bundler.stores.registry.retry import RETRIED, TransientError, attempts
+from bundler.stores.registry.session import Session, is_loopback, origin_of
+
+_NOT_LISTENING = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+"""What OpenSSL makes of an answer that is no TLS."""
+
+
+_Error = TypeVar("_Error", bound=BaseException)
+
+
+class RegistryClient:
+    """Speaks to one registry, in the way that it was found to want."""
+
+    def __init__(
+        self,
+        registry: str,
+        *,
+        plain_http: bool,
+        limits: Limits,
+        tell: Callable[[str], None] | None = None,
+        known: Credentials | None = None,
+    ) -> None:
+        self.registry = registry
+        self.limits = limits
+        self._tell = tell or (lambda _: None)
+        self._session = Session(registry, limits)
+        self.origin = self.retried(self._find_origin, plain_http)
+        self._auth = RegistryAuth(self.origin, known or credentials.find(registry), self._session, limits.timeout)
+        self._authorization = ""
+        """What the registry took last; requests of all threads begin with it."""
+
+    def retried(self, work: Callable[..., Any], *arguments: Any, come: Callable[[], int] = lambda: 0) -> Any:
+        """What some work gives, which is repeated while it raises `TransientError`, as `attempts` says."""
+        return attempts(self.limits, self._tell, come)(work, *arguments)
+
+    def url(self, path: str) -> str:
+        """The address of something below ``/v2/``."""
+        return f"{self.origin}/v2/{path}"
+
+    def request(self, method: str, url: str, where: str, expected: Sequence[int], **options: Any) -> requests.Response:
+        """The response to a request, repeated within bounds; raises `NotFoundError`, `AuthorizationError`, `StoreError`.
+
+        ``options`` are ``headers``, ``stream``, and as ``data`` a body that can be sent several times.
+        """
+        response: requests.Response = self.retried(self.request_once, method, url, where, expected, options)
+        return response
+
+    def request_once(
+        self, method: str, url: str, where: str, expected: Sequence[int], options: Mapping[str, Any]
+    ) -> requests.Response:
+        """As `request`, but not repeated: what may be worth it raises `TransientError`."""
+        headers, streams = dict(options.get("headers", {})), options.get("stream", False)
+        with self.network_errors():
+            response = self._send(method, url, options.get("data"), headers)
+        self._check(response, where, expected)
+        if not streams:
+            with self.network_errors():
+                self._drain(response)
+        return response
+
+    def _send(self, method: str, url: str, data: Any, headers: Mapping[str, str]) -> requests.Response:
+        """Send a request; a registry that answers 401 gets what it asks for, and the request once more.
+
+        That is used for other requests only when this one was sent: a token may be good for one request alone.
+        """
+
+        def send(authorization: str) -> requests.Response:
+            sent = {**headers, "Authorization": authorization} if authorization else headers
+            return self._session.request(method, url, data=data, headers=sent, stream=True)
+
+        response = send(self._authorization)
+        if response.status_code != 401:
+            return response
+        fresh = self._auth.answer(response)
+        response = send(fresh)
+        self._authorization = fresh
+        return response
+
+    def read_document(self, url: str, where: str, headers: Mapping[str, str]) -> tuple[requests.Response, bytes]:
+        """A response and its body, of which no more than one byte over `document.MAX_SIZE` is read."""
+
+        def read() -> tuple[requests.Response, bytes]:
+            options = {"headers": {**headers, "Accept-Encoding": "identity"}, "stream": True}
+            with self.request_once("GET", url, where, (200,), options) as response, self.network_errors():
+                return response, body(response, strict_json.MAX_SIZE + 1, self.limits.timeout)
+
+        found: tuple[requests.Response, bytes] = self.retried(read)
+        return found
+
+    def follow(self, address: str, known: str) -> str:
+        """Where a ``Location`` or ``Link`` leads; raises `StoreError` when it would take our credentials to somebody else."""
+        url = urljoin(known, address)
+        if origin_of(url) != self.origin:
+            raise StoreError(f"{self.registry} refers to another host, {urlsplit(url).netloc[:200]}")
+        return url
+
+    @contextmanager
+    def network_errors(self) -> Iterator[None]:
+        """Turn what goes wrong on the way into `TransientError`, or into what no repetition can mend."""
+        try:
+            yield
+        except requests.exceptions.SSLError as error:
+            raise self._tls_failed(error) from error
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.TooManyRedirects) as error:
+            raise StoreError(f"{self.registry} redirects to an address that cannot be used: {error}") from error
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise TransientError(
+                f"{self.registry}: {_root(error)}", hint="Check the address and the link, then run the same command again."
+            ) from error
+        except AuthorizationError as error:
+            error.hint, error.command = error.hint or "Log in first:", error.command or f"fps-bundle login {self.registry}"
+            raise
+
+    def _tls_failed(self, error: BaseException) -> StoreError:
+        found = _in_chain(error, ssl.SSLError)
+        if found and found.reason in _NO_TLS:
+            return StoreError(f"{self.registry} does not speak TLS", hint="If it is meant to be without, use --plain-http.")
+        return StoreError(
+            f"{self.registry}: the TLS connection failed: {_root(error)}",
+            hint=f"Put the certificate of a private authority into /etc/docker/certs.d/{self.registry}/ca.crt",
+        )
+
+    def _find_origin(self, plain_http: bool) -> str:
+        """How the registry is reached; loopback may do without TLS."""
+        host = "registry-1.docker.io" if self.registry == "docker.io" else self.registry
+        if plain_http:
+            return self._knock_plainly(host)
+        try:
+            return self._knock(f"https://{host}")
+        except StoreError as error:
+            if not is_loopback(self.registry) or _in_chain(error, ssl.SSLCertVerificationError):
+                raise
+            try:
+                return self._knock(f"http://{host}")
+            except _TlsWantedError:
+                raise error from None
+
+    def _knock_plainly(self, host: str) -> str:
+        try:
+            return self._knock(f"http://{host}")
+        except _TlsWantedError as error:
+            raise StoreError(f"{self.registry} speaks TLS, and was asked without", hint="Leave out --plain-http.") from error
+        except TransientError as error:
+            error.hint = f"{error.hint} If the registry speaks TLS, leave out --plain-http."
+            raise
+
+    def _knock(self, origin: str) -> str:
+        try:
+            with self.network_errors(), self._session.get(f"{origin}/v2/", stream=True) as response:
+                if response.status_code == 400 and origin.startswith("http:"):
+                    raise _TlsWantedError
+                self._drain(response)
+        except StoreError as error:
+            if origin.startswith("http:") and _is_no_http(error):
+                raise _TlsWantedError from error
+            raise _lasting(error) from error.__cause__
+        return origin
+
+    def _check(self, response: requests.Response, where: str, expected: Sequence[int]) -> None:
+        status = response.status_code
+        if status in expected:
+            return
+        with self.network_errors():
+            data = self._drain(response)
+        said = reason(response, data)
+        if status == 507 or is_full(data):
+            raise NoSpaceError(f"{where}: the registry has no space left: {said}", hint="Free some space there, then try again.")
+        if status in RETRIED:
+            error = TransientError(f"{where}: the registry answered {status}: {said}", hint="Run the same command again later.")
+            error.retry_after = number_in(response, "Retry-After")
+            raise error
+        if status in (401, 403):
+            raise self._denied(where, status, said)
+        if status == 404:
+            raise NotFoundError(
+                f"{where} is not there: {said}", hint="List what is:", command=f"fps-bundle list {where.split('@')[0]}"
+            )
+        raise StoreError(f"{where}: the registry answered {status} to {response.request.method}: {said}")
+
+    def _denied(self, where: str, status: int, said: str) -> AuthorizationError:
+        """That a registry does not do what it was asked; only where other credentials could help, they are advised."""
+        message = f"{where}: the registry answered {status}: {said}"
+        if status == 403 and not self._auth.is_anonymous:
+            return AuthorizationError(message, hint="Ask the registry's administrator; the account itself was accepted.")
+        advice = "Log in with an account that may do this:" if status == 401 else "If an account is needed for this, log in:"
+        return AuthorizationError(message, hint=advice, command=f"fps-bundle login {self.registry}")
+
+    def _drain(self, response: requests.Response) -> bytes:
+        """Read a short body, so that the connection can be used again."""
+        data = body(response, strict_json.MAX_SIZE, self.limits.timeout, decode=True)
+        response.close()
+        return data
+
+
+class _TlsWantedError(Exception):
+    """A registry that speaks TLS was spoken to without."""
+
+
+def _lasting(error: StoreError) -> StoreError:
+    """What is not tried again: a port without a server, or a host without an address, is more often mistyped than away."""
+    is_away = _in_chain(error, socket.gaierror) or getattr(_in_chain(error, OSError), "errno", None) in _NOT_LISTENING
+    return StoreError(error.message, hint=error.hint) if is_away else error
+
+
+def _is_no_http(error: BaseException) -> bool:
+    """Whether an answer had no status line, as that of a server which waits for a TLS handshake."""
+    found = _in_chain(error, http.client.BadStatusLine)
+    return found is not None and not isinstance(found, http.client.RemoteDisconnected)
+
+
+def number_in(response: requests.Response, header: str) -> int | None:
+    """The number that a header of an answer holds, such as the seconds of ``Retry-After`` (RFC 9110, section 10.2.3)."""
+    said = response.headers.get(header, "")
+    return int(said) if re.fullmatch("[0-9]{1,18}", said) else None
+
+
+def _in_chain(error: BaseException, kind: type[_Error]) -> _Error | None:
+    """The innermost exception of a kind among those that led to an error, which requests and urllib3 also keep in attributes."""
+    for inner in (error.__cause__, getattr(error, "reason", None), *error.args):
+        if isinstance(inner, BaseException) and (found := _in_chain(inner, kind)):
+            return found
+    return error if isinstance(error, kind) else None
+
+
+def _root(error: BaseException) -> str:
+    """The innermost reason, without the layers of wrapping that requests and urllib3 add."""
+    for inner in (getattr(error, "reason", None), *error.args):
+        if isinstance(inner, BaseException):
+            return _root(inner)
+    return re.sub(r"^\w+\([^)]*\): ", "", str(error))

@@ -1,0 +1,333 @@
+"""Bundles in a registry (OCI distribution spec)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import chain, islice
+from typing import TypeVar
+
+import requests
+import urllib3
+
+from bundler.errors import BundlerError, BusyError, IntegrityError, NotFoundError, StoreError
+from bundler.format import artifact, strict_json
+from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader, drain
+from bundler.format.reference import RegistryReference, is_tag
+from bundler.format.signature import NewReferrer
+from bundler.ports import Displaced, Named, Opener, Store, from_memory
+from bundler.stores.layout.index import check_digest
+from bundler.stores.registry.client import RegistryClient, number_in
+from bundler.stores.registry.download import Download
+from bundler.stores.registry.limits import Limits
+from bundler.stores.registry.pages import Deadline, pages
+from bundler.stores.registry.retry import TransientError
+from bundler.stores.registry.upload import BlobUpload
+from bundler.stores.registry.upload_record import Memory
+
+_AGAIN = "Run the same command again."
+_TRIES = 5
+MAX_LISTED = 100_000
+"""Most tags of a repository, or referrers of a manifest, that are listed."""
+
+LOOKING_UP = 60
+"""How many times `Limits.timeout` it may take to ask for the manifests of all tags."""
+
+_Item = TypeVar("_Item")
+
+
+class RegistryStore:
+    """One tag or digest of a repository."""
+
+    rereadable = False
+    ordered = False
+
+    def __init__(
+        self,
+        reference: RegistryReference,
+        *,
+        plain_http: bool = False,
+        limits: Limits | None = None,
+        tell: Callable[[str], None] | None = None,
+        verify_remote: bool = False,
+    ) -> None:
+        self.where = str(reference)
+        self.reference = reference
+        limits = limits or Limits()
+        self.parallel = limits.parallel
+        self._verify_remote = verify_remote
+        self._tell = tell or (lambda _: None)
+        self._client = RegistryClient(reference.registry, plain_http=plain_http, limits=limits, tell=tell)
+
+    def resolve(self) -> Descriptor:
+        wanted = self.reference.digest
+        response, data = self._manifest(str(wanted or self.reference.tag), ", ".join(artifact.MANIFESTS), wanted)
+        return Descriptor.of(response.headers.get("Content-Type", "").partition(";")[0].strip(), data)
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        return self._manifest(str(descriptor.digest), descriptor.media_type, descriptor.digest)[1]
+
+    def _manifest(self, name: str, accept: str, wanted: Digest | None) -> tuple[requests.Response, bytes]:
+        """A manifest, which is as it was asked for, or for a tag as the registry says; fetched once more when it is not."""
+        for _ in range(2):
+            response, data = self._document(f"manifests/{name}", {"Accept": accept})
+            strict_json.check_size(len(data), f"{self.where}: the manifest")
+            said = response.headers.get("Docker-Content-Digest") or str(wanted or Digest.of(data))
+            if str(Digest.of(data)) == said and wanted in (None, Digest.of(data)):
+                return response, data
+        raise IntegrityError(f"{self.where}: the registry sent another manifest than {wanted or said}", hint=_AGAIN)
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        start = begun.size if begun else 0
+        return VerifyingReader(self.read_from(blob, start), blob, self.where, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        content = Download(self._client, self._url(f"blobs/{blob.digest}"), blob, self.where, offset, offset + size)
+        return RangeReader(content, blob, size, self.where)
+
+    def read_from(self, blob: Descriptor, start: int) -> Stream:
+        """The bytes of a blob from ``start`` on, as the registry gives them: nothing in them is verified."""
+        return Download(self._client, self._url(f"blobs/{blob.digest}"), blob, self.where, start)
+
+    def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
+        """As the referrers API lists them, or where there is none the index under the tag that stands for it.
+
+        Source: distribution spec 1.1, "Listing Referrers" and "Referrers Tag Schema".
+        """
+        for path in (f"referrers/{manifest.digest}", f"manifests/{fallback_tag(manifest.digest)}"):
+            pages = self._pages(path, {"Accept": artifact.INDEX})
+            try:
+                first = next(pages)
+            except (NotFoundError, StoreError) as error:
+                if isinstance(error, TransientError):
+                    raise
+                continue
+            found = self._bounded((item for data in chain([first], pages) for item in _manifests(data, self.where)), "referrers")
+            return [item for item in found if item.media_type == artifact.MANIFEST]
+        return []
+
+    def attach(self, new: NewReferrer) -> None:
+        for blob, data in new.blobs:
+            if not self.has(blob):
+                self.put_blob(blob, from_memory(data))
+        self.check_arrived([blob for blob, _ in new.blobs])
+        self.put_manifest(new.referrer.descriptor, new.referrer.data)
+        if self.manifest(new.referrer.descriptor) != new.referrer.data:
+            raise StoreError(f"{self.where}: the registry gives another manifest back than it was sent", hint=_AGAIN)
+
+    def names(self) -> Sequence[Named]:
+        named = []
+        deadline = Deadline(self._client.limits.timeout * LOOKING_UP, f"{self.where}: looking up its tags")
+        for tag in self._tags():
+            deadline.check()
+            headers = {"Accept": artifact.MANIFEST}
+            response = self._client.request("HEAD", self._url(f"manifests/{tag}"), self.where, (200, 404), headers=headers)
+            media_type = response.headers.get("Content-Type", "")
+            if response.status_code == 200 and media_type == artifact.MANIFEST:
+                digest = Digest.parse(response.headers.get("Docker-Content-Digest"))
+                named.append(Named(tag, Descriptor(media_type, digest, number_in(response, "Content-Length") or 0)))
+        return named
+
+    @contextmanager
+    def upload(self, name: str, source: Store | None = None) -> Iterator[RegistryUpload]:
+        del name  # a registry reference always has a tag
+        neighbour = source.reference if isinstance(source, RegistryStore) else None
+        same = neighbour is not None and neighbour.registry == self.reference.registry
+        yield RegistryUpload(self, neighbour.repository if neighbour and same else "")
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether the registry really holds a blob: its length is asked for, and its last byte fetched.
+
+        A HEAD alone proves nothing: after a garbage collection distribution 2.8.2 answers 200 for
+        blobs that are gone.
+        """
+        return self.has_length(blob) and (not blob.size or any(self._client.retried(self._has_end, blob) for _ in range(2)))
+
+    def _has_end(self, blob: Descriptor) -> bool:
+        options = {"headers": {"Range": f"bytes={blob.size - 1}-", "Accept-Encoding": "identity"}, "stream": True}
+        url = self._url(f"blobs/{blob.digest}")
+        with self._client.request_once("GET", url, self.where, (200, 206, 404, 416), options) as response:
+            try:
+                return response.status_code in (200, 206) and len(response.raw.read(1)) == 1
+            except urllib3.exceptions.HTTPError:  # the headers promise a byte that does not come
+                return False
+
+    def has_length(self, blob: Descriptor) -> bool:
+        """Whether the registry says that it holds a blob of that length."""
+        url = self._url(f"blobs/{blob.digest}")
+        response = self._client.request("HEAD", url, self.where, (200, 404))
+        return response.status_code == 200 and response.headers.get("Content-Length") == str(blob.size)
+
+    def mount(self, blob: Descriptor, origin: str) -> bool:
+        """Have the registry take a blob over from another repository (distribution spec, "Mounting a blob").
+
+        Whatever it says, it is asked whether it has it.
+        """
+        url = self._url(f"blobs/uploads/?mount={blob.digest}&from={origin}")
+        try:
+            response = self._client.request("POST", url, self.where, (201, 202))
+            if response.status_code == 202:  # it began an upload in place of it, which nobody will go on with
+                location = self._client.follow(response.headers.get("Location", url), url)
+                self._client.request("DELETE", location, self.where, (200, 202, 204, 404, 405))
+                return False
+        except StoreError:
+            return False
+        return self.has(blob)
+
+    def put_blob(self, blob: Descriptor, opened: Opener) -> int:
+        """Take in a blob; gives the bytes that were sent."""
+        return BlobUpload(self._client, self.reference.repository, blob, self.where, lambda: self.has(blob)).send(opened)
+
+    def put_manifest(self, manifest: Descriptor, data: bytes) -> None:
+        """Take in a manifest by its digest; what it refers to is told where the registry does not keep account itself."""
+        response = self._put(str(manifest.digest), manifest.media_type, data)
+        subject = artifact.subject(data, self.where)
+        if subject and not response.headers.get("OCI-Subject"):
+            self._list_referrer(subject, manifest)
+
+    def tag(self, manifest: Descriptor, data: bytes) -> Displaced | None:
+        """Give a manifest the name that this store was opened for; gives what had it."""
+        check_digest(manifest, self.reference.digest, self.where)
+        if self.reference.digest:
+            return None
+        former = self._former(manifest)
+        self._move_tag(manifest, data)
+        return former
+
+    def _former(self, manifest: Descriptor) -> Displaced | None:
+        with suppress(BundlerError):  # a token may be for pushing alone
+            found = self.resolve().digest
+            return None if found == manifest.digest else Displaced(found, str(replace(self.reference, digest=found)))
+        return None
+
+    def _move_tag(self, manifest: Descriptor, data: bytes) -> None:
+        failure: BundlerError | None = None
+        try:
+            self._put(self.reference.tag, manifest.media_type, data)
+        except StoreError as error:  # it may have been done all the same
+            failure = error
+        try:
+            found = self.resolve()
+            if found.media_type not in artifact.MANIFESTS:
+                raise IntegrityError(f"{self.where}: the registry gave no manifest but {found.media_type[:100]!r}")
+        except BundlerError as error:
+            if failure:
+                raise failure from error
+            self._tell(f"the tag cannot be looked at again: {error.message}")
+            return
+        if found.digest != manifest.digest:
+            raise failure or BusyError(
+                f"{self.where}: another process pushed {found.digest} to this tag at the same time",
+                hint="To move the tag to your bundle, run the same command again.",
+            )
+
+    def check_arrived(self, blobs: Sequence[Descriptor]) -> None:
+        """Raises `StoreError` when a blob that was sent is not there as it should be; reads all of it if that was asked for."""
+        for blob in blobs:
+            if not self.has_length(blob):
+                raise StoreError(f"{self.where}: the registry does not have the blob {blob.digest} that it was sent", hint=_AGAIN)
+            if self._verify_remote:
+                with self.open(blob) as content:
+                    drain(content)
+
+    def _put(self, name: str, media_type: str, data: bytes) -> requests.Response:
+        headers = {"Content-Type": media_type}
+        return self._client.request("PUT", self._url(f"manifests/{name}"), self.where, (201,), headers=headers, data=data)
+
+    def _list_referrer(self, subject: Digest, manifest: Descriptor) -> None:
+        """Write a referrer into the index that stands for the missing API (distribution spec 1.1, "Referrers Tag Schema")."""
+        tag = fallback_tag(subject)
+        for _ in range(_TRIES):
+            try:
+                _, data = self._document(f"manifests/{tag}", {"Accept": artifact.INDEX})
+                known = _manifests(data, self.where)
+            except NotFoundError:
+                known = []
+            if manifest.digest in {item.digest for item in known}:
+                return
+            content = {"schemaVersion": 2, "mediaType": artifact.INDEX, "manifests": [it.to_json() for it in (*known, manifest)]}
+            self._put(tag, artifact.INDEX, json.dumps(content, sort_keys=True).encode())  # and look whether it stands
+        raise BusyError(f"{self.where}: other processes keep writing to {tag}", hint=_AGAIN)
+
+    def _tags(self) -> list[str]:
+        pages = self._pages("tags/list?n=1000", {})
+        return self._bounded((tag for data in pages for tag in _tags_in(data, self.where)), "tags")
+
+    def _pages(self, path: str, headers: dict[str, str]) -> Iterator[bytes]:
+        return pages(self._client, self._url(path), self.where, headers)
+
+    def _bounded(self, items: Iterable[_Item], what: str) -> list[_Item]:
+        found = list(islice(items, MAX_LISTED + 1))
+        if len(found) > MAX_LISTED:
+            raise IntegrityError(f"{self.where}: the registry lists more than {MAX_LISTED} {what}")
+        return found
+
+    def _document(self, path: str, headers: dict[str, str]) -> tuple[requests.Response, bytes]:
+        return self._client.read_document(self._url(path), self.where, headers)
+
+    def _url(self, path: str) -> str:
+        return self._client.url(f"{self.reference.repository}/{path}")
+
+
+class RegistryUpload:
+    """A bundle on its way into a repository; its blobs lie there unseen until the manifest comes."""
+
+    def __init__(self, store: RegistryStore, neighbour: str) -> None:
+        self._store = store
+        self._neighbour = neighbour
+        self._unchecked: list[Descriptor] = []
+        self._sizes: list[int] = []
+        self._data: dict[Digest, bytes] = {}
+
+    @property
+    def sent(self) -> int:
+        return sum(self._sizes)
+
+    def has(self, blob: Descriptor) -> bool:
+        return self._store.has(blob) or any(self._store.mount(blob, origin) for origin in self._origins(blob))
+
+    def reserve(self, size: int) -> None:
+        """A registry does not tell what space it has."""
+
+    def put(self, blob: Descriptor, opened: Opener) -> None:
+        self._sizes.append(self._store.put_blob(blob, opened))
+        self._unchecked.append(blob)
+
+    def add(self, manifest: Descriptor, data: bytes) -> None:
+        self._store.check_arrived(self._unchecked)
+        self._unchecked.clear()
+        self._store.put_manifest(manifest, data)
+        self._data[manifest.digest] = data
+
+    def commit(self, manifest: Descriptor) -> Displaced | None:
+        if self._store.manifest(manifest) != self._data[manifest.digest]:
+            raise StoreError(f"{self._store.where}: the registry gives another manifest back than it was sent", hint=_AGAIN)
+        return self._store.tag(manifest, self._data[manifest.digest])
+
+    def _origins(self, blob: Descriptor) -> list[str]:
+        """Other repositories of the registry that may have a blob: the one that it comes from, and where it went before."""
+        reference = self._store.reference
+        known = [self._neighbour, *Memory(reference.registry, blob.digest, blob.size).places()]
+        return [origin for origin in dict.fromkeys(known) if origin and origin != reference.repository]
+
+
+def fallback_tag(digest: Digest) -> str:
+    """The tag under which the referrers of a manifest are listed (distribution spec 1.1, "Referrers Tag Schema")."""
+    return f"sha256-{digest.hex}"
+
+
+def _tags_in(data: bytes, where: str) -> list[str]:
+    tags = strict_json.load(data, f"{where}: the list of tags").get("tags") or []
+    if not isinstance(tags, list) or not all(map(is_tag, tags)):
+        raise IntegrityError(f"{where}: the registry lists what is no tag")
+    return tags
+
+
+def _manifests(data: bytes, where: str) -> list[Descriptor]:
+    content = strict_json.load(data, f"{where}: the list of referrers")
+    manifests = content.get("manifests")
+    if content.get("mediaType") != artifact.INDEX or not isinstance(manifests, list):
+        raise IntegrityError(f"{where}: the list of referrers is no OCI image index")
+    return [Descriptor.from_json(item) for item in manifests]

@@ -1,0 +1,114 @@
+"""What is remembered of uploads from one run to the next: how far blobs have come, and which repositories have them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from bundler.errors import BusyError, IntegrityError, NoSpaceError, StoreError
+from bundler.format import strict_json
+from bundler.format.content import Digest
+from bundler.localfs import locks, private_file
+from bundler.stores.layout import local
+
+LEAST_SIZE = 1 << 20
+"""Bytes below which a blob is not worth remembering."""
+_MOST_PLACES = 3
+_REPLACE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+class Memory:
+    """What is remembered of one blob in one registry; nothing where the blob is small.
+
+    The record is a convenience: one that is damaged counts as none, where there is no room for one there is none, and
+    only the process that holds its lock changes it.
+    """
+
+    def __init__(self, registry: str, digest: Digest, size: int) -> None:
+        name = hashlib.sha256(f"{registry} {digest}".encode()).hexdigest()
+        self._path = directory() / f"{name}.json" if size >= LEAST_SIZE else None
+        self._is_ours = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For the length of the block no other process goes on with the same upload, or remembers it."""
+        if self._path is None:
+            yield
+            return
+        with ExitStack() as held:
+            with suppress(BusyError, StoreError, NoSpaceError):  # then this upload is not remembered
+                private_file.make_directory(self._path.parent)
+                held.enter_context(locks.locked(self._path.with_suffix(".lock"), "an upload", limit=0))
+                self._is_ours = True
+            try:
+                yield
+            finally:
+                self._is_ours = False
+
+    def session(self, repository: str) -> str:
+        """The address of an upload that was begun to a repository, or an empty text."""
+        found = self._read().get("sessions", {}) if self._is_ours else {}
+        return str(found.get(repository, "")) if isinstance(found, dict) else ""
+
+    def least(self) -> int:
+        """The fewest bytes that the registry takes at a time, as it said when an upload was begun."""
+        found = self._read().get("least", 0)
+        return found if isinstance(found, int) else 0
+
+    def remember(self, repository: str, session: str, least: int = 0, *, safely: bool = True) -> None:
+        """An upload has come as far as this address says; an empty one says that there is none to go on with.
+
+        Only what is remembered ``safely`` outlives a power failure; to wait for the disk would hold up a quick link.
+        """
+        content = self._read()
+        sessions = {**_table(content), repository: session} if session else _without(content, repository)
+        self._write({**content, "sessions": sessions, "least": least}, safely=safely)
+
+    def places(self) -> list[str]:
+        """The repositories that had the blob, the last one first."""
+        found = self._read().get("places", [])
+        return [place for place in found if isinstance(place, str)] if isinstance(found, list) else []
+
+    def arrived(self, repository: str) -> None:
+        """The blob is in a repository now."""
+        content = self._read()
+        places = [repository, *(place for place in self.places() if place != repository)][:_MOST_PLACES]
+        self._write({**content, "sessions": _without(content, repository), "places": places})
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return strict_json.load(_content(self._path), str(self._path)) if self._path else {}
+        except (FileNotFoundError, IntegrityError, StoreError):
+            return {}
+
+    def _write(self, content: dict[str, Any], *, safely: bool = True) -> None:
+        if self._path and self._is_ours:
+            with suppress(OSError, StoreError, NoSpaceError), os.fdopen(private_file.open_file(self._path, _REPLACE), "wb") as file:
+                file.write(json.dumps(content, sort_keys=True).encode())
+                if safely:
+                    file.flush()
+                    os.fsync(file.fileno())
+
+
+def directory() -> Path:
+    """Where the records lie: in the local store."""
+    return local.use() / local.UPLOADS
+
+
+def _content(path: Path) -> bytes:
+    with os.fdopen(private_file.open_file(path, os.O_RDONLY), "rb") as file:
+        return file.read(strict_json.MAX_SIZE + 1)
+
+
+def _table(content: dict[str, Any]) -> dict[str, Any]:
+    found = content.get("sessions")
+    return found if isinstance(found, dict) else {}
+
+
+def _without(content: dict[str, Any], repository: str) -> dict[str, Any]:
+    return {name: session for name, session in _table(content).items() if name != repository}

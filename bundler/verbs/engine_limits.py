@@ -1,0 +1,72 @@
+"""What engines can run, checked before a model or an engine is touched: how many layers, and which settings of an image.
+
+The figures are measured (docs/fidelity.md). Docker's classic store refuses to load an image of more layers. The others load it,
+and fail when a container of it is created or started, which is too late: the image has its name by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bundler.errors import EngineError, ModelError
+from bundler.format import image_config
+from bundler.ports import EngineInfo, Progress
+
+PORTABLE = 125
+"""Layers that an image may have on every engine."""
+
+_CLASSIC = 125
+_CONTAINERD = 499
+_PODMAN_4 = 128
+_PODMAN_5 = 500
+_FEWER = "Build the base image with fewer layers, for example in a multi-stage build."
+
+
+def most_layers(engine: EngineInfo) -> int:
+    """The most layers of an image that this engine can run."""
+    if engine.image_store == "podman":
+        major = engine.version.partition(".")[0]
+        return _PODMAN_5 if major.isdigit() and int(major) >= 5 else _PODMAN_4
+    return _CONTAINERD if engine.image_store == "containerd" else _CLASSIC
+
+
+def check_push(base_layers: int, engine: EngineInfo, progress: Progress) -> None:
+    """Raise `ModelError` when the base leaves no room for a layer of state; warn when other engines have no room for one."""
+    least, most = base_layers + 1, most_layers(engine)
+    if least > most:
+        raise ModelError(
+            f"the base image has {base_layers} layers, and {_name(engine)} runs images of at most {most}: "
+            "there is no room for the layer that holds the state",
+            hint=_FEWER,
+        )
+    if least > PORTABLE:
+        progress.warn(
+            f"the base image has {base_layers} layers: the bundle can be applied here, but not with Docker's classic image store, "
+            f"which takes {_CLASSIC} layers at most, state included"
+        )
+
+
+def check_settings(name: str, config: Mapping[str, Any]) -> None:
+    """Raise `ModelError` when no engine takes the ``config`` of an image, so that what is pushed could not be applied."""
+    if found := image_config.fault(config):
+        raise ModelError(
+            f"no engine takes the settings of the image {name}: {found}",
+            hint="Correct the image, start the model from it, and push again.",
+        )
+
+
+def check_image(base_layers: int, new_layers: int, engine: EngineInfo) -> None:
+    """Raise `EngineError` when the base and the new layers are more than the engine can run."""
+    layers, most = base_layers + new_layers, most_layers(engine)
+    if layers > most:
+        raise EngineError(
+            f"the new image would have {layers} layers, {base_layers} of the base and {new_layers} on top, "
+            f"and {_name(engine)} runs images of at most {most}",
+            hint=_FEWER,
+        )
+
+
+def _name(engine: EngineInfo) -> str:
+    store = f" with the {engine.image_store} image store" if engine.image_store != "podman" else ""
+    return f"{engine.name} {engine.version}{store}"

@@ -1,0 +1,39 @@
+"""What a site has already, so that a thin bundle for it may leave it out."""
+
+from __future__ import annotations
+
+import logging
+
+from bundler.errors import IntegrityError, NotFoundError
+from bundler.format.artifact import Manifest
+from bundler.format.content import Descriptor, drain
+from bundler.format.thin_list import Had
+from bundler.ports import Store
+
+_log = logging.getLogger(__name__)
+
+
+def had(name: str, manifest: Manifest, store: Store | None = None) -> Had:
+    """A bundle as something that is there already: with its blobs, or those of them that a ``store`` has undamaged."""
+    blobs = manifest.blobs if store is None else [blob for blob in manifest.blobs if is_sound(store, blob)]
+    return Had(name, manifest.descriptor.digest, frozenset(blob.digest for blob in blobs))
+
+
+def is_sound(store: Store, blob: Descriptor) -> bool:
+    """Whether a blob on a disk is there undamaged; what a registry has, that verifies itself.
+
+    An archive does not remember what was verified of it, so there the blob is read.
+    """
+    if not store.rereadable:
+        return True
+    return _is_readable(store, blob) if store.ordered else store.has(blob)
+
+
+def _is_readable(store: Store, blob: Descriptor) -> bool:
+    try:
+        with store.open(blob) as content:
+            drain(content)
+    except (IntegrityError, NotFoundError) as error:
+        _log.warning("%s; it counts as missing", error.message)
+        return False
+    return True
