@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from bundler.format.artifact import Manifest
-    from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream
+    from bundler.format.content import Descriptor, Digest
     from bundler.format.image_archive import NewImage
     from bundler.format.layer import Blob
     from bundler.format.metadata import Platform
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from bundler.format.signature import NewReferrer
     from bundler.format.tar import Entry
     from bundler.format.whiteouts import Listed
+    from bundler.streams import Begun, Opener, Progress, Readable, Stream
 
 
 @dataclass(frozen=True)
@@ -301,21 +301,6 @@ class Displaced:
     reference: str = ""
 
 
-class Opener(Protocol):
-    """Opens one blob, from where ``begun`` ends."""
-
-    def __call__(self, begun: Begun | None = None) -> Stream: ...
-
-
-def from_memory(data: bytes) -> Opener:
-    """Opens what is at hand."""
-
-    def opened(begun: Begun | None = None) -> Stream:
-        return io.BytesIO(data[begun.size if begun else 0 :])
-
-    return opened
-
-
 class Upload(Protocol):
     """A bundle on its way into a store; nobody sees it there before `commit`."""
 
@@ -468,49 +453,3 @@ class Verifier(Protocol):
     def check(self, message: bytes, signature: bytes) -> Checked:
         """Whose signature of these bytes this is, now; raises `TrustError` when that cannot be found out."""
         ...
-
-
-class Progress(Protocol):
-    """Somebody who watches long work."""
-
-    def stage(self, text: str, total: int | None = None) -> None:
-        """A new piece of work begins; ``total`` is in bytes."""
-        ...
-
-    def advance(self, count: int) -> None:
-        """So many more bytes are done."""
-        ...
-
-    def aside(self, text: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
-        """Work within a stage that is shown beside it, for the length of the block; several may be under way at once.
-
-        Gives what is to be told that so many more bytes of ``total`` are done.
-        """
-        ...
-
-    def note(self, text: str) -> None:
-        """What just happens to this piece of work, such as a wait before another attempt."""
-        ...
-
-    def warn(self, text: str) -> None:
-        """Something that the user should know, though the work goes on."""
-        ...
-
-
-class NullProgress:
-    """Shows nothing."""
-
-    def stage(self, text: str, total: int | None = None) -> None: ...
-
-    def advance(self, count: int) -> None: ...
-
-    def aside(self, text: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
-        del text, total
-        return nullcontext(self.advance)
-
-    def note(self, text: str) -> None: ...
-
-    def warn(self, text: str) -> None: ...
-
-
-NULL_PROGRESS = NullProgress()

@@ -10,27 +10,14 @@ from typing import Any
 
 from bundler.errors import EngineError, IntegrityError, ModelError, NotFoundError, StoreError
 from bundler.format import artifact, paths, tar
-from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Readable, Stream, VerifyingReader
+from bundler.format.content import Descriptor, Digest, RangeReader, VerifyingReader
 from bundler.format.image_archive import NewImage
 from bundler.format.metadata import Platform
 from bundler.format.signature import NewReferrer
 from bundler.format.tar import Entry, Kind
 from bundler.format.whiteouts import Listed
-from bundler.ports import (
-    Checked,
-    Container,
-    Displaced,
-    EngineInfo,
-    Image,
-    Named,
-    Opener,
-    PathInfo,
-    Progress,
-    Reader,
-    RunOptions,
-    Store,
-    Upload,
-)
+from bundler.ports import Checked, Container, Displaced, EngineInfo, Image, Named, PathInfo, Reader, RunOptions, Store, Upload
+from bundler.streams import Begun, Opener, Progress, Readable, Stream
 
 PLATFORM = Platform(os="linux", architecture="amd64")
 Tree = dict[str, tuple[Entry, bytes]]

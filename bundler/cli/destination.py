@@ -13,7 +13,8 @@ from bundler.format import part_list, units
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference
 
 if TYPE_CHECKING:
-    from bundler.ports import Progress, Store
+    from bundler.ports import Store
+    from bundler.streams import Progress
 
 
 @dataclass(frozen=True)

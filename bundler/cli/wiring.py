@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from bundler.engines.docker import DockerEngine
     from bundler.format.content import Descriptor
     from bundler.models.grpc import GrpcModel
-    from bundler.ports import Container, Engine, Progress, Store
+    from bundler.ports import Container, Engine, Store
     from bundler.stores.archive.pipe import Received
     from bundler.stores.layout.store import LayoutStore
+    from bundler.streams import Progress
 
 
 def check_source(reference: Reference) -> None:

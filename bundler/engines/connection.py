@@ -24,7 +24,7 @@ from docker.utils import parse_bytes, version_lt
 from bundler.engines import answers, transport, unix_http
 from bundler.engines.address import Address
 from bundler.errors import BundlerError, EngineError, NoSpaceError, UsageError
-from bundler.format.content import BLOCK, Readable
+from bundler.streams import BLOCK, Readable
 
 __all__ = [
     "TIMEOUT",

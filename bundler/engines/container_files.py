@@ -11,8 +11,8 @@ from bundler.engines.answers import BadAnswer, PathStat
 from bundler.engines.connection import TIMEOUT, Client, errors, failure, message, stream, url
 from bundler.errors import ModelError, NoSpaceError
 from bundler.format import paths
-from bundler.format.content import Readable
 from bundler.ports import PathInfo
+from bundler.streams import Readable
 
 _SYMLINK, _DIRECTORY = 1 << 27, 1 << 31  # ModeSymlink and ModeDir of Go's io/fs
 # The engine gives 500 for these, as for a failure of its own, so its words are all that tells one from the other.

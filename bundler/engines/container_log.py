@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from bundler.format.content import BLOCK, Readable
+from bundler.streams import BLOCK, Readable
 
 MOST = 4 << 20
 """Bytes of a log that are read; lines can have any length."""

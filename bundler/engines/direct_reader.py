@@ -20,9 +20,9 @@ from typing import Any
 from bundler.engines.survey import survey
 from bundler.errors import ModelError
 from bundler.format import paths, tar
-from bundler.format.content import BLOCK, NOTHING, Readable
 from bundler.format.tar import Entry, Kind
 from bundler.ports import PathInfo, Seen
+from bundler.streams import BLOCK, NOTHING, Readable
 
 CAPABILITY = "security.capability"
 SMALL = 1 << 20

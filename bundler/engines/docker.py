@@ -42,7 +42,8 @@ from bundler.format.image_archive import NewImage
 from bundler.format.tar import Kind
 from bundler.format.whiteouts import Listed, true_kind
 from bundler.localfs import state_directory
-from bundler.ports import Container, EngineInfo, Image, PathInfo, Progress, Reader, RunOptions
+from bundler.ports import Container, EngineInfo, Image, PathInfo, Reader, RunOptions
+from bundler.streams import Progress
 
 LOG_LINES = 20
 """Lines of a container's log that are shown when it failed."""

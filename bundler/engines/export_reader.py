@@ -12,8 +12,8 @@ from typing import Self
 from bundler.engines.readers import OpenTar, Stat, archived, broken
 from bundler.errors import IntegrityError, ModelError, disk_errors
 from bundler.format import paths
-from bundler.format.content import BLOCK, NOTHING, Readable
 from bundler.format.tar import Entry, Kind
+from bundler.streams import BLOCK, NOTHING, Readable
 
 _KEPT = "the temporary copy of a file with several names"
 

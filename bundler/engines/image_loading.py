@@ -12,9 +12,10 @@ from bundler.engines import answers
 from bundler.engines.connection import TIMEOUT, Client, errors, failure, patience, stream, url
 from bundler.errors import EngineError
 from bundler.format import image_archive
-from bundler.format.content import Descriptor, Readable
+from bundler.format.content import Descriptor
 from bundler.format.image_archive import Archive, NewImage
-from bundler.ports import Image, Progress
+from bundler.ports import Image
+from bundler.streams import Progress, Readable
 
 Way = Callable[[], Iterable[bytes]]
 """Begins one archive of the new image."""

@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager
 
 from bundler.errors import EngineError, IntegrityError, ModelError
 from bundler.format import layer_rules, paths, tar
-from bundler.format.content import Readable
 from bundler.ports import PathInfo
+from bundler.streams import Readable
 
 OpenTar = Callable[[str], AbstractContextManager[Readable]]
 """Opens the engine's archive of one path."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from bundler.engines import transport
 from bundler.errors import EngineError
-from bundler.format.content import BLOCK, Readable
+from bundler.streams import BLOCK, Readable
 
 _LONGEST_REFUSAL = 64 << 10
 

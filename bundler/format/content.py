@@ -5,57 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any
 
 from bundler.errors import IntegrityError, StoreError
 from bundler.format import strict_json
-
-BLOCK = 1 << 20
-"""Bytes moved at a time, wherever content streams."""
-
-CACHED = 256 << 10
-"""Bytes that stay in a core's own cache while several things are done with them one after another."""
+from bundler.streams import BLOCK, Begun, Readable, Stream, Writable, pieces
 
 MAX_BLOB = (1 << 63) - 1
 """Largest size in bytes that a descriptor may tell, as others hold it in a signed number of 64 bits."""
 
 _KEYS = frozenset({"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"})
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-
-
-class Readable(Protocol):
-    """Anything that gives up to ``size`` bytes, and ``b""`` at its end."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
-@runtime_checkable
-class Sparse(Readable, Protocol):
-    """A `Readable` that knows its holes, which read as zeros."""
-
-    def skip_hole(self, unit: int, most: int, /) -> int:
-        """Skip the hole that begins here, in multiples of ``unit`` and up to ``most`` bytes; return the number of bytes."""
-
-
-class Stream(Readable, Protocol):
-    """A `Readable` that is closed when the block that uses it ends."""
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-
-class Writable(Protocol):
-    """Anything that takes bytes."""
-
-    def write(self, data: bytes | memoryview, /) -> object: ...
 
 
 @dataclass(frozen=True, order=True)
@@ -124,24 +86,6 @@ class Descriptor:
         if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
             raise IntegrityError("a descriptor's annotations are not strings")
         return cls(media_type, Digest.parse(found.get("digest")), size, annotations, artifact_type)
-
-
-class Begun:
-    """The beginning of a blob that is had already: its sha256 so far, and its size in bytes."""
-
-    def __init__(self) -> None:
-        self.hash = hashlib.sha256()
-        self.size = 0
-
-    def add(self, data: bytes) -> None:
-        self.hash.update(data)
-        self.size += len(data)
-
-    def copy(self) -> Begun:
-        """The same beginning, to be gone on with by itself."""
-        copy = Begun()
-        copy.hash, copy.size = self.hash.copy(), self.size
-        return copy
 
 
 class VerifyingReader(io.RawIOBase):
@@ -244,42 +188,6 @@ def _read(source: Readable, size: int, blob: Descriptor, where: str) -> bytes:
             f"{where}: blob {blob.digest} cannot be read: {error.strerror or error}",
             hint="Check the medium; another copy may be whole.",
         ) from error
-
-
-def drain(stream: Readable) -> None:
-    """Read a stream to its end, as whoever verifies it wants."""
-    while stream.read(BLOCK):
-        pass
-
-
-def read_exactly(content: Readable, size: int, what: str = "the content") -> bytearray:
-    """The next ``size`` bytes of a stream, and never more; raises `IntegrityError` when it ends before."""
-    data = bytearray()
-    while len(data) < size:
-        block = content.read(min(size - len(data), BLOCK))
-        if not block:
-            raise IntegrityError(f"{what} ended after {len(data)} of {size} bytes")
-        data += block
-    return data
-
-
-def pieces(data: bytes) -> Iterator[memoryview]:
-    """Some bytes as pieces that a core's own cache holds, for those who do several things with each."""
-    view = memoryview(data)
-    for start in range(0, len(data), CACHED):
-        yield view[start : start + CACHED]
-
-
-class _Nothing:
-    """A `Readable` at its end."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        del size
-        return b""
-
-
-NOTHING = _Nothing()
-"""The content of whatever has none."""
 
 
 class HashingWriter:

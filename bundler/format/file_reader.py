@@ -10,9 +10,10 @@ import zstandard
 from bundler.errors import IntegrityError
 from bundler.format import paths, tar
 from bundler.format.compression import decompress
-from bundler.format.content import Digest, Readable
+from bundler.format.content import Digest
 from bundler.format.toc import Chunk, Item
 from bundler.format.zstd_frames import Frame, Frames
+from bundler.streams import Readable
 
 
 def read(blob: Readable, item: Item, where: str) -> Iterator[bytes]:

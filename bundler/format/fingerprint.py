@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from bundler.format import paths, tar
-from bundler.format.content import Readable, drain
 from bundler.format.tar import Entry
+from bundler.streams import Readable, drain
 
 _DIGITS = 64
 

@@ -21,9 +21,10 @@ from bundler.concurrency.pipeline import Pipeline, mapped
 from bundler.errors import IntegrityError
 from bundler.format import artifact, metadata, paths, tar, units
 from bundler.format.compression import Compression, compress, decompress
-from bundler.format.content import BLOCK, NOTHING, Descriptor, Digest, Readable, Sparse, Stream, drain, pieces, read_exactly
+from bundler.format.content import Descriptor, Digest
 from bundler.format.toc import CHUNK, Chunk, Item, Table, TableWriter
 from bundler.format.zstd_frames import MAX_WINDOW, Frame, Frames
+from bundler.streams import BLOCK, NOTHING, Readable, Sparse, Stream, drain, pieces, read_exactly
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -14,9 +14,10 @@ from bundler.concurrency.pipeline import Pipeline
 from bundler.errors import ModelError
 from bundler.format import layer_rules, metadata, paths
 from bundler.format.compression import Compression
-from bundler.format.content import Descriptor, Readable
+from bundler.format.content import Descriptor
 from bundler.format.layer import Blob, Finished, LayerWriter
 from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged, whiteout
+from bundler.streams import Readable
 
 BIG = 64 << 20
 MAX_BIG_LAYERS = 64

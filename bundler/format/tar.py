@@ -16,7 +16,7 @@ from enum import Enum
 
 from bundler.errors import IntegrityError
 from bundler.format import paths
-from bundler.format.content import BLOCK, Readable, read_exactly
+from bundler.streams import BLOCK, Readable, read_exactly
 
 RECORD = 512
 _WHAT = "the archive"

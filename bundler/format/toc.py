@@ -24,8 +24,9 @@ import zstandard
 
 from bundler.errors import IntegrityError
 from bundler.format import entry_rules, paths
-from bundler.format.content import Descriptor, Digest, Readable
+from bundler.format.content import Descriptor, Digest
 from bundler.format.tar import Entry, Kind
+from bundler.streams import Readable
 
 CHUNK = 4 << 20
 """Bytes of a file that are compressed together; a file is cut there, and nowhere else."""

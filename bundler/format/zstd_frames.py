@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bundler.errors import IntegrityError
-from bundler.format.content import Readable
 from bundler.format.toc import CHUNK, SKIPPABLE
+from bundler.streams import Readable
 
 MAX_WINDOW = 128 << 20
 """Largest window that is accepted, in bytes: what a reader must be ready to hold in memory."""

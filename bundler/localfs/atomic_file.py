@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from bundler.errors import BundlerError, IntegrityError, NoSpaceError, disk_errors
-from bundler.format.content import BLOCK, Begun, Digest
 from bundler.localfs import locks, private_file
+from bundler.streams import BLOCK, Begun
 
 _PREFIX = ".fps-bundle-part-"
 _KEPT_PREFIX = ".fps-bundle-kept-"
@@ -63,10 +63,10 @@ class PartFile:
             self._file.seek(size)
             self._file.truncate()
 
-    def read_back(self, written: Digest, advance: Callable[[int], object] = lambda _: None) -> None:
+    def read_back(self, sha256: str, advance: Callable[[int], object] = lambda _: None) -> None:
         """Raises `IntegrityError` when the medium does not give back what was written to it: sticks lie.
 
-        ``advance`` is told how many more bytes it gave.
+        ``sha256`` is the hex digest of what was written; ``advance`` is told how many more bytes it gave.
         """
         descriptor = self._file.fileno()
         with disk_errors(self._path.parent):
@@ -77,7 +77,7 @@ class PartFile:
             found = self._digest(advance)
         except OSError as error:
             found = f"nothing: {error.strerror}"
-        if found != written.hex:
+        if found != sha256:
             raise IntegrityError(
                 f"{self._path.parent}: the medium does not give back what was written to it",
                 hint="Try another stick or disk; this one is broken, or smaller than it says.",

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from bundler.format.content import Digest
 from bundler.localfs.atomic_file import PartFile
-from bundler.ports import Progress
+from bundler.streams import Progress
 
 WORTH_TELLING = 8 << 20
 """Bytes below which also a slow stick takes but a moment."""
 
 
-def read_back(part: PartFile, written: Digest, name: str, progress: Progress) -> None:
+def read_back(part: PartFile, sha256: str, name: str, progress: Progress) -> None:
     """Raises `IntegrityError` when the medium gives something else back; the first it does is to write out what it holds back."""
     with watching(part.size, f"reading back {name}", progress) as advance:
-        part.read_back(written, advance)
+        part.read_back(sha256, advance)
 
 
 def watching(size: int, text: str, progress: Progress) -> AbstractContextManager[Callable[[int], object]]:

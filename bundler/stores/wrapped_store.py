@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from bundler.format.content import Begun, Descriptor, Stream
+from bundler.format.content import Descriptor
 from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Store, Upload
+from bundler.streams import Begun, Stream
 
 
 class WrappedStore:

@@ -9,10 +9,11 @@ from bundler.bundle import Bundle, referrers
 from bundler.errors import IntegrityError, TrustError
 from bundler.format import signature, strict_json
 from bundler.format.artifact import Referrer
-from bundler.format.content import Descriptor, drain
+from bundler.format.content import Descriptor
 from bundler.format.metadata import now
 from bundler.format.statement import Statement
 from bundler.ports import Signer, Store, Verifier
+from bundler.streams import drain
 from bundler.trust.policy import Policy, Signature, Voucher, check, vouchers
 
 MAX_SIGNATURES = 100

@@ -15,7 +15,8 @@ from bundler.format.content import Digest
 from bundler.format.image_archive import NewImage, NewLayer
 from bundler.format.metadata import Base
 from bundler.localfs.atomic_file import check_space
-from bundler.ports import Engine, Image, Progress, Spool, Store
+from bundler.ports import Engine, Image, Spool, Store
+from bundler.streams import Progress
 from bundler.verbs import engine_limits, image_tags, privileges, verify
 
 _TIMES_ON_DISK = {"classic": 2, "podman": 1}

@@ -10,7 +10,8 @@ from bundler.format import artifact, compatibility, image
 from bundler.format.content import Digest
 from bundler.format.image_archive import NewImage
 from bundler.format.metadata import Base, Model, Platform
-from bundler.ports import Container, Engine, Image, Progress
+from bundler.ports import Container, Engine, Image
+from bundler.streams import Progress
 
 
 def of_container(container: Container, source: Image, given: str | None, engine: Engine, progress: Progress) -> Base:

@@ -16,7 +16,8 @@ from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
 from bundler.format.tar import Entry
 from bundler.format.whiteouts import Removals
-from bundler.ports import Container, Engine, Image, Progress, Reader, Spool
+from bundler.ports import Container, Engine, Image, Reader, Spool
+from bundler.streams import Progress
 from bundler.verbs import pausing
 from bundler.verbs.completeness import Expected
 from bundler.verbs.estimate import Estimate, estimate

@@ -11,10 +11,10 @@ from typing import IO
 
 from bundler.errors import ModelError, disk_errors
 from bundler.format import paths, tar
-from bundler.format.content import BLOCK
 from bundler.format.fingerprint import Fingerprint, path_of
 from bundler.format.tar import Entry, Kind
-from bundler.ports import Container, Engine, Progress, Reader
+from bundler.ports import Container, Engine, Reader
+from bundler.streams import BLOCK, Progress
 from bundler.verbs.mounts import hidden, on_tmpfs
 
 MAX_TOLD = 64 << 20

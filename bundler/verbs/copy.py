@@ -13,10 +13,10 @@ from bundler.bundle import Bundle, read_bundle, referrers
 from bundler.concurrency import parallel
 from bundler.errors import IntegrityError
 from bundler.format.artifact import Referrer
-from bundler.format.content import Descriptor, Digest, drain
+from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import image_tag
-from bundler.ports import Displaced, Progress, Store, Upload
-from bundler.streams import WatchedOpener, watched
+from bundler.ports import Displaced, Store, Upload
+from bundler.streams import Progress, WatchedOpener, drain, watched
 
 if TYPE_CHECKING:
     from bundler.verbs.early_upload import Sender

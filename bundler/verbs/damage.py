@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError, joined
 from bundler.format import artifact
-from bundler.format.content import Descriptor, drain
-from bundler.ports import Progress, Store
-from bundler.streams import watched
+from bundler.format.content import Descriptor
+from bundler.ports import Store
+from bundler.streams import Progress, drain, watched
 
 
 class DamageError(IntegrityError):

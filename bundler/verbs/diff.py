@@ -10,7 +10,8 @@ from bundler.bundle import Bundle
 from bundler.format import paths
 from bundler.format.content import Digest
 from bundler.format.tar import Entry
-from bundler.ports import Progress, Store
+from bundler.ports import Store
+from bundler.streams import Progress
 from bundler.verbs import listing
 from bundler.verbs.listing import Node
 

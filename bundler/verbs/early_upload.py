@@ -11,8 +11,8 @@ from functools import partial
 
 from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
-from bundler.ports import NULL_PROGRESS, Progress, Spool, Store, Upload
-from bundler.streams import WatchedOpener
+from bundler.ports import Spool, Store, Upload
+from bundler.streams import NULL_PROGRESS, Progress, WatchedOpener
 
 _FAREWELL = 2.0
 """Seconds for which a transfer that is not wanted any more may end what it does."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from bundler.errors import EngineError, ModelError
 from bundler.format import image_config
-from bundler.ports import EngineInfo, Progress
+from bundler.ports import EngineInfo
+from bundler.streams import Progress
 
 PORTABLE = 125
 """Layers that an image may have on every engine."""

@@ -6,9 +6,10 @@ import logging
 
 from bundler.errors import IntegrityError, NotFoundError
 from bundler.format.artifact import Manifest
-from bundler.format.content import Descriptor, drain
+from bundler.format.content import Descriptor
 from bundler.format.thin_list import Had
 from bundler.ports import Store
+from bundler.streams import drain
 
 _log = logging.getLogger(__name__)
 

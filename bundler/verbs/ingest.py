@@ -13,7 +13,8 @@ from bundler.format.content import Digest
 from bundler.format.image_archive import NewImage
 from bundler.format.metadata import Ancestor, now
 from bundler.format.reference import LocalReference
-from bundler.ports import Container, Engine, Image, Model, Progress, RunOptions, Spool, Store
+from bundler.ports import Container, Engine, Image, Model, RunOptions, Spool, Store
+from bundler.streams import Progress
 from bundler.verbs import base_image as bases
 from bundler.verbs import engine_limits, image_tags
 from bundler.verbs import push as pushing

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from bundler.bundle import Bundle
 from bundler.errors import IntegrityError, NotFoundError, UsageError
 from bundler.format import entry_rules, file_reader, paths, tar, toc, units
-from bundler.format.content import BLOCK, Descriptor, Digest, Readable, VerifyingReader, drain
+from bundler.format.content import Descriptor, Digest, VerifyingReader
 from bundler.format.layer import decompressed
 from bundler.format.layer_rules import MAX_OWN
 from bundler.format.metadata import Layer
 from bundler.format.tar import Entry, Kind
 from bundler.format.toc import Item, Table
-from bundler.ports import Progress, Store
+from bundler.ports import Store
+from bundler.streams import BLOCK, Progress, Readable, drain
 
 _EMPTY = Digest.of(b"")
 

@@ -16,9 +16,9 @@ from itertools import zip_longest
 
 from bundler.errors import ModelError, disk_errors
 from bundler.format import paths
-from bundler.format.content import Readable
 from bundler.format.tar import Entry
-from bundler.ports import Container, PathInfo, Progress, Reader, Seen, Surveyor
+from bundler.ports import Container, PathInfo, Reader, Seen, Surveyor
+from bundler.streams import Progress, Readable
 from bundler.verbs.mounts import mounted
 from bundler.verbs.stable_read import UnpausedReader
 

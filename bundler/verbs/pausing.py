@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bundler.errors import ModelError, NoSpaceError
 from bundler.format import units
-from bundler.ports import Container, Progress, Spool
+from bundler.ports import Container, Spool
+from bundler.streams import Progress
 from bundler.verbs.estimate import Estimate
 
 LONG = 60.0

@@ -10,7 +10,8 @@ from bundler.errors import ModelError, PrivilegeError
 from bundler.format import paths, units
 from bundler.format.launch import Change
 from bundler.format.tar import Entry
-from bundler.ports import Engine, Image, Progress, Reader
+from bundler.ports import Engine, Image, Reader
+from bundler.streams import Progress
 
 _SHOWN = 20
 

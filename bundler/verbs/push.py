@@ -13,10 +13,11 @@ from bundler.errors import BundlerError, ModelError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
 from bundler.format.compression import Compression
-from bundler.format.content import Descriptor, Digest, drain
+from bundler.format.content import Descriptor, Digest
 from bundler.format.layer import decompressed
 from bundler.format.reference import LocalReference, image_name, image_tag
-from bundler.ports import Container, Displaced, Engine, Image, Model, Progress, Spool, Store
+from bundler.ports import Container, Displaced, Engine, Image, Model, Spool, Store
+from bundler.streams import Progress, drain
 from bundler.verbs import base_image, copy, engine_limits
 from bundler.verbs.audit import Forgotten, find_forgotten
 from bundler.verbs.capture import Captured, capture, plan

@@ -16,10 +16,10 @@ from itertools import zip_longest
 
 from bundler.errors import ModelError, disk_errors
 from bundler.format import paths
-from bundler.format.content import Readable
 from bundler.format.fingerprint import Fingerprint, path_of
 from bundler.format.tar import Entry
-from bundler.ports import PathInfo, Progress, Reader
+from bundler.ports import PathInfo, Reader
+from bundler.streams import Progress, Readable
 
 A_LATER_SECOND = 1.05
 """Seconds after which a clock of whole seconds has moved on, also one that is not quite like ours."""

@@ -11,12 +11,12 @@ from functools import partial
 from bundler.bundle import Bundle
 from bundler.errors import BundlerError, IntegrityError, StoreError
 from bundler.format import layer
-from bundler.format.content import Begun, Descriptor, Stream
+from bundler.format.content import Descriptor
 from bundler.format.layer_rules import Contents
 from bundler.format.reference import LocalReference, image_name
 from bundler.format.tar import Entry
-from bundler.ports import Displaced, Opener, Progress, Spool, Store, Upload
-from bundler.streams import watched
+from bundler.ports import Displaced, Spool, Store, Upload
+from bundler.streams import Begun, Opener, Progress, Stream, watched
 from bundler.verbs import copy, damage
 from bundler.verbs.copy import CopyResult
 

@@ -10,9 +10,10 @@ from bundles import noise
 from fakes import MemoryStore, RecordingProgress
 
 from bundler.errors import IntegrityError
-from bundler.format.content import Begun, Descriptor, Stream, VerifyingReader
+from bundler.format.content import Descriptor, VerifyingReader
 from bundler.stores.archive.pipe import PipeStore
 from bundler.stores.archive.store import ArchiveStore
+from bundler.streams import Begun, Stream
 from bundler.verbs import copy
 
 SIZE = 3 << 20

@@ -18,12 +18,13 @@ from places import files_below
 
 from bundler.bundle import read_bundle
 from bundler.errors import BundlerError, NoSpaceError, StoreError
-from bundler.format.content import Begun, Descriptor, Stream
+from bundler.format.content import Descriptor
 from bundler.format.reference import LocalReference
 from bundler.ports import Store
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.local import LocalStore
 from bundler.stores.layout.store import LayoutStore
+from bundler.streams import Begun, Stream
 from bundler.verbs import copy
 
 MIB = 1 << 20

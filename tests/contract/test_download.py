@@ -13,11 +13,12 @@ import pytest
 from tokenregistry import serving
 
 from bundler.errors import IntegrityError, StoreError
-from bundler.format.content import Begun, Descriptor
+from bundler.format.content import Descriptor
 from bundler.format.reference import RegistryReference
 from bundler.stores.registry import response_body
 from bundler.stores.registry.limits import Limits
 from bundler.stores.registry.store import RegistryStore
+from bundler.streams import Begun
 
 CONTENT = bytes(range(256)) * 2048
 BLOB = Descriptor.of("text/plain", CONTENT)

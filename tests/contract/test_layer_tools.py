@@ -26,8 +26,8 @@ from bundler.format.pack import BIG
 from bundler.format.reference import RegistryReference
 from bundler.format.tar import Entry, Kind
 from bundler.format.toc import Table
-from bundler.ports import from_memory
 from bundler.stores.registry.store import RegistryStore
+from bundler.streams import from_memory
 from bundler.verbs import copy
 
 MIB = 1 << 20

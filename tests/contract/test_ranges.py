@@ -21,7 +21,7 @@ from places import Place
 from bundler.bundle import read_bundle
 from bundler.errors import IntegrityError, NotFoundError
 from bundler.format import thin_list
-from bundler.format.content import Descriptor, Stream
+from bundler.format.content import Descriptor
 from bundler.format.thin_list import Had
 from bundler.format.toc import Table
 from bundler.stores.archive import pipe
@@ -29,6 +29,7 @@ from bundler.stores.archive.split_artifact import SplitStore, SplitTarget
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.archive.thin import WholeStore
 from bundler.stores.layout.store import LayoutStore
+from bundler.streams import Stream
 from bundler.verbs import copy, listing
 
 MIB = 1 << 20

@@ -9,13 +9,14 @@ from bundles import bundle, noise
 from fakes import MemoryStore, RecordingProgress, file, tree
 
 from bundler.errors import IntegrityError
-from bundler.format.content import Begun, Descriptor, Digest, Stream
+from bundler.format.content import Descriptor, Digest
 from bundler.localfs.atomic_file import PartFile
 from bundler.localfs.readback import WORTH_TELLING
-from bundler.ports import NULL_PROGRESS, Progress, Store
+from bundler.ports import Store
 from bundler.stores.archive.split_files import Split, SplitFileStore
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.store import LayoutStore
+from bundler.streams import NULL_PROGRESS, Begun, Progress, Stream
 from bundler.verbs import copy
 
 
@@ -91,6 +92,6 @@ def test_reading_back_what_takes_long_is_seen(tmp_path: Path, kind: str) -> None
 def test_what_the_medium_gives_back_gets_its_name(tmp_path: Path) -> None:
     with PartFile(tmp_path) as part:
         part.write(b"abc")
-        part.read_back(Digest.of(b"abc"))
+        part.read_back(Digest.of(b"abc").hex)
         part.publish(tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == b"abc"

@@ -26,12 +26,12 @@ from bundler.errors import AuthorizationError, BundlerError, NoSpaceError, Store
 from bundler.format import artifact
 from bundler.format.content import Descriptor
 from bundler.format.reference import RegistryReference
-from bundler.ports import from_memory
 from bundler.stores.registry import pages
 from bundler.stores.registry.limits import Limits
 from bundler.stores.registry.retry import ATTEMPTS, TransientError
 from bundler.stores.registry.session import origin_of
 from bundler.stores.registry.store import RegistryStore
+from bundler.streams import from_memory
 
 QUOTA = "adding 70.0 MiB of storage resource will exceed the configured upper limit of 5.0 GiB"
 LIMITS = Limits(timeout=1.0, patience=0.001)

@@ -24,10 +24,11 @@ from bundler.format import artifact, split_manifest
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import RegistryReference
-from bundler.ports import Opener, Store, Upload
+from bundler.ports import Store, Upload
 from bundler.stores.archive.split_artifact import SplitStore, SplitTarget
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.registry.store import RegistryStore
+from bundler.streams import Opener
 from bundler.verbs import copy
 
 PART = 65536

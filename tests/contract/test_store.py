@@ -12,7 +12,8 @@ from places import Place
 
 from bundler.bundle import read_bundle
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError
-from bundler.format.content import Begun, Descriptor, Digest, Stream
+from bundler.format.content import Descriptor, Digest
+from bundler.streams import Begun, Stream
 from bundler.verbs import copy
 
 

@@ -20,7 +20,7 @@ from bundler.bundle import read_bundle
 from bundler.concurrency import parallel
 from bundler.errors import AuthorizationError, BundlerError, IntegrityError, StoreError
 from bundler.format import artifact
-from bundler.format.content import Begun, Descriptor, Stream
+from bundler.format.content import Descriptor
 from bundler.format.reference import RegistryReference
 from bundler.stores.registry import credentials
 from bundler.stores.registry.auth import belongs_to
@@ -28,7 +28,7 @@ from bundler.stores.registry.limits import Limits
 from bundler.stores.registry.pages import MAX_PAGES
 from bundler.stores.registry.store import RegistryStore
 from bundler.stores.registry.upload import LARGEST_CHUNK
-from bundler.streams import watched
+from bundler.streams import Begun, Stream, watched
 from bundler.verbs import copy
 
 SECRETS = ("Bearer", "Basic")

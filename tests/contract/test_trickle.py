@@ -14,10 +14,11 @@ from tokenregistry import serving
 
 from bundler.errors import BundlerError
 from bundler.format import artifact
-from bundler.format.content import Begun, Descriptor
+from bundler.format.content import Descriptor
 from bundler.format.reference import RegistryReference
 from bundler.stores.registry.limits import Limits
 from bundler.stores.registry.store import RegistryStore
+from bundler.streams import Begun
 
 CONTENT = b" " * 2_000
 BLOB = Descriptor.of("text/plain", CONTENT)

@@ -23,9 +23,9 @@ from bundler.format import artifact, image, pack, paths
 from bundler.format import metadata as meta
 from bundler.format.content import Digest
 from bundler.format.tar import Entry, Kind
-from bundler.ports import NULL_PROGRESS
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.store import LayoutStore
+from bundler.streams import NULL_PROGRESS
 from bundler.verbs.copy import copy
 
 GOLDEN = Path(__file__).with_name("v1-cuts.tar")

@@ -17,11 +17,11 @@ from world import MODEL, Host
 
 from bundler.engines.docker import DockerEngine
 from bundler.errors import ModelError
-from bundler.format.content import Readable
 from bundler.format.reference import LocalReference
 from bundler.format.tar import Entry
 from bundler.ports import Container, PathInfo, Reader, Seen, Surveyor
 from bundler.stores.layout.local import LocalSpool
+from bundler.streams import Readable
 from bundler.verbs import push as pushing
 
 Act = Callable[[], object]

@@ -20,8 +20,9 @@ from bundler.format.image import LABEL_DIGEST
 from bundler.format.image_archive import NewImage
 from bundler.format.reference import LocalReference, parse
 from bundler.format.tar import Kind
-from bundler.ports import Image, Progress
+from bundler.ports import Image
 from bundler.stores.layout.local import LocalSpool
+from bundler.streams import Progress
 from bundler.verbs import apply as applying
 from bundler.verbs import base_image as bases
 from bundler.verbs import copy, image_tags

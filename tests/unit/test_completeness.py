@@ -10,11 +10,11 @@ import pytest
 from fakes import FakeEngine, RecordingProgress, ScriptedModel, container, directory, file, link, special, tree
 
 from bundler.errors import ModelError
-from bundler.format.content import Readable
 from bundler.format.reference import LocalReference
 from bundler.format.tar import Entry, Kind
 from bundler.ports import Container, PathInfo, Reader
 from bundler.stores.layout.local import LocalSpool
+from bundler.streams import Readable
 from bundler.verbs import push as pushing
 
 

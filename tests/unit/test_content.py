@@ -5,7 +5,8 @@ import io
 import pytest
 
 from bundler.errors import IntegrityError, StoreError
-from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, VerifyingReader, read_exactly
+from bundler.format.content import Descriptor, Digest, HashingWriter, VerifyingReader
+from bundler.streams import BLOCK, read_exactly
 
 DATA = b"content" * 1000
 DESCRIPTOR = Descriptor.of("text/plain", DATA)

@@ -14,7 +14,7 @@ import pytest
 from bundler.engines import direct_reader
 from bundler.engines.direct_reader import DirectReader, Process
 from bundler.errors import ModelError
-from bundler.format.content import Sparse
+from bundler.streams import Sparse
 
 SECRET = "not of the state"
 

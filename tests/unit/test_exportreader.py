@@ -14,8 +14,8 @@ from bundler.engines import export_reader
 from bundler.engines.export_reader import ExportReader
 from bundler.errors import ModelError
 from bundler.format import tar
-from bundler.format.content import Readable
 from bundler.format.tar import Entry, Kind
+from bundler.streams import Readable
 
 Given = tuple[Entry, bytes]
 

@@ -19,9 +19,10 @@ from bundler.errors import IntegrityError, NoSpaceError
 from bundler.format import entry_rules, layer, tar, toc
 from bundler.format import metadata as meta
 from bundler.format.compression import Compression
-from bundler.format.content import Descriptor, Digest, Readable, VerifyingReader
+from bundler.format.content import Descriptor, Digest, VerifyingReader
 from bundler.format.pack import Packer
 from bundler.format.toc import CHUNK, Table
+from bundler.streams import Readable
 
 Sound = tuple[bytes, meta.Layer, Mapping[str, str]]
 NO_TABLE: Mapping[str, str] = {}

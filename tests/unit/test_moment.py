@@ -15,9 +15,9 @@ from fakes import RecordingProgress, Tree, container, file, tree
 from bundler.engines.direct_reader import DirectReader
 from bundler.errors import ModelError
 from bundler.format.compression import Compression
-from bundler.format.content import Readable
 from bundler.format.tar import Entry
 from bundler.ports import PathInfo, Reader, Seen, Surveyor
+from bundler.streams import Readable
 from bundler.verbs import stable_read
 from bundler.verbs.estimate import DIRECT_RATE, ENTRY_TIME, FIXED_TIME, cost_of_holes, estimate
 from bundler.verbs.moment import SurveyedReader, paused_reader

@@ -9,9 +9,9 @@ import pytest
 from fakes import FakeEngine, RecordingProgress, directory, file, image, tree
 
 from bundler.errors import PrivilegeError
-from bundler.format.content import Readable
 from bundler.format.tar import Entry
 from bundler.ports import Reader
+from bundler.streams import Readable
 from bundler.verbs import privileges
 
 DEEP = ("/s", "/s/\udce9", "/s/\udce9/d")

@@ -16,13 +16,14 @@ from bundler.bundle import read_bundle
 from bundler.errors import AuthorizationError, BundlerError, EngineError, IntegrityError, ModelError, NoSpaceError, StoreError
 from bundler.format import artifact, pack, reference, strict_json, zstd_frames
 from bundler.format.compression import Compression
-from bundler.format.content import Descriptor, Readable
+from bundler.format.content import Descriptor
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference
 from bundler.format.tar import Entry, Kind
-from bundler.ports import Displaced, Opener, Reader, Store, Upload
+from bundler.ports import Displaced, Reader, Store, Upload
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.stores.layout.store import LayoutStore
+from bundler.streams import Opener, Readable
 from bundler.verbs import push as pushing
 
 LOCAL = LocalReference("model", "1.0")

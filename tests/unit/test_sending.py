@@ -14,8 +14,9 @@ from bundler.bundle import read_bundle
 from bundler.errors import StoreError
 from bundler.format import pack
 from bundler.format.content import Descriptor, Digest
-from bundler.ports import Opener, Store, Upload
+from bundler.ports import Store, Upload
 from bundler.stores.layout.local import LocalSpool
+from bundler.streams import Opener
 from bundler.verbs import copy, early_upload
 from bundler.verbs.early_upload import Sender
 

@@ -12,7 +12,8 @@ from bundler.bundle import read_bundle
 from bundler.concurrency import parallel
 from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact
-from bundler.format.content import Begun, Descriptor, Digest, Stream, VerifyingReader
+from bundler.format.content import Descriptor, Digest, VerifyingReader
+from bundler.streams import Begun, Stream
 from bundler.verbs import copy
 
 

@@ -10,9 +10,9 @@ import pytest
 from fakes import RecordingProgress, Tree, directory, file, link, tree
 
 from bundler.errors import ModelError
-from bundler.format.content import Readable
 from bundler.format.tar import Entry, Kind
 from bundler.ports import PathInfo
+from bundler.streams import Readable
 from bundler.verbs import stable_read
 from bundler.verbs.stable_read import UnpausedReader
 

@@ -18,12 +18,13 @@ from hostile.forge import FILE, TOP, Forgery, Member
 from bundler.bundle import Bundle, read_bundle
 from bundler.errors import IntegrityError, StoreError
 from bundler.format.artifact import REF_NAME
-from bundler.format.content import Begun, Descriptor, Digest, Stream
+from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
 from bundler.localfs import state_directory
-from bundler.ports import Opener, Store
+from bundler.ports import Store
 from bundler.stores.layout import index, verified_cache
 from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.streams import Begun, Opener, Stream
 from bundler.verbs import apply as applying
 from bundler.verbs import copy, verify
 
@@ -278,7 +279,10 @@ def test_a_record_that_cannot_be_written_stops_nobody() -> None:
 
 def test_what_is_fetched_only_for_a_block_is_verified_as_well(store: Path) -> None:
     source = Far(HOSTILE)
-    with pytest.raises(IntegrityError, match="holds 2 files"), verify.readable_bundle(source.bundle, source, SPOOL, RecordingProgress()):
+    with (
+        pytest.raises(IntegrityError, match="holds 2 files"),
+        verify.readable_bundle(source.bundle, source, SPOOL, RecordingProgress()),
+    ):
         pytest.fail("a hostile bundle is at hand")
     assert files(store) == set()
 

@@ -10,7 +10,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from bundler.errors import BundlerError, StoreError
-from bundler.format.content import BLOCK, Digest, Readable, Stream
+from bundler.format.content import Digest
+from bundler.streams import BLOCK, Readable, Stream
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreErr
 from bundler.format import strict_json
 from bundler.format.content import Digest
 from bundler.format.part_list import SUFFIX, Part, PartList
-from bundler.ports import Progress
 from bundler.stores.archive import multi_file
 from bundler.stores.archive.multi_file import Volumes
 from bundler.stores.layout import verified_cache
+from bundler.streams import Progress
 
 
 class Parts(Volumes):

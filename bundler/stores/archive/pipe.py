@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from bundler.errors import IntegrityError, NotFoundError, UsageError, disk_errors, joined
 from bundler.format import strict_json
-from bundler.format.content import Begun, Descriptor, Digest, Readable, Stream, VerifyingReader
+from bundler.format.content import Descriptor, Digest, VerifyingReader
 from bundler.format.reference import LocalReference
 from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Store, Upload
@@ -21,6 +21,7 @@ from bundler.stores.archive.writer import ArchiveUpload, File, Written, blocks
 from bundler.stores.layout import index
 from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.stores.wrapped_store import WrappedStore
+from bundler.streams import Begun, Readable, Stream
 
 _INPUT, _OUTPUT = "standard input", "standard output"
 _CUT_OFF = (

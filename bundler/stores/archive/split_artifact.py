@@ -16,17 +16,17 @@ from io import BytesIO
 from bundler.concurrency import parallel
 from bundler.errors import BundlerError, IntegrityError, NotFoundError
 from bundler.format import artifact, split_manifest, units
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, Stream, VerifyingReader, drain
+from bundler.format.content import Descriptor, Digest, VerifyingReader
 from bundler.format.part_list import cuts
 from bundler.format.signature import NewReferrer
 from bundler.format.split_manifest import EMPTY, EMPTY_CONTENT, PART
-from bundler.ports import Named, Progress, Store, Upload
+from bundler.ports import Named, Store, Upload
 from bundler.stores.archive import multi_file
 from bundler.stores.archive.multi_file import Volume, Volumes
 from bundler.stores.archive.store import ArchiveReader
 from bundler.stores.archive.writer import ArchiveUpload, File, Written, as_volumes
 from bundler.stores.wrapped_store import WrappedStore
-from bundler.streams import WatchedOpener
+from bundler.streams import BLOCK, Begun, Progress, Stream, WatchedOpener, drain
 
 
 class SplitStore(WrappedStore):

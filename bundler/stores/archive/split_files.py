@@ -15,16 +15,17 @@ from pathlib import Path
 
 from bundler.errors import IntegrityError, StoreError, UsageError, disk_errors
 from bundler.format import part_list, units
-from bundler.format.content import BLOCK, Descriptor, Digest, HashingWriter, Readable
+from bundler.format.content import Descriptor, Digest, HashingWriter
 from bundler.format.part_list import Part, PartList
 from bundler.localfs import locks
 from bundler.localfs.atomic_file import PartFile, check_space, sweep, write_file
 from bundler.localfs.readback import read_back
-from bundler.ports import Progress, Store
+from bundler.ports import Store
 from bundler.stores.archive import multi_file, part_files
 from bundler.stores.archive.multi_file import Volumes
 from bundler.stores.archive.store import ArchiveReader, check_directory, where
 from bundler.stores.archive.writer import ArchiveUpload, File, Written, as_volumes
+from bundler.streams import BLOCK, Progress, Readable
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def _make_part(path: Path, part: Part, content: Readable, progress: Progress, *,
                 hint=f"The bundle has another archive now, with other signatures perhaps. Remove {path.name}.* and split it again.",
             )
         if readback:
-            read_back(file, part.digest, part.name, progress)
+            read_back(file, part.digest.hex, part.name, progress)
         file.publish(path.parent / part.name)
 
 

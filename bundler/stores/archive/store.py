@@ -11,17 +11,18 @@ from typing import NoReturn
 
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import strict_json
-from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader
+from bundler.format.content import Descriptor, Digest, RangeReader, VerifyingReader
 from bundler.format.reference import ArchiveReference
 from bundler.format.signature import NewReferrer
 from bundler.localfs.atomic_file import PartFile, check_space, sweep
 from bundler.localfs.readback import read_back
-from bundler.ports import NULL_PROGRESS, Displaced, Named, Progress, Store
+from bundler.ports import Displaced, Named, Store
 from bundler.stores.archive import multi_file, part_files, tar_index
 from bundler.stores.archive.multi_file import Volumes
 from bundler.stores.archive.tar_index import Member
 from bundler.stores.archive.writer import ArchiveUpload, File, Written, small
 from bundler.stores.layout import index
+from bundler.streams import NULL_PROGRESS, Begun, Progress, Stream
 
 
 class ArchiveReader:
@@ -199,7 +200,7 @@ class ArchiveStore(ArchiveReader):
                     part.cut(written.size)
                     written = _append(part, file, written)
             if self._readback:
-                read_back(part, Digest(written.hash.hexdigest()), self.where, self._progress)
+                read_back(part, written.hash.hexdigest(), self.where, self._progress)
             part.publish(self._path)
         gone = [item.manifest.digest for item in former if item.name and item.manifest.digest != manifest.digest]
         return Written(sum(file.size for file in files), Displaced(gone[0]) if gone else None)

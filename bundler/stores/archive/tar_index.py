@@ -7,8 +7,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
 
-from bundler.format.content import BLOCK, Readable, Stream
 from bundler.stores.archive.multi_file import Volumes, limited, skip
+from bundler.streams import BLOCK, Readable, Stream
 
 MAX_MEMBERS = 10_000
 """Most entries that an archive may have; an OCI layout has one for each blob."""

@@ -9,11 +9,12 @@ from dataclasses import replace
 from bundler.errors import NotFoundError
 from bundler.format import thin_list
 from bundler.format.artifact import LAYER
-from bundler.format.content import Begun, Descriptor, Stream
+from bundler.format.content import Descriptor
 from bundler.format.thin_list import Had
-from bundler.ports import Displaced, Opener, Store, Upload
+from bundler.ports import Displaced, Store, Upload
 from bundler.stores.layout.local import LocalStore
 from bundler.stores.wrapped_store import WrappedStore
+from bundler.streams import Begun, Opener, Stream
 
 
 class ThinStore(WrappedStore):

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from bundler.format import tar
-from bundler.format.content import BLOCK, Descriptor, Digest, Stream
-from bundler.ports import Displaced, Named, Opener, Store, from_memory
+from bundler.format.content import Descriptor, Digest
+from bundler.ports import Displaced, Named, Store
 from bundler.stores.archive.multi_file import Volume, Volumes, skip
 from bundler.stores.layout import index
+from bundler.streams import BLOCK, Opener, Stream, from_memory
 
 
 @dataclass(frozen=True)

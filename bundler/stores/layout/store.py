@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bundler.errors import BusyError, IntegrityError, NotFoundError, StoreError, disk_errors
 from bundler.format import strict_json
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, HashingWriter, RangeReader, Stream, VerifyingReader
+from bundler.format.content import Descriptor, Digest, HashingWriter, RangeReader, VerifyingReader
 from bundler.format.reference import LayoutReference
 from bundler.localfs import locks
 from bundler.localfs.atomic_file import PartFile, check_space, is_part, keep_part, sweep, sync_directory, write_file
 from bundler.localfs.readback import read_back, watching
-from bundler.ports import NULL_PROGRESS, Displaced, Named, Opener, Progress, Store
+from bundler.ports import Displaced, Named, Store
 from bundler.stores.layout import index, verified_cache
+from bundler.streams import BLOCK, NULL_PROGRESS, Begun, Opener, Progress, Stream
 
 if TYPE_CHECKING:
     from bundler.format.signature import NewReferrer
@@ -158,7 +159,7 @@ class LayoutStore:
     def adopt(self, part: PartFile, digest: Digest) -> None:
         """Take a finished and verified blob in."""
         if self._readback:
-            read_back(part, digest, f"{digest.short} from {self.where}", self._progress)
+            read_back(part, digest.hex, f"{digest.short} from {self.where}", self._progress)
         part.publish(self._blob(digest), self.file_mode)
 
     def take(self, digest: Digest, data: bytes) -> None:

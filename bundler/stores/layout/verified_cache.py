@@ -16,9 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from bundler.errors import BundlerError
-from bundler.format.content import BLOCK, Digest
+from bundler.format.content import Digest
 from bundler.localfs import private_file, state_directory
 from bundler.localfs.atomic_file import write_file
+from bundler.streams import BLOCK
 
 KEPT = 1000
 """Records of one kind that are kept; the oldest go first."""

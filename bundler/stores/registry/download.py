@@ -6,11 +6,12 @@ import re
 
 import requests
 
-from bundler.format.content import Descriptor, Stream
+from bundler.format.content import Descriptor
 from bundler.stores.registry.client import RegistryClient
 from bundler.stores.registry.limits import throttle
 from bundler.stores.registry.response_body import RECEIVE_BLOCK, Watch, blocks
 from bundler.stores.registry.retry import LEAST_PROGRESS, TransientError
+from bundler.streams import Stream
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 

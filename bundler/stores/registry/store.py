@@ -14,10 +14,10 @@ import urllib3
 
 from bundler.errors import BundlerError, BusyError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, strict_json
-from bundler.format.content import Begun, Descriptor, Digest, RangeReader, Stream, VerifyingReader, drain
+from bundler.format.content import Descriptor, Digest, RangeReader, VerifyingReader
 from bundler.format.reference import RegistryReference, is_tag
 from bundler.format.signature import NewReferrer
-from bundler.ports import Displaced, Named, Opener, Store, from_memory
+from bundler.ports import Displaced, Named, Store
 from bundler.stores.layout.index import check_digest
 from bundler.stores.registry.client import RegistryClient, number_in
 from bundler.stores.registry.download import Download
@@ -26,6 +26,7 @@ from bundler.stores.registry.pages import Deadline, pages
 from bundler.stores.registry.retry import TransientError
 from bundler.stores.registry.upload import BlobUpload
 from bundler.stores.registry.upload_record import Memory
+from bundler.streams import Begun, Opener, Stream, drain, from_memory
 
 _AGAIN = "Run the same command again."
 _TRIES = 5
