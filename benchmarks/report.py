@@ -373,7 +373,7 @@ def _ways(axes: Any, measured: Measured, rows: Sequence[tuple[str, ...]], title:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("result", type=Path, help="what run.py wrote")
-    parser.add_argument("--into", type=Path, default=Path("docs"), help="where the page goes")
+    parser.add_argument("--into", type=Path, default=Path("docs/dev"), help="where the page goes")
     arguments = parser.parse_args()
     measured = Measured(json.loads(arguments.result.read_text()))
     arguments.into.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Generates ``docs/cli.md`` from the program itself; ``--check`` says whether that would change a byte."""
+"""Generates ``docs/user/cli.md`` from the program itself; ``--check`` says whether that would change a byte."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bundler import errors
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "user" / "cli.md"
 
 
 def page() -> str:
@@ -33,7 +33,7 @@ def main() -> int:
         return 0
     stale = PAGE.read_text() != page()
     if stale:
-        print("docs/cli.md differs from what the program says of itself; run: make docs", file=sys.stderr)
+        print("docs/user/cli.md differs from what the program says of itself; run: make docs", file=sys.stderr)
     return int(stale)
 
 

@@ -1,4 +1,4 @@
-"""Writes the table of docs/engines.md from what ``make test-engines`` counted."""
+"""Writes the table of docs/user/engines.md from what ``make test-engines`` counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "engines.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "user" / "engines.md"
 BEGIN, END = "<!-- make test-engines -->\n", "<!-- end -->\n"
 
 

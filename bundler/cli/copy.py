@@ -11,7 +11,6 @@ import typer
 from bundler.cli import options
 
 if TYPE_CHECKING:
-    from bundler.bundle import read_bundle
     from bundler.cli.console import Terminal
     from bundler.ports import Store
     from bundler.verbs.copy import CopyResult
@@ -58,6 +57,7 @@ def copy(
     into the local store from elsewhere must be signed as trust.toml says, and its layers are verified; between other
     stores they stay sealed. Prints the digest.
     """
+    from bundler.bundle import read_bundle
     from bundler.cli import console, destination, gate, wiring
     from bundler.cli import dry_run as dry_run_report
     from bundler.format import reference

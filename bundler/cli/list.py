@@ -11,10 +11,8 @@ import typer
 from bundler.cli import options
 
 if TYPE_CHECKING:
-    from bundler.bundle import list_bundles
     from bundler.format.reference import Reference
     from bundler.ports import Named
-    from bundler.verbs.have import had
 
 
 def list(
@@ -35,9 +33,11 @@ def list(
 
     Ends with exit code 6 when the store has none of that name, tag or digest.
     """
+    from bundler.bundle import list_bundles
     from bundler.cli import console, wiring
     from bundler.format import reference
     from bundler.format import thin_list as haves
+    from bundler.verbs.have import had
 
     named = reference.parse(where) if where else reference.LocalReference("")
     with wiring.opened(named, wiring.Link(plain_http), parts_from) as store:

@@ -23,7 +23,7 @@ def fault(entry: Entry) -> str:
 def unkept(entry: Entry) -> str:
     """What engines would change in an entry without an error when they unpack it; empty when nothing.
 
-    The limits are measured with every engine (docs/fidelity.md).
+    The limits are measured with every engine (docs/spec/fidelity.md).
     """
     if not 0 <= entry.mtime <= _LAST_SECOND:
         return "has a time before 1970 or after 2262, which engines set to 1970"

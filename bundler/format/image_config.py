@@ -1,7 +1,7 @@
 """What engines demand of an image's configuration before they make a container of it.
 
-The rules are those of Docker's daemon and Podman (docs/format.md, "Metadata"). An engine checks most of them only when a container
-is created or started, when the image has its name already.
+The rules are those of Docker's daemon and Podman (docs/spec/format.md, "Metadata"). An engine checks most of them only when
+a container is created or started, when the image has its name already.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the layers of a bundle hold together, judged entry by entry while they pass.
 
-A layer comes in one order, parents first and siblings by their bytes (docs/format.md, "Layers"), so that a name
+A layer comes in one order, parents first and siblings by their bytes (docs/spec/format.md, "Layers"), so that a name
 that comes twice, or one that is reached through a link, is out of order or without its directory. That takes no
 memory but the open directories, and some bytes for each file that a hard link could mean.
 """

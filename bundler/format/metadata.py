@@ -140,7 +140,7 @@ class Metadata(_Value):
         return sum(layer.size for layer in self.layers)
 
     def same_state(self, other: Metadata, other_digest: Digest) -> bool:
-        """Whether another bundle holds this very state: all but time, place and names is equal (docs/format.md, "Unchanged").
+        """Whether another bundle holds this very state: all but time, place and names is equal (docs/spec/format.md, "Unchanged").
 
         The lineage may be the other's, or begin with the other: then this model was applied from it, and learned nothing.
         """

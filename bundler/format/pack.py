@@ -1,7 +1,7 @@
 """Which entry goes into which layer, so that a small change of the state is a small change of the bundle.
 
 Files of `BIG` bytes or more are layers of their own; all else, directories included, is the last
-layer (docs/format.md, "Layers").
+layer (docs/spec/format.md, "Layers").
 """
 
 from __future__ import annotations

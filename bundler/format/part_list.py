@@ -1,4 +1,4 @@
-"""The list of the parts of a split archive, ``FILE.parts`` (docs/format.md, "Split archive")."""
+"""The list of the parts of a split archive, ``FILE.parts`` (docs/spec/format.md, "Split archive")."""
 
 from __future__ import annotations
 

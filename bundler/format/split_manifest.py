@@ -1,4 +1,4 @@
-"""The manifest of an archive whose parts are the layers of one artifact (docs/format.md, "Split artifact")."""
+"""The manifest of an archive whose parts are the layers of one artifact (docs/spec/format.md, "Split artifact")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What another place has already, and what a thin archive therefore leaves out (docs/format.md, "Thin archive")."""
+"""What another place has already, and what a thin archive therefore leaves out (docs/spec/format.md, "Thin archive")."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _read(path: Path) -> dict[str, Any]:
     except KeyError as error:
         raise TrustError(f"{path} has the key {error}, which means nothing here", hint=f"It knows: {', '.join(_KEYS)}.") from None
     except ValueError as error:  # of TOML, of UTF-8, and ours
-        raise TrustError(f"{path} cannot be understood: {error}", hint="docs/security.md shows one.") from error
+        raise TrustError(f"{path} cannot be understood: {error}", hint="docs/user/security.md shows one.") from error
 
 
 def _path(value: object, beside: Path) -> Path:

@@ -1,7 +1,7 @@
 """What engines can run, checked before a model or an engine is touched: how many layers, and which settings of an image.
 
-The figures are measured (docs/fidelity.md). Docker's classic store refuses to load an image of more layers. The others load it,
-and fail when a container of it is created or started, which is too late: the image has its name by then.
+The figures are measured (docs/spec/fidelity.md). Docker's classic store refuses to load an image of more layers. The others
+load it, and fail when a container of it is created or started, which is too late: the image has its name by then.
 """
 
 from __future__ import annotations

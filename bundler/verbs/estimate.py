@@ -13,8 +13,8 @@ from bundler.verbs.mounts import mounted
 DIRECT_RATE = 150e6
 """Bytes per second of content that the direct reader can be counted on to read and pack on two cores.
 
-This and the rates below are about half of what was measured on two cores that do nothing else (docs/transport.md), so that a pause
-is shorter than expected rather than longer.
+This and the rates below are about half of what was measured on two cores that do nothing else (docs/user/transport.md), so that a
+pause is shorter than expected rather than longer.
 """
 
 API_RATE = 100e6

@@ -28,8 +28,7 @@ print(transfer.copy(source, LayoutStore(directory, name), RecordingProgress()).b
 
 
 def test_bundles_of_several_processes_all_stand(tmp_path: Path) -> None:
-    tests = Path(__file__).parent.parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")}
     processes = {
         name: subprocess.Popen(
             [sys.executable, "-c", _COPY, str(tmp_path / "layout"), name],

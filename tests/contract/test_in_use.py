@@ -21,7 +21,7 @@ from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.stores.layout.prune import prune
 from bundler.verbs import copy
 
-TESTS = Path(__file__).parent.parent
+HELPERS = Path(__file__).parents[1] / "helpers"
 ROUNDS = 12
 
 _HOLD = """
@@ -88,7 +88,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextmanager
 def started(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A process of its own, which ends when its input does."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+    environment = {**os.environ, "PYTHONPATH": str(HELPERS)}
     command = [sys.executable, "-c", code, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
         said(process)

@@ -24,7 +24,7 @@ from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.store import LayoutStore
 from bundler.verbs import copy
 
-TESTS = Path(__file__).parent.parent
+HELPERS = Path(__file__).parents[1] / "helpers"
 
 _HOLD = """
 import fcntl, os, sys

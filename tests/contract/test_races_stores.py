@@ -58,8 +58,7 @@ class Copier:
 
 @contextmanager
 def copier(source: str, targets: list[str]) -> Iterator[Copier]:
-    tests = Path(__file__).parent.parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")}
     command = [sys.executable, "-c", _COPY, source, *targets]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
         yield Copier(process)

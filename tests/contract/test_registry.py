@@ -125,7 +125,7 @@ print(int(status[status.index("VmHWM:") + 1]) // 1024)
 
 
 def test_memory_stays_flat_for_a_large_blob(registry: str) -> None:
-    here = str(Path(__file__).parent.parent)
+    here = str(Path(__file__).parents[1] / "helpers")
     outcome = subprocess.run([sys.executable, "-c", FLAT, registry, here], capture_output=True, text=True, check=True)
     assert int(outcome.stdout) < 120
 

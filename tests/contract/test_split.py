@@ -346,7 +346,7 @@ print(int(status[status.index("VmHWM:") + 1]) // 1024)
 
 
 def test_memory_stays_flat_while_parts_travel(registry: str) -> None:
-    here = str(Path(__file__).parent.parent)
+    here = str(Path(__file__).parents[1] / "helpers")
     outcome = subprocess.run([sys.executable, "-c", FLAT, registry, here], capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
     assert int(outcome.stdout) < 100

@@ -3,7 +3,7 @@
 ``v1.tar`` holds the same, with each layer as one zstd frame and without tables of contents, as the first bundles were; it
 cannot be made any more. ``v1-frames.tar`` has one more cut, behind the big file that has a link: writers made it until the
 frames of a layer became a function of its tar.
-A golden that changes is a format that changes: `tests/unit/test_golden.py` fails until that is meant.
+A golden that changes is a format that changes: `tests/unit/format/test_golden.py` fails until that is meant.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def functions(source: str) -> dict[str, str]:
 
 
 def test_how_to_write_a_migrator_is_shown_by_the_example() -> None:
-    shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "ingest.md").read_text(), re.DOTALL)
+    shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "user" / "ingest.md").read_text(), re.DOTALL)
     documented = functions("\n".join(shown))
     assert set(documented) == {"Export", "Ingest"}
     assert documented.items() <= functions((ROOT / "examples" / "model" / "server.py").read_text()).items()

@@ -8,7 +8,7 @@ from pathlib import Path
 import bundler
 
 NOUNS = "blob|bundle|database|entrie|file|layer|link|part|path|signature"
-COUNTED = re.compile(rf"\{{(?!MAX|[A-Z_]*MAX|[a-z]+\.MAX|SESSIONS|partlist)[^{{}}]*\}} (?:(?!in)[a-z]+ )?(?:{NOUNS})s\b")
+COUNTED = re.compile(rf"\{{(?!MAX|[A-Z_]*MAX|[a-z_]+\.MAX|SESSIONS|part_list)[^{{}}]*\}} (?:(?!in)[a-z]+ )?(?:{NOUNS})s\b")
 TOO_MANY = re.compile(r"(base_layers|new_layers|layers|len\(found\)|len\(exports\)|_CLASSIC)")
 """Numbers that are told only when they are above a limit."""
 

@@ -19,7 +19,7 @@ print(hashlib.sha256(json.dumps(draw(20, "x")).encode()).hexdigest())
 
 
 def drawn(loaded: str, hash_seed: str) -> str:
-    path = os.pathsep.join(map(str, (TESTS, TESTS / "integration", TESTS.parent / "tools", TESTS.parent)))
+    path = os.pathsep.join(map(str, (TESTS, TESTS / "helpers", TESTS / "integration", TESTS.parent / "tools", TESTS.parent)))
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": hash_seed}
     command = [sys.executable, "-c", _DRAW, loaded]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout

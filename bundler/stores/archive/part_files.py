@@ -1,4 +1,4 @@
-"""The parts of a split archive: found where they lie, and read without joining them (docs/format.md, "Split archive")."""
+"""The parts of a split archive: found where they lie, and read without joining them (docs/spec/format.md, "Split archive")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An archive whose parts are the layers of one artifact, for links that do not stay up (docs/format.md, "Split artifact").
+"""An archive whose parts are the layers of one artifact, for links that do not stay up (docs/spec/format.md, "Split artifact").
 
 A part that has arrived never travels again, in this process or a later one, so that a link that drops costs one part.
 """

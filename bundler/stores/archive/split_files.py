@@ -1,4 +1,4 @@
-"""An archive in parts of one size, for media that do not hold it in one file (docs/format.md, "Split archive").
+"""An archive in parts of one size, for media that do not hold it in one file (docs/spec/format.md, "Split archive").
 
 The list of the parts is there before any of them, and each part gets its name when it is whole. Whatever ends
 the work, the same command goes on with it.

@@ -1,4 +1,4 @@
-"""A bundle in one file: an OCI layout as a tar archive, in a fixed order (docs/format.md, "Archive")."""
+"""A bundle in one file: an OCI layout as a tar archive, in a fixed order (docs/spec/format.md, "Archive")."""
 
 from __future__ import annotations
 

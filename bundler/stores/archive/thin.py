@@ -1,4 +1,4 @@
-"""Archives and layouts that leave out what the other side has (docs/format.md, "Thin archive")."""
+"""Archives and layouts that leave out what the other side has (docs/spec/format.md, "Thin archive")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a bundle becomes an archive (docs/format.md, "Archive"): its files in their order, written by whoever knows where."""
+"""How a bundle becomes an archive (docs/spec/format.md, "Archive"): its files in their order, written by whoever knows where."""
 
 from __future__ import annotations
 

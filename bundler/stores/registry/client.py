@@ -1,7 +1,7 @@
 """Requests to one registry, whatever the link does.
 
 The round of request, challenge, token and request is `RegistryClient._send`; oras reads the challenge
-(docs/adr/0002-oras-as-a-thin-client.md).
+(docs/dev/adr/0002-oras-as-a-thin-client.md).
 """
 
 from __future__ import annotations

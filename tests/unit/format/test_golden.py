@@ -20,7 +20,7 @@ from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.store import LayoutStore
 from bundler.verbs import copy, verify
 
-DIRECTORY = Path(__file__).parents[1] / "golden"
+DIRECTORY = Path(__file__).parents[2] / "golden"
 DIGESTS = {
     "v1.tar": "sha256:020161064b1fa3a9c92a6fd6700e9341d38cebbefefb5d3eda352ba39598d64a",
     "v1-frames.tar": "sha256:c8f4d5baba42a84d2177233a7b126f8261442f5173f919620adda17ebf89c637",
