@@ -1,4 +1,4 @@
-"""New images: committed or loaded under a temporary name, which goes after the block."""
+"""New images: committed or loaded under a temporary name that is removed after the block."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_when_every_dialect_fails_no_image_is_left(there: Host, archive: Path) -
     before = there.images()
     bundle = read_bundle(store)
     base = bases.find(bundle.metadata.base, engine, None)
-    with pytest.raises(EngineError, match="the engine says that it loaded"):
+    with pytest.raises(EngineError, match="the engine reported that it loaded"):
         applying.apply(bundle, store, base, "full:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
     assert there.images() == before
 

@@ -145,7 +145,7 @@ def test_a_resume_just_before_our_pause_is_refused() -> None:
     paused_again(api)
     with (
         pytest.raises(ModelError, match="at the same time"),
-        proven(Proof(api, ONE, api), api.resume, api.settle),  # type: ignore[arg-type]
+        proven(Proof(api, Containers(api, 1), ONE, api), api.resume, api.settle),  # type: ignore[arg-type]
     ):
         pytest.fail("it was read")
     assert api.resumes == 1

@@ -21,7 +21,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_an_ssh_client_nothing_is_left(temporary: Path) -> None:
-    with pytest.raises(EngineError, match="takes the program ssh"):
+    with pytest.raises(EngineError, match="the program ssh is not installed"):
         Forward("ssh://root@host", "/docker.sock")
     assert list(temporary.iterdir()) == []
 
