@@ -257,16 +257,16 @@ def _no_answer(where: str, during: str, causes: list[BaseException]) -> EngineEr
             f"timeout{during}: no answer of the engine at {where}",
             hint="Check the load of its host, read its log, then run the command again.",
         )
-    found = next((it for it in reversed(causes) if isinstance(it, OSError) and it.errno), None)
-    if not found and any(isinstance(cause, HTTPException) and not isinstance(cause, _BROKEN) for cause in causes):
+    os_error = next((it for it in reversed(causes) if isinstance(it, OSError) and it.errno), None)
+    if not os_error and any(isinstance(cause, HTTPException) and not isinstance(cause, _BROKEN) for cause in causes):
         return EngineError(f"no HTTP server at {where}{during}: {causes[0]}"[:500], hint=_ANOTHER)
-    reason = (found.strerror or str(found)) if found else str(_root(causes[0]))
+    reason = (os_error.strerror or str(os_error)) if os_error else str(_root(causes[0]))
     if any(isinstance(cause, _BROKEN) for cause in causes):
         return EngineError(f"the engine at {where} closed the connection{during}: {reason[:500]}", hint=LOOK_AT_LOG)
-    if isinstance(found, ConnectionRefusedError) and not _is_socket(where):
+    if isinstance(os_error, ConnectionRefusedError) and not _is_socket(where):
         reason = "not a socket"
     reason = reason[:1].lower() + reason[1:500]
-    return EngineError(f"cannot connect to the Docker daemon at {where}{during}: {reason}", hint=_hint(found))
+    return EngineError(f"cannot connect to the Docker daemon at {where}{during}: {reason}", hint=_hint(os_error))
 
 
 def _hint(error: OSError | None) -> str:
