@@ -20,7 +20,7 @@ def doctor(
     Ends with the exit code of the first thing that is wrong.
     """
     from bundler.cli import console, gate, wiring
-    from bundler.engines import pause
+    from bundler.engines import pause_guard
     from bundler.localfs import state_directory
     from bundler.stores.layout import deep_check as store
     from bundler.stores.layout import local
@@ -32,7 +32,7 @@ def doctor(
         local.directory(),
         credentials.describe,
         gate.describe,
-        lambda: pause.abandoned(state_directory.directory()),
+        lambda: pause_guard.abandoned(state_directory.directory()),
         store.faults if deep else None,
     )
     if json:

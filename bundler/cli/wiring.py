@@ -189,13 +189,13 @@ def _received(reference: ArchiveReference) -> AbstractContextManager[Received]:
 
 
 def connect(host: str | None) -> DockerEngine:
-    """The engine; what a killed command left on it is put right first."""
+    """Connect to the engine, and clean up first what a killed command left on it."""
     from bundler.cli import console
     from bundler.engines.docker import DockerEngine
 
     engine = DockerEngine(host)
-    for mended in engine.mend():
-        console.warn(f"an earlier fps-bundle died: {mended}")
+    for action in engine.recover():
+        console.warn(f"cleaned up after an interrupted run: {action}")
     return engine
 
 
