@@ -209,8 +209,8 @@ def _shapes(measured: dict[str, Any]) -> str:
     nothing, one, many = map(Measured(measured).of, (shapes.NONE, shapes.ONE, shapes.MANY))
     return (
         f"With the direct reader a push of {shapes.NONE} takes {nothing:.2f} s. A push of {shapes.MANY} "
-        f"({measured['bytes'] / 1e6:.0f} MB) takes {many:.2f} s, and of {shapes.ONE} {one:.2f} s. That is {many / one:.1f} × as long, or "
-        f"{(many - nothing) / (one - nothing):.1f} × after subtracting the push of {shapes.NONE}."
+        f"({measured['bytes'] / 1e6:.0f} MB) takes {many:.2f} s, and of {shapes.ONE} {one:.2f} s. That is {many / one:.1f} × as "
+        f"long, or {(many - nothing) / (one - nothing):.1f} × after subtracting the push of {shapes.NONE}."
     )
 
 
