@@ -370,7 +370,7 @@ def test_a_layer_travels_while_the_rest_is_read(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_container_that_somebody_paused_is_not_resumed() -> None:
     engine = FakeEngine(one=container(paused=True))
-    with pytest.raises(ModelError, match="paused by somebody else"), pushing.running(engine.one, engine, start=True):
+    with pytest.raises(ModelError, match="is already paused"), pushing.running(engine.one, engine, start=True):
         pass
 
 
