@@ -32,8 +32,8 @@ from bundler.verbs.stable_read import StableReader
 class CaptureOptions:
     """How to capture.
 
-    ``pause`` the model while it is read, but not for more than ``max_pause`` seconds. ``strict`` refuses files that a bundle
-    would leave behind, and without ``allow_empty`` a capture without state is refused.
+    ``pause`` the model while it is read, unless the pause is expected to exceed ``max_pause`` seconds. ``strict`` refuses
+    files that a bundle would leave behind. Without ``allow_empty`` a capture without state is refused.
     """
 
     pause: bool = True

@@ -50,7 +50,7 @@ def warn_of_long_pause(expected: Estimate | None, progress: Progress) -> None:
     if expected and expected.seconds > LONG:
         progress.warn(
             f"the model will be paused for about {expected.seconds:.0f} s: "
-            "use --max-pause to limit the pause, or --no-pause to read the files while the model runs"
+            "use --max-pause to refuse such a pause, or --no-pause to read the files while the model runs"
         )
 
 

@@ -24,7 +24,7 @@ from bundler.verbs.capture import Capture, Captured, CaptureOptions, resolve_exp
 from bundler.verbs.early_upload import Sender
 from bundler.verbs.estimate import Estimate
 from bundler.verbs.have import is_sound
-from bundler.verbs.push_destination import Destination, destination
+from bundler.verbs.push_destination import Destination, destination_of
 
 DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
 """Image label that holds the data-set UUID of an FPS ModelKey."""
@@ -106,22 +106,22 @@ def push(
     reader = engine.reader(container, options.reader)
     forgotten = find_forgotten(container, resolve_exports(container, reader, exports), engine) if options.audit else ()
     stored = _stored_layers(spool)
-    goal = destination(target, spool)
+    destination = destination_of(target, spool)
     capture = Capture(container, exports, engine, reader, spool, progress, options)
-    with _early_upload(capture, goal, stored, options) as sender:
+    with _early_upload(capture, destination, stored, options) as sender:
         captured = capture.run(base_image.materialized_base(clean, source, engine, progress))
         with _dropped_on_failure(captured.descriptors, spool):
             captured = _with_stored_blobs(captured, stored, spool)
             metadata = _metadata(container, source, clean, captured, engine, options)
-            packed = _pack(metadata, captured.descriptors, goal, stored, spool, options)
+            packed = _pack(metadata, captured.descriptors, destination, stored, spool, options)
         copied = None
         if packed.is_new:
-            copied = goal.deliver(packed.bundle, sender, seal, progress)
+            copied = destination.deliver(packed.bundle, sender, seal, progress)
         elif packed.unchanged and seal and not options.dry_run:
-            seal(packed.bundle, goal.store)
+            seal(packed.bundle, destination.store)
     return PushResult(
         bundle=packed.bundle,
-        where=goal.where,
+        where=destination.where,
         sent=copied.sent if copied else 0,
         paused=captured.paused,
         unchanged=packed.unchanged,
@@ -143,12 +143,12 @@ def _base(container: Container, engine: Engine, options: Options, progress: Prog
 
 
 def _early_upload(
-    capture: Capture, goal: Destination, stored: StoredLayers, options: Options
+    capture: Capture, destination: Destination, stored: StoredLayers, options: Options
 ) -> AbstractContextManager[Sender | None]:
     """Send each new layer during the capture; stored layers are left to the copy, which may use another blob of them."""
     if options.dry_run:
         return nullcontext()
-    return goal.early_upload(it.blob for it in capture.finished_layers() if it.layer.diff_id not in stored)
+    return destination.early_upload(it.blob for it in capture.finished_layers() if it.layer.diff_id not in stored)
 
 
 @dataclass(frozen=True)
@@ -164,20 +164,25 @@ class _Packed:
 
 
 def _pack(
-    metadata: meta.Metadata, layers: Sequence[Descriptor], goal: Destination, stored: StoredLayers, spool: Spool, options: Options
+    metadata: meta.Metadata,
+    layers: Sequence[Descriptor],
+    destination: Destination,
+    stored: StoredLayers,
+    spool: Spool,
+    options: Options,
 ) -> _Packed:
     """Make a bundle of captured layers in the local store, unless the destination holds the same state already."""
-    if present := _already_there(metadata, goal.store):
+    if present := _already_there(metadata, destination.store):
         spool.drop(layers)
         return _Packed(present, unchanged=True)
     bundle = _describe_bundle(metadata, layers, spool)
     if options.dry_run:
         try:
-            return _Packed(bundle, planned=goal.plan(bundle, {blob.digest for blobs in stored.values() for blob in blobs}))
+            return _Packed(bundle, planned=destination.plan(bundle, {blob.digest for blobs in stored.values() for blob in blobs}))
         finally:
             spool.drop(bundle.manifest.blobs)
     with _dropped_on_failure([bundle.manifest.config, bundle.manifest.descriptor], spool):
-        _, displaced = spool.add(goal.local_name(bundle), bundle.manifest)
+        _, displaced = spool.add(destination.local_name(bundle), bundle.manifest)
     return _Packed(bundle, is_new=True, displaced=displaced)
 
 

@@ -136,6 +136,6 @@ def _resume_told(command: str, progress: Progress) -> Iterator[None]:
         raise
 
 
-def destination(target: Store | LocalReference, spool: Spool) -> Destination:
+def destination_of(target: Store | LocalReference, spool: Spool) -> Destination:
     """The destination for a name in the local store, or for another store."""
     return LocalDestination(target, spool) if isinstance(target, LocalReference) else RemoteDestination(target, spool)
