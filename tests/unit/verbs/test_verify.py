@@ -190,6 +190,15 @@ def test_all_is_told_of_what_is_verified_after_the_last_byte_came() -> None:
     assert progress.stages == ["copying to model:1", "verifying the copied layers"]
 
 
+def test_layers_are_verified_in_the_order_of_the_manifest_however_they_arrive() -> None:
+    source = Far(SOUND)
+    with verify.LayerQueue(source.bundle, "model:1", source, RecordingProgress()) as layers:
+        for blob in reversed(source.bundle.manifest.layers):
+            layers.arrived(blob)
+        assert layers.findings == verify.Findings()
+    assert layers.failure is None
+
+
 def test_a_bundle_is_verified_once() -> None:
     source = Far(SOUND)
     local = take_in(source)
