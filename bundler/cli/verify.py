@@ -22,11 +22,11 @@ def verify(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Check every byte of a bundle, and every signature.
+    """Verify the contents and signatures of a bundle.
 
-    All damaged blobs are named. What the local store has is remembered as verified, so that `apply` need not do it again.
-    Ends with exit code 8 for a damaged bundle and 9 for one that this host does not trust, or that has a signature of
-    something else. Where no allowed signers are known, signatures are shown and nobody's word is asked for.
+    Names all damaged blobs. A bundle in the local store is recorded as verified, so that `apply` need not verify it again.
+    Exit code 8 means a damaged bundle; 9 a bundle that is not trusted on this host, or has a signature of other content.
+    If no allowed signers are configured, signatures are shown but not checked.
     """
     from bundler.bundle import read_bundle
     from bundler.cli import console, gate, wiring
@@ -50,7 +50,7 @@ def verify(
             signing.read_referrers(bundle, store)
         if findings.unkept:
             entries = console.counted(findings.unkept, "entry", "entries")
-            terminal.warn(f"engines would not keep {entries} unchanged: {findings.first_unkept}")
+            terminal.warn(f"engines would change {entries}: {findings.first_unkept}")
         if isinstance(named, reference.LocalReference):
             verb.note(bundle, findings, LocalSpool())
     refusals = check(policy, bundle.metadata.model.title, signatures)
@@ -66,5 +66,5 @@ def verify(
             terminal.warn(gate.NOBODY)
     signing.refuse(refusals, store.where)
     if not json:
-        terminal.say(f"{store.where} is whole" + (" and trusted" if policy.allowed_signers else ""))
+        terminal.say(f"{store.where}: contents verified" + (", signature trusted" if policy.allowed_signers else ""))
         console.result(str(bundle.digest))
