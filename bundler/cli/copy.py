@@ -35,13 +35,12 @@ def copy(
             help="Leave out what the other side has: a bundle, or what `list --have` printed there; repeatable.",
         ),
     ] = None,
-    readback: options.Readback = True,
     parts_from: options.PartsFrom = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
-    verify_remote: options.VerifyRemote = False,
+    verify_written: options.VerifyWritten = None,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
-    skip_verify: options.SkipVerify = False,
+    ignore_signatures: options.IgnoreSignatures = False,
     limit_rate: options.LimitRate = None,
     parallel: options.Parallel = 3,
     timeout: options.Timeout = 60,
@@ -65,14 +64,14 @@ def copy(
     from bundler.verbs import copy, verify
 
     named = reference.parse(source)
-    target = destination.parse(wiring.destination(dest), readback=readback, split=split, only=part or (), have=have or ())
+    target = destination.parse(wiring.destination(dest), split=split, only=part or (), have=have or ())
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
-        link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
+        link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
         origin = opened.enter_context(wiring.opened(named, link, parts_from))
         bundle = read_bundle(origin)
         comes_in = target.is_local and not isinstance(named, reference.LocalReference)
         if comes_in:
-            gate.Gate(allowed_signers, revoked, skip_verify).admit(bundle, origin, terminal, silent=True)
+            gate.Gate(allowed_signers, revoked, ignore_signatures).admit(bundle, origin, terminal, silent=True)
         origin = wiring.at_home(origin)
         goal = target.open(link, terminal)
         if not dry_run:

@@ -22,7 +22,6 @@ class Target:
     """A reference, and how it is written to."""
 
     reference: Reference
-    readback: bool
     part_size: int | None
     only: frozenset[int]
     have: Sequence[str]
@@ -55,9 +54,9 @@ class Target:
         if isinstance(reference, LayoutReference):
             from bundler.stores.layout.store import LayoutStore
 
-            return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=self.readback, progress=progress)
+            return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=link.readback, progress=progress)
         if isinstance(reference, ArchiveReference) and not reference.is_pipe:
-            return self._archive(reference, progress)
+            return self._archive(reference, link, progress)
         store = wiring.open_store(reference, link)
         if self.part_size is None:
             return store
@@ -65,18 +64,18 @@ class Target:
 
         return SplitTarget(store, self.part_size, progress)
 
-    def _archive(self, reference: ArchiveReference, progress: Progress) -> Store:
+    def _archive(self, reference: ArchiveReference, link: wiring.Link, progress: Progress) -> Store:
         path = Path(reference.path)
         if self.part_size is None:
             from bundler.stores.archive.store import ArchiveStore
 
-            return ArchiveStore(path, reference.tag, reference.digest, readback=self.readback, progress=progress)
+            return ArchiveStore(path, reference.tag, reference.digest, readback=link.readback, progress=progress)
         from bundler.stores.archive.split_files import Split, SplitFileStore
 
-        return SplitFileStore(path, reference.tag, reference.digest, Split(self.part_size, self.only, self.readback), progress)
+        return SplitFileStore(path, reference.tag, reference.digest, Split(self.part_size, self.only, link.readback), progress)
 
 
-def parse(reference: Reference, *, readback: bool, split: str | None, only: Sequence[int], have: Sequence[str]) -> Target:
+def parse(reference: Reference, *, split: str | None, only: Sequence[int], have: Sequence[str]) -> Target:
     """What is asked for; raises `UsageError` for options that do not go together."""
     part_size = parse_part_size(split) if split is not None else None
     is_file = isinstance(reference, ArchiveReference) and not reference.is_pipe
@@ -86,7 +85,7 @@ def parse(reference: Reference, *, readback: bool, split: str | None, only: Sequ
         raise UsageError("--split needs an archive file, or a registry", hint="Copy to oci-archive:FILE, FILE.tar or a registry.")
     if have and not isinstance(reference, ArchiveReference | LayoutReference):
         raise UsageError("--have leaves blobs out of an archive or a layout", hint="Copy to oci-archive:FILE, FILE.tar or oci:DIR.")
-    return Target(reference, readback, part_size, frozenset(only), have)
+    return Target(reference, part_size, frozenset(only), have)
 
 
 def parse_part_size(text: str) -> int:

@@ -25,7 +25,7 @@ def check_directory(path: Path) -> Path:
 
 
 def option(path: Path | None) -> Path | None:
-    """The callback of an option that takes a file; of ``--key=~/x`` a shell does not expand the ``~``."""
+    """The callback of an option that takes a file; of ``--sign-key=~/x`` a shell does not expand the ``~``."""
     return check(private_file.expanded(path)) if path else None
 
 

@@ -86,7 +86,7 @@ def push(
     audit: Annotated[
         bool, typer.Option("--audit", help="List what changed in the container outside of the exported paths.")
     ] = False,
-    host_name: Annotated[bool, typer.Option(help="Record this host's name in the bundle.")] = True,
+    record_hostname: Annotated[bool, typer.Option(help="Record this host's name in the bundle.")] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the model's state, say what would be sent, and keep and send nothing.")
     ] = False,
@@ -98,7 +98,7 @@ def push(
             help="Sign the bundle with this key before it travels. Default: signing-key of trust.toml.",
         ),
     ] = None,
-    verify_remote: options.VerifyRemote = False,
+    verify_written: options.VerifyWritten = None,
     limit_rate: options.LimitRate = None,
     parallel: options.Parallel = 3,
     timeout: options.Timeout = 60,
@@ -140,13 +140,13 @@ def push(
         strict=strict,
         allow_empty=allow_empty,
         audit=audit,
-        host_name=host_name,
+        record_hostname=record_hostname,
         dry_run=dry_run,
         compression=How(compression.value),
     )
     terminal = console.Terminal(quiet=quiet)
     seal = gate.seal(sign_key, terminal)
-    link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
+    link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
     store = wiring.open_target(target, link)
     with (
         terminal,

@@ -15,7 +15,7 @@ def split(
     size: Annotated[str, typer.Argument(help="Size of a part: 4GiB, 700MB, or fat32, dvd or bd for the medium.")],
     into: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the parts go. Default: beside the archive.")] = None,
     part: options.Part = None,
-    readback: options.Readback = True,
+    verify_written: options.VerifyWritten = None,
     parts_from: options.PartsFrom = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -33,7 +33,7 @@ def split(
     from bundler.stores.archive.store import ArchiveStore
     from bundler.verbs import copy
 
-    how = split_files.Split(destination.parse_part_size(size), frozenset(part or ()), readback)
+    how = split_files.Split(destination.parse_part_size(size), frozenset(part or ()), readback=verify_written is not False)
     wiring.check_source(ArchiveReference(str(file)))
     terminal = console.Terminal(quiet=quiet)
     store = ArchiveStore(file, parts_from=tuple(parts_from or ()), progress=terminal)
