@@ -15,28 +15,33 @@ if TYPE_CHECKING:
     from bundler.ports import Store
     from bundler.verbs.copy import CopyResult
 
+_Dest = Annotated[
+    str, typer.Argument(help="The destination: a registry, oci:DIR:TAG, FILE.tar, - for a pipe, or NAME:TAG in the local store.")
+]
+_Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="SIZE",
+        help="Split into parts: fat32, dvd, bd or 4GiB for media, 4MiB for a registry behind an unreliable link.",
+    ),
+]
+_Have = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--have",
+        metavar="REF|FILE|LIST",
+        help="Leave out blobs of a bundle that the other host has, or of a list that `list --have` printed there. Repeatable.",
+    ),
+]
+
 
 def copy(
     source: Annotated[str, typer.Argument(help="The bundle.")],
-    dest: Annotated[
-        str,
-        typer.Argument(help="The destination: a registry, oci:DIR:TAG, FILE.tar, - for a pipe, or NAME:TAG in the local store."),
-    ],
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="Split into parts: fat32, dvd, bd or 4GiB for media, 4MiB for a registry behind an unreliable link.",
-        ),
-    ] = None,
+    dest: _Dest,
+    split: _Split = None,
     part: options.Part = None,
-    have: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="REF|FILE|LIST",
-            help="Leave out blobs of a bundle that the other host has, or of a list that `list --have` printed there. Repeatable.",
-        ),
-    ] = None,
+    have: _Have = None,
     parts_from: options.PartsFrom = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
     verify_written: options.VerifyWritten = None,

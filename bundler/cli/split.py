@@ -35,7 +35,7 @@ def split(
     from bundler.stores.archive.store import ArchiveStore
     from bundler.verbs import copy
 
-    options_of_split = split_files.Split(
+    split_options = split_files.Split(
         destination.parse_part_size(size), frozenset(part or ()), readback=verify_written is not False
     )
     wiring.check_source(ArchiveReference(str(file)))
@@ -46,7 +46,7 @@ def split(
         whole = wiring.whole(store, store.holds)
         bundle = read_bundle(whole)
         copy.read_through(whole, bundle, terminal)
-        listed = split_files.split(target, bundle.digest, store.volumes(), options_of_split, terminal).listed
+        listed = split_files.split(target, bundle.digest, store.volumes(), split_options, terminal).listed
     if json:
         names = [{"name": it.name, "size": it.size, "digest": str(it.digest)} for it in listed.parts]
         console.result_json({"digest": str(bundle.digest), "reference": str(target), "parts": names})
