@@ -35,7 +35,7 @@ def apply(
     ] = False,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
-    skip_verify: options.SkipVerify = False,
+    ignore_signatures: options.IgnoreSignatures = False,
     allow_downgrade: Annotated[
         str | None,
         typer.Option(metavar="WHY", help="Take a bundle that is older than the one before it; the reason is written down."),
@@ -65,7 +65,7 @@ def apply(
     from bundler.verbs import base_image as bases
 
     gate.check_reason(allow_downgrade)
-    trust = gate.Gate(allowed_signers, revoked, skip_verify)
+    trust = gate.Gate(allowed_signers, revoked, ignore_signatures)
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
         store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))

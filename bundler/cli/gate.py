@@ -44,7 +44,7 @@ class Gate:
         from bundler.trust import signing
 
         if self.skip:
-            terminal.warn("signatures are not looked at, as --insecure-skip-verify says")
+            terminal.warn("signatures are not looked at, as --insecure-ignore-signatures says")
             return ()
         policy = self.policy()
         if policy.allowed_signers is None:

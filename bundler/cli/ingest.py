@@ -52,7 +52,7 @@ def ingest(
     ] = None,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
-    skip_verify: options.SkipVerify = False,
+    ignore_signatures: options.IgnoreSignatures = False,
     allow_privileged: options.AllowPrivileged = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
@@ -85,7 +85,7 @@ def ingest(
     link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
     target = wiring.open_target(wiring.push_target(push), link) if push else None
     seal = gate.seal(None, terminal) if push else None
-    trust = gate.Gate(allowed_signers, revoked, skip_verify)
+    trust = gate.Gate(allowed_signers, revoked, ignore_signatures)
     engine = wiring.connect(host)
     new_base = engine.image(onto)
     verb.check_onto(new_base)

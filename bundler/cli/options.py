@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,19 +13,26 @@ from bundler.cli import named_files
 from bundler.errors import UsageError
 
 MAX_SECONDS = 7 * 24 * 3600
-"""The longest of all timeouts; poll(2) takes no more than 24 days."""
+"""Upper limit of all timeouts. poll(2) accepts at most 24 days."""
 
-DEBUG = {"on": False}
-"""Whether tracebacks are shown; set by ``--debug`` while the command line is parsed."""
+NETWORK = "Network options"
+"""The section of the help that lists the options of commands that use a registry."""
 
 
-def _set_debug(value: bool) -> bool:
-    DEBUG["on"] = value
+@dataclass
+class Diagnostics:
+    """What the command line says about the output of errors; kept as ``obj`` of the outermost context."""
+
+    traceback: bool = False
+
+
+def _set_debug(context: typer.Context, value: bool) -> bool:
+    context.find_root().ensure_object(Diagnostics).traceback = value
     return value
 
 
 def checked_size(value: str | None) -> str | None:
-    """The callback of an option that takes a size, whether or not the command uses it."""
+    """Check a size when it is parsed, even if the command does not use it."""
     from bundler.format import units
 
     if value is not None:
@@ -33,7 +41,7 @@ def checked_size(value: str | None) -> str | None:
 
 
 def checked_memory(value: str) -> str:
-    """The callback of an option that takes an amount of memory as in docker run."""
+    """Check an amount of memory in the syntax of docker run."""
     from bundler.engines import connection
 
     if value:
@@ -42,7 +50,7 @@ def checked_memory(value: str) -> str:
 
 
 def checked_gpus(value: str) -> str:
-    """The callback of an option that takes GPUs as in docker run."""
+    """Check a GPU request in the syntax of docker run."""
     from bundler.engines import connection
 
     if value:
@@ -51,9 +59,9 @@ def checked_gpus(value: str) -> str:
 
 
 def checked_seconds(value: float) -> float:
-    """The callback of an option that takes seconds; that a value lies between two others cannot be said of NaN."""
+    """Refuse NaN, which passes every check of a range."""
     if math.isnan(value):
-        raise UsageError("NaN is not a number of seconds", hint="Write a number, such as 60.")
+        raise UsageError("NaN is not a number of seconds", hint="Use a number, such as 60.")
     return value
 
 
@@ -63,37 +71,62 @@ def _checked_endpoint(value: str | None) -> str | None:
     return endpoint.check(value) if value is not None else None
 
 
-Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", is_eager=True, callback=_set_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
-PlainHttp = Annotated[bool, typer.Option("--plain-http", help="Speak HTTP to the registry; for loopback that is tried anyway.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not print progress.")]
+
+PlainHttp = Annotated[
+    bool,
+    typer.Option(
+        "--plain-http",
+        rich_help_panel=NETWORK,
+        help="Use HTTP for the registry. On loopback, HTTP is tried without this option, too.",
+    ),
+]
 LimitRate = Annotated[
     str | None,
     typer.Option(
-        "--limit-rate", metavar="SIZE", callback=checked_size, help="Bytes per second to use of a link, such as 25k or 2M."
+        "--limit-rate",
+        metavar="SIZE",
+        callback=checked_size,
+        rich_help_panel=NETWORK,
+        help="Maximum transfer rate in bytes per second, such as 25k or 2M.",
     ),
 ]
-Parallel = Annotated[int, typer.Option("--parallel", min=1, max=32, help="Blobs that may be on their way at once.")]
+Parallel = Annotated[
+    int,
+    typer.Option(
+        "--parallel", metavar="N", min=1, max=32, rich_help_panel=NETWORK, help="Number of blobs to transfer at the same time."
+    ),
+]
 Timeout = Annotated[
     float,
     typer.Option(
         "--timeout",
+        metavar="SECONDS",
         min=1,
         max=MAX_SECONDS,
         callback=checked_seconds,
-        help="Seconds without a byte after which a connection is given up.",
+        rich_help_panel=NETWORK,
+        help="Idle timeout of a connection.",
     ),
 ]
-VerifyRemote = Annotated[
-    bool, typer.Option("--verify-remote", help="Read back all that was sent to a registry before it gets its name.")
+VerifyWritten = Annotated[
+    bool | None,
+    typer.Option(
+        "--verify-written/--no-verify-written",
+        help="Read back what was written, before it gets its name. Default: on for files and layouts, off for registries. "
+        "Ignored for the local store and for pipes.",
+    ),
 ]
+
 AllowedSigners = Annotated[
     Path | None,
     typer.Option(
         "--allowed-signers",
         metavar="FILE",
         callback=named_files.option,
-        help="Who may sign, in OpenSSH's format. Default: as trust.toml says.",
+        help="Trusted keys, in the format of OpenSSH's allowed_signers. Default: as configured in trust.toml.",
     ),
 ]
 Revoked = Annotated[
@@ -102,20 +135,23 @@ Revoked = Annotated[
         "--revoked",
         metavar="FILE",
         callback=named_files.option,
-        help="Revoked keys: a KRL of ssh-keygen, or public keys. Default: as trust.toml says.",
+        help="Revoked keys: a KRL made by ssh-keygen, or public keys. Default: as configured in trust.toml.",
     ),
 ]
-SkipVerify = Annotated[
+IgnoreSignatures = Annotated[
     bool,
     typer.Option(
-        "--insecure-skip-verify", help="Take a bundle for which nobody vouches, all the same. A new image is labelled so."
+        "--insecure-ignore-signatures", help="Accept a bundle without checking its signatures. A new image gets a label for this."
     ),
 ]
-Registry = Annotated[str, typer.Argument(help="The registry, HOST or HOST:PORT.")]
+Registry = Annotated[str, typer.Argument(metavar="REGISTRY", help="The registry: HOST or HOST:PORT.")]
 Host = Annotated[
     str | None,
     typer.Option(
-        "--host", "-H", metavar="URL", help="The engine's address. Default: DOCKER_HOST, DOCKER_CONTEXT, or Docker's own choice."
+        "--host",
+        "-H",
+        metavar="URL",
+        help="Address of the engine. Default: DOCKER_HOST, DOCKER_CONTEXT, or the current Docker context.",
     ),
 ]
 PartsFrom = Annotated[
@@ -124,18 +160,17 @@ PartsFrom = Annotated[
         "--parts-from",
         metavar="DIR",
         callback=named_files.directories_option,
-        help="Look for the parts of a split archive here, too; repeatable.",
+        help="Also search this directory for the parts of a split archive. Repeatable.",
     ),
 ]
 Part = Annotated[
-    list[int] | None, typer.Option("--part", metavar="N", min=1, help="Of a split archive make this part only; repeatable.")
+    list[int] | None, typer.Option("--part", metavar="N", min=1, help="Write only this part of a split archive. Repeatable.")
 ]
-Readback = Annotated[bool, typer.Option("--readback/--no-readback", help="Read back from the medium what was written to it.")]
 AllowPrivileged = Annotated[
     bool,
     typer.Option(
         "--allow-privileged",
-        help="Take files with setuid, setgid or capabilities, and settings of what is run, that the base does not have.",
+        help="Accept setuid files, setgid files, file capabilities and launch settings that the base does not have.",
     ),
 ]
 Endpoint = Annotated[
@@ -144,26 +179,38 @@ Endpoint = Annotated[
         "--endpoint",
         metavar="HOST:PORT",
         callback=_checked_endpoint,
-        help="Where the model's Migrator listens, as seen from here.",
+        help="Address of the model's Migrator service, as reachable from this host.",
     ),
 ]
 Port = Annotated[
     int | None,
     typer.Option(
-        "--port", min=1, max=65535, help="Its port in the container. Default: the image's label, or the only exposed port."
+        "--port",
+        metavar="PORT",
+        min=1,
+        max=65535,
+        help="Port of the Migrator in the container. Default: the image's label, or the only exposed port.",
     ),
 ]
 Wait = Annotated[
     float,
-    typer.Option("--wait", min=0, max=MAX_SECONDS, callback=checked_seconds, help="Seconds to wait until a Migrator answers."),
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        min=0,
+        max=MAX_SECONDS,
+        callback=checked_seconds,
+        help="How long to wait for the Migrator to answer.",
+    ),
 ]
 ExportTimeout = Annotated[
     float,
     typer.Option(
         "--export-timeout",
+        metavar="SECONDS",
         min=0,
         max=MAX_SECONDS,
         callback=checked_seconds,
-        help="Seconds that a model may take to write its state.",
+        help="How long the model may take to write its state.",
     ),
 ]

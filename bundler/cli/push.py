@@ -63,7 +63,7 @@ AllowEmpty = Annotated[
     typer.Option("--allow-empty", help="Push a bundle without state, when all exports are links, FIFOs, sockets or devices."),
 ]
 Audit = Annotated[bool, typer.Option("--audit", help="List changes in the container outside of the exported paths.")]
-HostName = Annotated[bool, typer.Option(help="Record this host's name in the bundle.")]
+RecordHostname = Annotated[bool, typer.Option(help="Record this host's name in the bundle.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Read the state and report what would be sent; store and send nothing.")]
 SignKey = Annotated[
     Path | None,
@@ -92,10 +92,10 @@ def push(
     strict: Strict = False,
     allow_empty: AllowEmpty = False,
     audit: Audit = False,
-    host_name: HostName = True,
+    record_hostname: RecordHostname = True,
     dry_run: DryRun = False,
     sign_key: SignKey = None,
-    verify_remote: options.VerifyRemote = False,
+    verify_written: options.VerifyWritten = None,
     limit_rate: options.LimitRate = None,
     parallel: options.Parallel = 3,
     timeout: options.Timeout = 60,
@@ -115,7 +115,7 @@ def push(
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import push as verb
 
-    chosen = verb.Options(base=base, strict=strict, allow_empty=allow_empty, audit=audit, host_name=host_name, dry_run=dry_run)
+    chosen = verb.Options(base=base, strict=strict, allow_empty=allow_empty, audit=audit, record_hostname=record_hostname, dry_run=dry_run)
     chosen = replace(chosen, reader=_checked_reader(reader, extended=extended), compression=How(compression.value))
     chosen = replace(chosen, pause=pause, max_pause=_checked_pause(max_pause, pause=pause))
     target = wiring.push_target(dest) if dest else None
@@ -124,7 +124,7 @@ def push(
     target = target or verb.local_name(model, engine.image(model.image_id))
     terminal = console.Terminal(quiet=quiet)
     seal = gate.seal(sign_key, terminal)
-    link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_remote, terminal)
+    link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
     store = wiring.open_target(target, link)
     connect = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=export_timeout)
     with terminal, verb.running(model, engine, start=start) as running, connect(running) as migrator:

@@ -12,10 +12,10 @@ from bundler.cli import named_files, options
 
 def sign(
     source: Annotated[str, typer.Argument(help="The bundle, in any store that can be written.")],
-    key: Annotated[
+    sign_key: Annotated[
         Path | None,
         typer.Option(
-            "--key",
+            "--sign-key",
             metavar="FILE",
             callback=named_files.option,
             help="Your private key, or the public key of one that ssh-agent or a token holds.",
@@ -35,16 +35,16 @@ def sign(
     """Vouch for a bundle with your SSH key.
 
     The signature stands beside the bundle and travels with it; several people may sign one. A key that has signed it
-    before adds nothing. Without --key it is the signing-key of trust.toml. Prints the fingerprint of the key.
+    before adds nothing. Without --sign-key it is the signing-key of trust.toml. Prints the fingerprint of the key.
     """
     from bundler.bundle import read_bundle
     from bundler.cli import console, gate, wiring
     from bundler.errors import UsageError
     from bundler.format import reference
 
-    chosen = gate.signing_key(key)
+    chosen = gate.signing_key(sign_key)
     if chosen is None:
-        raise UsageError("there is no key to sign with", hint="Name one with --key, or as signing-key in trust.toml.")
+        raise UsageError("there is no key to sign with", hint="Name one with --sign-key, or as signing-key in trust.toml.")
     terminal = console.Terminal(quiet=quiet)
     with wiring.opened(reference.parse(source), wiring.Link(plain_http, terminal=terminal)) as store:
         bundle = read_bundle(store)

@@ -85,7 +85,7 @@ class Link:
     limit_rate: str | None = None
     parallel: int = Limits.parallel
     timeout: float = Limits.timeout
-    verify_remote: bool = False
+    verify_written: bool | None = None
     terminal: Progress | None = None
 
     @property
@@ -98,6 +98,11 @@ class Link:
 
         return self.terminal or Terminal()  # so that every command tells of waits
 
+    @property
+    def readback(self) -> bool:
+        """Whether what is written to a file or layout is read back, which is the default there."""
+        return self.verify_written is not False
+
     def open(self, reference: RegistryReference) -> Store:
         from bundler.stores.registry.store import RegistryStore
 
@@ -106,7 +111,7 @@ class Link:
             plain_http=self.plain_http,
             limits=Limits(rate=self.rate, parallel=self.parallel, timeout=self.timeout),
             tell=self.progress.note,
-            verify_remote=self.verify_remote,
+            verify_remote=bool(self.verify_written),
         )
 
 
@@ -125,14 +130,14 @@ def open_store(reference: Reference, link: Link | None = None) -> Store:
 
         if reference.is_pipe:
             return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
-        return ArchiveStore(Path(reference.path), reference.tag, reference.digest, progress=link.progress)
+        return ArchiveStore(Path(reference.path), reference.tag, reference.digest, readback=link.readback, progress=link.progress)
     return link.open(reference)
 
 
 def _layout(reference: LayoutReference, link: Link) -> LayoutStore:
     from bundler.stores.layout.store import LayoutStore
 
-    return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=True, progress=link.progress)
+    return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=link.readback, progress=link.progress)
 
 
 def open_target(reference: Reference, link: Link) -> Store | LocalReference:

@@ -41,7 +41,7 @@ LABEL_LINEAGE = LABEL_PREFIX + "lineage"
 LABEL_IMAGE_LAYERS = LABEL_PREFIX + "image.layers"
 
 LABEL_TRUST = LABEL_PREFIX + "trust"
-"""Says ``skipped`` in an image of a bundle for which nobody had to vouch (`--insecure-skip-verify`), and in what is ingested
+"""Says ``skipped`` in an image of a bundle for which nobody had to vouch (`--insecure-ignore-signatures`), and in what is ingested
 from it."""
 
 LABEL_DOWNGRADE = LABEL_PREFIX + "downgrade"

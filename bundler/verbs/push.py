@@ -72,7 +72,7 @@ class Options(CaptureOptions):
     reader: str = "auto"
     base: str | None = None
     audit: bool = False
-    host_name: bool = True
+    record_hostname: bool = True
     dry_run: bool = False
 
 
@@ -239,7 +239,7 @@ def _metadata(
             engine=f"{info.name} {info.version}",
             container_name=container.name,
             container_id=container.id,
-            host_name=socket.gethostname() if options.host_name else None,
+            host_name=socket.gethostname() if options.record_hostname else None,
         ),
         model=_model(container, source),
         base=clean,

@@ -158,7 +158,7 @@ def test_no_command_waits_for_a_stopped_process_for_ever(archive: Path, home: Pa
     with holder(*files, stopped=True) as process:
         commands = [
             started("list"),
-            started("copy", "model:1", f"oci:{home}/layout:2", "--no-readback"),
+            started("copy", "model:1", f"oci:{home}/layout:2", "--no-verify-written"),
             started("copy", archive, f"oci:{home}/layout:3"),
             started("prune"),
             started("logout", "localhost:1"),

@@ -183,7 +183,7 @@ def only(directory: str, pattern: str) -> Callable[[Home], Path]:
     return lambda home: next(iter((home.path / directory).glob(pattern)))
 
 
-SIGN = command("sign", "{archive}", "--key", "{key}", "--sequence", "7")
+SIGN = command("sign", "{archive}", "--sign-key", "{key}", "--sequence", "7")
 COPY = command("copy", "{archive}", "model:1")
 LIST = command("list")
 FILES = {
@@ -348,7 +348,7 @@ def test_what_the_user_names_or_writes_is_no_file(which: str, how: str, home: Ho
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     policy = home.path / "config" / "fps-bundle" / "trust.toml"
     path, use, codes = {
-        "key": (tmp_path / "other-key", command("sign", "{archive}", "--key", str(tmp_path / "other-key")), (2, 9)),
+        "key": (tmp_path / "other-key", command("sign", "{archive}", "--sign-key", str(tmp_path / "other-key")), (2, 9)),
         "allowed signers": (
             tmp_path / "allowed",
             command("verify", "{archive}", "--allowed-signers", str(tmp_path / "allowed")),

@@ -78,7 +78,7 @@ def place_of(target: str, store: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("target", ["model:1", "oci:{}/layout:1"])
-@pytest.mark.parametrize("option", ["--readback", "--no-readback"])
+@pytest.mark.parametrize("option", ["--verify-written", "--no-verify-written"])
 def test_a_damaged_blob_is_replaced_and_told(
     target: str, option: str, archive: str, source: Store, store: Path, tmp_path: Path
 ) -> None:
@@ -275,7 +275,7 @@ def check_names(outcome: Result, blobs: list[Descriptor], chosen: tuple[int, ...
 def test_a_damaged_signature_is_named_beside_a_damaged_layer(archive: str, source: Store, store: Path, tmp_path: Path) -> None:
     key = sshkeys.key(tmp_path / "alice")
     run("copy", archive, "model:1")
-    assert run("sign", "model:1", "--key", str(key.path)).exit_code == 0
+    assert run("sign", "model:1", "--sign-key", str(key.path)).exit_code == 0
     entries = json.loads((store / "index.json").read_bytes())["manifests"]
     (referrer,) = (Digest.parse(it["digest"]) for it in entries if REF_NAME not in it.get("annotations", {}))
     layer = contents(source)[-1].digest

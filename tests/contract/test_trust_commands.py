@@ -67,7 +67,7 @@ def policy(home: Path, text: str) -> None:
 
 
 def test_sign_prints_the_key_and_verify_says_who_signed(archive: str, alice: Key, allowed: str) -> None:
-    signed = run("sign", archive, "--key", alice.path, "--sequence", "7")
+    signed = run("sign", archive, "--sign-key", alice.path, "--sequence", "7")
     assert (signed.exit_code, signed.stdout) == (0, f"{alice.fingerprint}\n")
     outcome = run("verify", archive, "--allowed-signers", allowed, "--json")
     assert outcome.exit_code == 0
@@ -79,9 +79,9 @@ def test_sign_prints_the_key_and_verify_says_who_signed(archive: str, alice: Key
 
 
 def test_signing_twice_adds_nothing(archive: str, alice: Key) -> None:
-    run("sign", archive, "--key", alice.path)
+    run("sign", archive, "--sign-key", alice.path)
     before = Path(archive).read_bytes()
-    again = run("sign", archive, "--key", alice.path, "--json")
+    again = run("sign", archive, "--sign-key", alice.path, "--json")
     assert json.loads(again.stdout)["added"] is False
     assert Path(archive).read_bytes() == before
 
@@ -96,7 +96,7 @@ def test_verify_without_allowed_signers_says_that_nobody_vouches(archive: str, a
     outcome = run("verify", archive)
     assert outcome.exit_code == 0
     assert "nobody vouches for this bundle" in outcome.stderr
-    run("sign", archive, "--key", alice.path)
+    run("sign", archive, "--sign-key", alice.path)
     outcome = run("verify", archive, "--json")
     assert (outcome.exit_code, json.loads(outcome.stdout)["trusted"]) == (0, None)
 
@@ -104,7 +104,7 @@ def test_verify_without_allowed_signers_says_that_nobody_vouches(archive: str, a
 @pytest.mark.parametrize("who", ["nobody", "a stranger"])
 def test_verify_ends_with_9_for_what_is_not_trusted(archive: str, allowed: str, mallory: Key, who: str) -> None:
     if who == "a stranger":
-        run("sign", archive, "--key", mallory.path)
+        run("sign", archive, "--sign-key", mallory.path)
     outcome = run("verify", archive, "--allowed-signers", allowed)
     assert outcome.exit_code == 9, outcome.output
     assert "is not trusted" in outcome.stderr
@@ -112,7 +112,7 @@ def test_verify_ends_with_9_for_what_is_not_trusted(archive: str, allowed: str, 
 
 
 def test_verify_ends_with_8_for_what_is_damaged(archive: str, alice: Key, allowed: str) -> None:
-    run("sign", archive, "--key", alice.path)
+    run("sign", archive, "--sign-key", alice.path)
     found = read_bundle(ArchiveStore(Path(archive)))
     layer = ArchiveStore(Path(archive)).open(found.manifest.layers[0]).read()
     Path(archive).write_bytes(Path(archive).read_bytes().replace(layer, layer[:-1] + b"?"))
@@ -121,13 +121,13 @@ def test_verify_ends_with_8_for_what_is_damaged(archive: str, alice: Key, allowe
 
 @pytest.mark.parametrize("what", [b"BEGIN SSH SIGNATURE", b"in-toto.io/Statement"])
 def test_verify_ends_with_8_for_a_damaged_signature(archive: str, alice: Key, allowed: str, what: bytes) -> None:
-    run("sign", archive, "--key", alice.path)
+    run("sign", archive, "--sign-key", alice.path)
     Path(archive).write_bytes(Path(archive).read_bytes().replace(what, what.swapcase()))
     assert run("verify", archive, "--allowed-signers", allowed).exit_code == 8
 
 
 def test_a_revoked_key_is_refused(home: Path, archive: str, alice: Key, allowed: str) -> None:
-    run("sign", archive, "--key", alice.path)
+    run("sign", archive, "--sign-key", alice.path)
     sshkeys.revocation(home / "krl", alice.path.with_name("alice.pub"))
     outcome = run("verify", archive, "--allowed-signers", allowed, "--revoked", home / "krl")
     assert outcome.exit_code == 9, outcome.output
@@ -136,12 +136,12 @@ def test_a_revoked_key_is_refused(home: Path, archive: str, alice: Key, allowed:
 
 def test_only_what_is_trusted_comes_into_the_local_store(home: Path, archive: str, alice: Key, mallory: Key, allowed: str) -> None:
     policy(home, f"allowed-signers = '{allowed}'")
-    run("sign", archive, "--key", mallory.path)
+    run("sign", archive, "--sign-key", mallory.path)
     refused = run("copy", archive, "model:1")
     assert refused.exit_code == 9
     assert run("copy", archive, "model:1", "--dry-run").exit_code == 9
     assert run("list").stdout == ""
-    run("sign", archive, "--key", alice.path)
+    run("sign", archive, "--sign-key", alice.path)
     assert run("copy", archive, "model:1").exit_code == 0
     assert run("verify", "model:1").exit_code == 0
 
@@ -155,7 +155,7 @@ def test_what_goes_elsewhere_or_is_here_already_is_not_asked(home: Path, archive
 
 def test_there_is_one_way_past_and_it_says_so(home: Path, archive: str, allowed: str) -> None:
     policy(home, f"allowed-signers = '{allowed}'")
-    outcome = run("copy", archive, "model:1", "--insecure-skip-verify")
+    outcome = run("copy", archive, "model:1", "--insecure-ignore-signatures")
     assert outcome.exit_code == 0
     assert "signatures are not looked at" in outcome.stderr
 
@@ -170,7 +170,7 @@ def test_there_is_one_way_past_and_it_says_so(home: Path, archive: str, allowed:
     ],
 )
 def test_the_policy_is_heeded(home: Path, archive: str, alice: Key, allowed: str, text: str, reason: str) -> None:
-    run("sign", archive, "--key", alice.path)
+    run("sign", archive, "--sign-key", alice.path)
     policy(home, f"allowed-signers = '{allowed}'\n{text}")
     outcome = run("verify", archive)
     assert outcome.exit_code == 9, outcome.output
@@ -179,7 +179,7 @@ def test_the_policy_is_heeded(home: Path, archive: str, alice: Key, allowed: str
 
 def test_a_name_cannot_write_on_the_terminal(archive: str, home: Path, mallory: Key) -> None:
     (home / "allowed").write_bytes(mallory.line('"\x1b]0;evil\x07bob"'))
-    run("sign", archive, "--key", mallory.path)
+    run("sign", archive, "--sign-key", mallory.path)
     for command in ("verify", "inspect"):
         outcome = run(command, archive, "--allowed-signers", home / "allowed")
         assert "evil" in outcome.stdout
@@ -189,7 +189,7 @@ def test_a_name_cannot_write_on_the_terminal(archive: str, home: Path, mallory: 
 def test_a_signature_of_something_else_is_told_by_verify_and_stops_nobody(
     archive: str, alice: Key, mallory: Key, allowed: str
 ) -> None:
-    run("sign", archive, "--key", alice.path)
+    run("sign", archive, "--sign-key", alice.path)
     found = read_bundle(ArchiveStore(Path(archive)))
     nonsense = signature.build(found.manifest.descriptor, b"{}", mallory.sign(b"{}"))
     ArchiveStore(Path(archive)).attach(nonsense)
@@ -211,7 +211,7 @@ def test_a_passphrase_is_asked_for_on_the_terminal(archive: str, home: Path) -> 
     locked = sshkeys.key(home / "locked", passphrase="secret")
     child, terminal = pty.fork()
     if not child:
-        os.execv(sys.executable, [sys.executable, "-m", "bundler", "sign", archive, "--key", str(locked.path)])
+        os.execv(sys.executable, [sys.executable, "-m", "bundler", "sign", archive, "--sign-key", str(locked.path)])
     shown = b""
     while b"passphrase" not in shown:
         shown += os.read(terminal, 1000)
@@ -224,7 +224,7 @@ def test_a_passphrase_is_asked_for_on_the_terminal(archive: str, home: Path) -> 
 
 
 def test_a_signature_comes_through_a_pipe_and_in_parts(home: Path, archive: str, alice: Key, allowed: str) -> None:
-    run("sign", archive, "--key", alice.path)
+    run("sign", archive, "--sign-key", alice.path)
     assert run("copy", archive, home / "parts.tar", "--split", "1MiB").exit_code == 0
     assert run("verify", home / "parts.tar", "--allowed-signers", allowed).exit_code == 0
     command = [sys.executable, "-m", "bundler"]
@@ -244,8 +244,8 @@ def test_a_signature_comes_through_a_pipe_and_in_parts(home: Path, archive: str,
 
 def test_inspect_shows_who_signed(archive: str, alice: Key, mallory: Key, allowed: str) -> None:
     assert "not signed" in run("inspect", archive).stdout
-    run("sign", archive, "--key", alice.path)
-    run("sign", archive, "--key", mallory.path)
+    run("sign", archive, "--sign-key", alice.path)
+    run("sign", archive, "--sign-key", mallory.path)
     shown = run("inspect", archive, "--allowed-signers", allowed).stdout
     assert "signed by alice at 2" in shown
     assert "signed by a stranger (it is not an allowed signer) at 2" in shown

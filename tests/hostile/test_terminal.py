@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from fakes import MemoryStore, RecordingProgress, file, link, tree
 from typer.main import get_command
 
-from bundler.cli import console, options
+from bundler.cli import console
 from bundler.cli.main import app
 from bundler.errors import BaseMismatchError, Mismatch, ModelError
 from bundler.format import metadata as meta
@@ -105,9 +105,7 @@ def test_errors_are_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_traceback_is_plain_text(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(options.DEBUG, "on", False)  # as it was, for the tests that follow
-
+def test_a_traceback_is_plain_text(name: str, tmp_path: Path) -> None:
     def spoil(content: dict[str, Any]) -> None:
         content["schemaVersion"] = name
 

@@ -31,7 +31,7 @@ def test_the_id_of_an_image_is_not_its_config_digest_and_it_is_found_again(there
 @pytest.mark.operation("push and apply", only="containerd")
 def test_an_image_of_the_same_bundle_with_other_labels_is_another_one(there: Host, archive: str) -> None:
     first = there.must("apply", archive, "--tag", "made:1", "--json").json
-    marked = there.must("apply", archive, "--tag", "made:2", "--insecure-skip-verify", "--json").json
+    marked = there.must("apply", archive, "--tag", "made:2", "--insecure-ignore-signatures", "--json").json
     assert (marked["existed"], marked["imageID"] != first["imageID"]) == (False, True)
 
 

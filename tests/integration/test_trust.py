@@ -96,7 +96,7 @@ def test_what_the_key_of_one_host_signed_is_applied_on_another(
 def _forge(kind: str, path: Path, other: Path, mallory: Key, host: Host) -> None:
     """Make an archive something that its signer did not make."""
     if kind == "another's signature":
-        host.must("sign", str(path), "--key", str(mallory.path))
+        host.must("sign", str(path), "--sign-key", str(mallory.path))
         return
     if kind == "unsigned":
         return
@@ -145,7 +145,7 @@ def test_the_way_past_says_so_and_is_written_into_the_image(there: Host, model: 
     assert outcome.err.count("nobody vouches for this bundle") == 1
     assert "fps.bundle.trust" not in labels(there)
     believe(there, alice.line("alice"))
-    outcome = applied(there, str(tmp_path / "x.tar"), "--insecure-skip-verify")
+    outcome = applied(there, str(tmp_path / "x.tar"), "--insecure-ignore-signatures")
     assert outcome.code == 0
     assert "signatures are not looked at" in outcome.err
     assert labels(there)["fps.bundle.trust"] == "skipped"

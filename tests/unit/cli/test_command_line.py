@@ -67,13 +67,13 @@ UNREADABLE = pytest.mark.parametrize("make", [nothing, directory, os.mkfifo, loo
 @pytest.mark.parametrize(
     "command",
     [
-        "sign model:1 --key FILE",
+        "sign model:1 --sign-key FILE",
         "push model --sign-key FILE",
         "verify model:1 --allowed-signers FILE",
         "verify model:1 --revoked FILE",
         "inspect model:1 --allowed-signers FILE",
         "inspect model:1 --files --revoked FILE",
-        "apply model:1 --insecure-skip-verify --allowed-signers FILE",
+        "apply model:1 --insecure-ignore-signatures --allowed-signers FILE",
         "ingest model:1 --onto base --tag x:1 --revoked FILE",
         "copy model:1 new.tar --allowed-signers FILE",
         "copy model:1 new.tar --have FILE",
@@ -90,9 +90,9 @@ UNREADABLE = pytest.mark.parametrize("make", [nothing, directory, os.mkfifo, loo
         "split FILE.tar 64KiB",
         "split FILE 64KiB",
         "inspect ~nosuchuser/x.tar",
-        "sign model:1 --key ~nosuchuser/x",
+        "sign model:1 --sign-key ~nosuchuser/x",
         "verify model:1 --revoked ~nosuchuser/x",
-        "sign FILE.tar --key x.tar",
+        "sign FILE.tar --sign-key x.tar",
         "copy model:1 new.tar --have FILE.tar",
     ],
 )

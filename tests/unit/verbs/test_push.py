@@ -288,7 +288,7 @@ def test_a_damaged_bundle_under_the_name_is_replaced() -> None:
 
 def test_host_names_stay_home_when_told_so() -> None:
     engine = FakeEngine(files=tree(file("/s/f")))
-    assert push(engine, "/s", host_name=False).bundle.metadata.source.host_name is None
+    assert push(engine, "/s", record_hostname=False).bundle.metadata.source.host_name is None
     engine.files |= tree(file("/s/f", b"changed"))
     assert push(engine, "/s").bundle.metadata.source.host_name
 
