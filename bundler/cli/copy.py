@@ -56,8 +56,9 @@ def copy(
     into the local store from elsewhere must be signed as trust.toml says, and its layers are verified; between other
     stores they stay sealed. Prints the digest.
     """
+    from bundler.api import stores
     from bundler.bundle import read_bundle
-    from bundler.cli import console, destination, gate, wiring
+    from bundler.cli import console, destination, signatures, wiring
     from bundler.cli import dry_run as dry_run_report
     from bundler.format import reference
     from bundler.stores.layout.local import LocalSpool
@@ -71,8 +72,9 @@ def copy(
         bundle = read_bundle(origin)
         comes_in = target.is_local and not isinstance(named, reference.LocalReference)
         if comes_in:
-            gate.Gate(allowed_signers, revoked, ignore_signatures).admit(bundle, origin, terminal, silent=True)
-        origin = wiring.at_home(origin)
+            admission = signatures.admission(allowed_signers, revoked, ignore_signatures)
+            admission.admit(bundle, origin, terminal, warn_unconfigured=False)
+        origin = stores.containing_store(origin)
         goal = target.open(link, terminal)
         if not dry_run:
             if target.reads_twice:

@@ -113,7 +113,7 @@ def push(
     The model is asked for its state by Export of its Migrator service, stands still while the files
     leave the container, and goes on before the bundle travels. Prints the bundle's digest.
     """
-    from bundler.cli import console, displacement, gate, wiring
+    from bundler.cli import console, displacement, signatures, wiring
     from bundler.cli import dry_run as dry_run_report
     from bundler.errors import UsageError
     from bundler.format import paths, units
@@ -145,7 +145,7 @@ def push(
         compression=How(compression.value),
     )
     terminal = console.Terminal(quiet=quiet)
-    seal = gate.seal(sign_key, terminal)
+    seal = signatures.seal(sign_key, terminal)
     link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
     store = wiring.open_target(target, link)
     with (

@@ -26,6 +26,7 @@ def split(
     FILE.001, FILE.002 and so on, one behind the other, are the archive; FILE.parts lists them. All of the archive is
     verified first. Running it again makes only the parts that are missing or damaged. Prints the bundle's digest.
     """
+    from bundler.api import stores
     from bundler.bundle import read_bundle
     from bundler.cli import console, destination, wiring
     from bundler.format.reference import ArchiveReference
@@ -39,7 +40,7 @@ def split(
     store = ArchiveStore(file, parts_from=tuple(parts_from or ()), progress=terminal)
     target = (into or file.parent) / file.name
     with terminal:
-        whole = wiring.whole(store, store.holds)
+        whole = stores.completed(store, store.holds)
         bundle = read_bundle(whole)
         copy.read_through(whole, bundle, terminal)
         listed = split_files.split(target, bundle.digest, store.volumes(), how, terminal).listed
