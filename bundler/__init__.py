@@ -1,7 +1,15 @@
-"""fps-bundle: move what a model has learned from one host to another."""
+"""fps-bundle: move the state of a model container between hosts as an OCI artifact.
 
-TYPE_CHECKING = False  # that of typing is slow to load, and signals are not handled before this module is loaded
+This module is the Python API; docs/user/api.md describes it. Names are imported on first use.
+"""
+
+TYPE_CHECKING = False  # typing is slow to load, and signals are not handled before this module is loaded
 if TYPE_CHECKING:
+    from bundler.api.engines import MigratorOptions, connect_engine
+    from bundler.api.stores import StoreOptions, open_store
+    from bundler.api.trust import host_admission, load_policy
+    from bundler.api.verbs import Inspection, Verification, apply, copy, ingest, inspect, push, sign, verify
+    from bundler.bundle import Bundle
     from bundler.errors import (
         AuthorizationError,
         BaseMismatchError,
@@ -12,31 +20,92 @@ if TYPE_CHECKING:
         ModelError,
         NoSpaceError,
         NotFoundError,
+        PrivilegeError,
         StoreError,
         TrustError,
         UsageError,
     )
+    from bundler.ports import RunOptions
+    from bundler.streams import Progress
+    from bundler.trust.admission import Admission
+    from bundler.trust.policy import Policy, Signature
+    from bundler.trust.signing import Signed
+    from bundler.verbs.apply import ApplyOptions, ApplyResult
+    from bundler.verbs.copy import CopyResult
+    from bundler.verbs.ingest import IngestOptions, IngestResult
+    from bundler.verbs.push import Options as PushOptions
+    from bundler.verbs.push import PushResult
 
 __all__ = [
+    "Admission",
+    "ApplyOptions",
+    "ApplyResult",
     "AuthorizationError",
     "BaseMismatchError",
+    "Bundle",
     "BundlerError",
     "BusyError",
+    "CopyResult",
     "EngineError",
+    "IngestOptions",
+    "IngestResult",
+    "Inspection",
     "IntegrityError",
+    "MigratorOptions",
     "ModelError",
     "NoSpaceError",
     "NotFoundError",
+    "Policy",
+    "PrivilegeError",
+    "Progress",
+    "PushOptions",
+    "PushResult",
+    "RunOptions",
+    "Signature",
+    "Signed",
     "StoreError",
+    "StoreOptions",
     "TrustError",
     "UsageError",
+    "Verification",
+    "apply",
+    "connect_engine",
+    "copy",
+    "host_admission",
+    "ingest",
+    "inspect",
+    "load_policy",
+    "open_store",
+    "push",
+    "sign",
+    "verify",
 ]
+
+_MODULES = {
+    "api.engines": ("MigratorOptions", "connect_engine"),
+    "api.stores": ("StoreOptions", "open_store"),
+    "api.trust": ("host_admission", "load_policy"),
+    "api.verbs": ("Inspection", "Verification", "apply", "copy", "ingest", "inspect", "push", "sign", "verify"),
+    "bundle": ("Bundle",),
+    "ports": ("RunOptions",),
+    "streams": ("Progress",),
+    "trust.admission": ("Admission",),
+    "trust.policy": ("Policy", "Signature"),
+    "trust.signing": ("Signed",),
+    "verbs.apply": ("ApplyOptions", "ApplyResult"),
+    "verbs.copy": ("CopyResult",),
+    "verbs.ingest": ("IngestOptions", "IngestResult"),
+    "verbs.push": ("PushResult",),
+}
 
 
 def __getattr__(name: str) -> object:
-    """An error, whose module is loaded when the first one is asked for."""
+    """Import what is exported on first use (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bundler import errors
+    from importlib import import_module
 
-    return getattr(errors, name)
+    if name == "PushOptions":
+        return import_module("bundler.verbs.push").Options
+    module = next((module for module, names in _MODULES.items() if name in names), "errors")
+    return getattr(import_module(f"bundler.{module}"), name)

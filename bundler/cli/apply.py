@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bundler.cli import options
 
+if TYPE_CHECKING:
+    from bundler.cli.console import Terminal
+    from bundler.verbs.apply import ApplyResult
+
 
 class BaseMatch(Enum):
-    """How alike the base must be to the recorded one."""
+    """Values of --base-match."""
 
     exact = "exact"
     version = "version"
@@ -20,25 +24,27 @@ class BaseMatch(Enum):
 
 def apply(
     source: Annotated[str, typer.Argument(help="The bundle.")],
-    base: Annotated[str | None, typer.Option(metavar="IMAGE", help="The clean base image. Default: found by its layers.")] = None,
+    base: Annotated[str | None, typer.Option(metavar="IMAGE", help="Clean base image. Default: found by its layers.")] = None,
     base_match: Annotated[
-        BaseMatch, typer.Option(help="Take only the very base, or one of the same title, version and vendor.")
+        BaseMatch, typer.Option(help="Accept only the recorded base, or any image with the same title, version and vendor.")
     ] = BaseMatch.exact,
     tag: Annotated[
         str | None,
-        typer.Option(metavar="NAME:TAG", help="Name of the new image. Default: the base's name, version and the digest."),
+        typer.Option(metavar="NAME:TAG", help="Tag of the new image. Default: the base's repository, the version and the digest."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move --tag also if it names an image that fps-bundle did not make.")
+    ] = False,
     allow_privileged: options.AllowPrivileged = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Verify all, find the base, say what would happen, change nothing.")
+        bool, typer.Option("--dry-run", help="Verify the bundle, find the base and show the result; change nothing.")
     ] = False,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
     ignore_signatures: options.IgnoreSignatures = False,
     allow_downgrade: Annotated[
         str | None,
-        typer.Option(metavar="WHY", help="Take a bundle that is older than the one before it; the reason is written down."),
+        typer.Option(metavar="REASON", help="Accept a bundle that is older than the newest applied one. The reason is recorded."),
     ] = None,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
@@ -50,80 +56,65 @@ def apply(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Put a bundle onto its clean base image, as a new image.
+    """Apply a bundle to its clean base image, as a new image.
 
-    All of the bundle is fetched and verified before the engine is touched. It must be signed as trust.toml says, and not be older
-    than what the same signer's key made of the same image before. The base must be the very image that the bundle was
-    made on. Prints the digest of the new image's configuration, which is the
-    same on every host, and the engine's ID of the new image.
+    The bundle is fetched and verified before the engine is changed. Its signatures are checked by trust.toml, and a bundle
+    older than the newest applied one of the same signer, model and repository is refused. By default the base must have
+    exactly the recorded layers. Prints the digest of the new image's config, which is the same on every host, and the
+    engine's image ID.
     """
-    from bundler.bundle import read_bundle
-    from bundler.cli import console, gate, wiring
+    from bundler.api import verbs
+    from bundler.cli import console, signatures, wiring
     from bundler.format import reference
-    from bundler.stores.layout.local import LocalSpool
-    from bundler.verbs import apply as verb
-    from bundler.verbs import base_image as bases
+    from bundler.verbs.apply import ApplyOptions
 
-    gate.check_reason(allow_downgrade)
-    trust = gate.Gate(allowed_signers, revoked, ignore_signatures)
+    admission = signatures.admission(allowed_signers, revoked, ignore_signatures, allow_downgrade)
+    chosen = ApplyOptions(base, base_match is BaseMatch.version, tag, force, allow_privileged, dry_run)
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
         store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
-        bundle = read_bundle(store)
-        vouchers = trust.admit(bundle, store, terminal)
-        engine = wiring.connect(host)
-        recorded, on = bundle.metadata.base, None
-        if base_match is BaseMatch.version:
-            found, on = bases.find_version(bundle.metadata.model, recorded, engine, base)
-        else:
-            found = bases.find(recorded, engine, base)
-        if on:
-            terminal.warn(f"{found.id} is not the base of this bundle, only of the same version; nobody tested this pair")
-        name = verb.choose_tag(tag, bundle, found, engine, force=force)
-        book = gate.Newest(bundle, vouchers, name, allow_downgrade)
-        book.check()
-        new_signers = book.new_signers()
-        if new_signers:
-            terminal.warn(f"no rollback record yet of {', '.join(new_signers)} for {name}: an older bundle would not be noticed")
-        result = verb.apply(
-            bundle,
-            store,
-            found,
-            name,
-            engine,
-            LocalSpool(),
-            terminal,
-            dry_run=dry_run,
-            on=on,
-            marks=trust.marks(allow_downgrade),
-            noted=book.noted,
-            allow_privileged=allow_privileged or bool(vouchers),
-        )
-    base_name = found.names[0] if found.names else found.id
+        result = verbs.apply(store, wiring.connect(host), admission=admission, options=chosen, progress=terminal)
     if json:
-        console.result_json(
-            {
-                "bundle": str(bundle.digest),
-                "base": {"id": found.id, "names": list(found.names)},
-                "tag": result.tag,
-                "configDigest": str(result.config_digest),
-                "imageID": result.image_id or None,
-                "existed": result.existed,
-                "previous": result.previous or None,
-                "settings": [change.to_json() for change in result.changes],
-                "newSigners": list(new_signers),
-                "dryRun": dry_run,
-            }
-        )
-        return
-    if dry_run:
-        how = "is here already and would be named" if result.existed else "would be made and named"
-        terminal.say(f"the bundle is whole and fits {base_name}; the new image {how} {result.tag}")
-        console.result(f"config {result.config_digest}")
-        return
-    how = "was here already" if result.existed else f"is {base_name} with {console.size(bundle.metadata.size)} of state"
+        console.result_json({**_as_json(result), "dryRun": dry_run})
+    elif dry_run:
+        _show_plan(result, terminal)
+    else:
+        _show(result, terminal)
+
+
+def _as_json(result: ApplyResult) -> dict[str, Any]:
+    return {
+        "bundle": str(result.bundle.digest),
+        "base": {"id": result.base.id, "names": list(result.base.names)},
+        "tag": result.tag,
+        "configDigest": str(result.config_digest),
+        "imageID": result.image_id or None,
+        "existed": result.existed,
+        "previous": result.previous or None,
+        "settings": [change.to_json() for change in result.changes],
+        "newSigners": list(result.new_signers),
+    }
+
+
+def _show_plan(result: ApplyResult, terminal: Terminal) -> None:
+    from bundler.cli import console
+
+    how = "exists already and would be tagged" if result.existed else "would be created and tagged"
+    terminal.say(f"the bundle is verified and fits {_base_name(result)}; the new image {how} {result.tag}")
+    console.result(f"config {result.config_digest}")
+
+
+def _show(result: ApplyResult, terminal: Terminal) -> None:
+    from bundler.cli import console
+
+    state = console.size(result.bundle.metadata.size)
+    how = "existed already" if result.existed else f"is {_base_name(result)} with {state} of state"
     terminal.say(f"{result.tag} {how}; run it: docker run {result.tag}")
     if result.previous:
-        terminal.say(f"the image that was {result.tag} is {result.previous} now; swap them: fps-bundle undo {result.tag}")
+        terminal.say(f"the previous image of {result.tag} is {result.previous}; to roll back: fps-bundle undo {result.tag}")
     console.result(f"config {result.config_digest}")
     console.result(f"image {result.image_id}")
+
+
+def _base_name(result: ApplyResult) -> str:
+    return result.base.names[0] if result.base.names else result.base.id

@@ -63,8 +63,9 @@ def copy(
     A copy into the local store verifies the signatures by trust.toml, and every layer. A copy between other stores
     checks the digests of blobs, and does not decompress layers. Prints the bundle's digest.
     """
+    from bundler.api import stores
     from bundler.bundle import read_bundle
-    from bundler.cli import console, destination, gate, wiring
+    from bundler.cli import console, destination, signatures, wiring
     from bundler.cli import dry_run as dry_run_report
     from bundler.format import reference
     from bundler.stores.layout.local import LocalSpool
@@ -78,8 +79,9 @@ def copy(
         bundle = read_bundle(origin)
         is_import = target.is_local and not isinstance(named, reference.LocalReference)
         if is_import:
-            gate.Gate(allowed_signers, revoked, ignore_signatures).admit(bundle, origin, terminal, silent=True)
-        origin = wiring.at_home(origin)
+            admission = signatures.admission(allowed_signers, revoked, ignore_signatures)
+            admission.admit(bundle, origin, terminal, warn_unconfigured=False)
+        origin = stores.containing_store(origin)
         destination_store = target.open(link, terminal)
         if not dry_run:
             if target.reads_twice:

@@ -11,15 +11,15 @@ from bundler.cli import options
 
 def doctor(
     host: options.Host = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every blob of the local store, and name the damaged ones.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every blob in the local store and name the damaged ones.")] = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Look at everything fps-bundle needs here, say what is wrong and how to mend it.
+    """Check this host's setup and suggest fixes.
 
-    Ends with the exit code of the first thing that is wrong.
+    The exit code is that of the first failed check.
     """
-    from bundler.cli import console, gate, wiring
+    from bundler.cli import console, signatures, wiring
     from bundler.engines import pause_guard
     from bundler.localfs import state_directory
     from bundler.stores.layout import deep_check as store
@@ -31,7 +31,7 @@ def doctor(
         lambda: wiring.connect(host),
         local.directory(),
         credentials.describe,
-        gate.describe,
+        signatures.describe_policy,
         lambda: pause_guard.abandoned(state_directory.directory()),
         store.faults if deep else None,
     )

@@ -16,9 +16,9 @@ def history(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show the line of bundles that a model came from, newest first.
+    """Show the bundles that a model descends from, newest first.
 
-    The line is written in the bundle itself, so the earlier ones need not be at hand.
+    The list is recorded in the bundle itself, so the earlier bundles need not be available.
     """
     from bundler.bundle import read_bundle
     from bundler.cli import console, wiring
@@ -26,9 +26,9 @@ def history(
 
     with wiring.opened(reference.parse(source), wiring.Link(plain_http), parts_from) as store:
         bundle = read_bundle(store)
-    line = [(str(bundle.digest), bundle.metadata.created)]
-    line += [(str(ancestor.digest), ancestor.created) for ancestor in bundle.metadata.lineage]
+    lineage = [(str(bundle.digest), bundle.metadata.created)]
+    lineage += [(str(ancestor.digest), ancestor.created) for ancestor in bundle.metadata.lineage]
     if json:
-        console.result_json([{"digest": digest, "created": created} for digest, created in line])
+        console.result_json([{"digest": digest, "created": created} for digest, created in lineage])
         return
-    console.result_table(("digest", "made"), line)
+    console.result_table(("digest", "created"), lineage)

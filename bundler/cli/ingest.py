@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,21 +12,20 @@ from bundler.cli import options
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
-    from bundler.cli.gate import Gate
-    from bundler.cli.wiring import Link
-    from bundler.ports import Engine
-    from bundler.verbs.ingest import Connect, IngestResult, Old
+    from bundler.verbs.ingest import IngestResult
     from bundler.verbs.push import PushResult
 
 
 def ingest(
-    old: Annotated[str, typer.Argument(help="The older model: a container, running or stopped, or a bundle.")],
-    onto: Annotated[str, typer.Option(metavar="IMAGE", help="The clean base image of the newer version.")],
-    tag: Annotated[str, typer.Option(metavar="NAME:TAG", help="Name of the new image.")],
+    old: Annotated[str, typer.Argument(help="The older model: a running or stopped container, or a bundle.")],
+    onto: Annotated[str, typer.Option(metavar="IMAGE", help="Clean base image of the newer version.")],
+    tag: Annotated[str, typer.Option(metavar="NAME:TAG", help="Tag of the new image.")],
     push: Annotated[
-        str | None, typer.Option("--push", metavar="DEST", help="Push the new model as a bundle, too, as `fps-bundle push` does.")
+        str | None, typer.Option("--push", metavar="DEST", help="Also push the new model as a bundle, as `fps-bundle push` does.")
     ] = None,
-    export: Annotated[bool, typer.Option(help="Have a running old model write its memory to disk first, by its Export.")] = True,
+    export: Annotated[
+        bool, typer.Option(help="Call Export of a running old model first, so that it writes its memory to disk.")
+    ] = True,
     endpoint: options.Endpoint = None,
     port: options.Port = None,
     wait: options.Wait = 30,
@@ -39,7 +36,7 @@ def ingest(
             min=0,
             max=options.MAX_SECONDS,
             callback=options.checked_seconds,
-            help="Seconds for which the new model may ask for nothing before it is given up.",
+            help="Longest time between two requests of the new model.",
         ),
     ] = 600,
     network: Annotated[str, typer.Option(help="Network of the new container, as in docker run.")] = "",
@@ -54,8 +51,10 @@ def ingest(
     revoked: options.Revoked = None,
     ignore_signatures: options.IgnoreSignatures = False,
     allow_privileged: options.AllowPrivileged = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the new container for a look when its Ingest fails.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Take --tag away from an image that fps-bundle did not make.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the new container if its Ingest fails.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move --tag also if it names an image that fps-bundle did not make.")
+    ] = False,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
@@ -66,17 +65,15 @@ def ingest(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Bring an older model's state onto a newer base image, by the newer model's own requests.
+    """Bring the state of an older model onto a newer base image, by the requests of the newer model.
 
-    A container of the new base is started, and its Migrator's Ingest asks for files of the old model, which is only
-    read. When it is content, the container becomes the new image. Prints its configuration's digest and its ID.
+    A container of the new base is started, and its Migrator's Ingest requests files of the old model, which is only read.
+    When Ingest is complete, the container becomes the new image. Prints the digest of its config, and its image ID.
     """
-    from bundler.cli import console, gate, wiring
+    from bundler.cli import console, signatures, wiring
     from bundler.format import reference
-    from bundler.localfs import state_directory
     from bundler.ports import RunOptions
     from bundler.stores.layout.local import LocalSpool
-    from bundler.verbs import image_tags
     from bundler.verbs import ingest as verb
 
     if _is_bundle(old):
@@ -84,71 +81,38 @@ def ingest(
     terminal = console.Terminal(quiet=quiet)
     link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
     target = wiring.open_target(wiring.push_target(push), link) if push else None
-    seal = gate.seal(None, terminal) if push else None
-    trust = gate.Gate(allowed_signers, revoked, ignore_signatures)
+    seal = signatures.seal(None, terminal) if push else None
     engine = wiring.connect(host)
-    new_base = engine.image(onto)
-    verb.check_onto(new_base)
-    name = image_tags.check(tag, engine, force=force)
     run = RunOptions(network=network, memory=memory, gpus=gpus, environment=tuple(env or ()))
+    chosen = verb.IngestOptions(run, keep=keep, force=force)
     asked = partial(wiring.migrator, engine, endpoint=None, port=None, wait=wait, deadline=export_timeout)
-    ingesting = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=idle_timeout)
-    exporting = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=export_timeout)
+    connect = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait)
+    ingesting, exporting = (partial(connect, deadline=limit) for limit in (idle_timeout, export_timeout))
 
-    with (
-        terminal,
-        state_directory.hold("image", name.replace("/", "_")),
-        _old(
-            old, engine, asked if export else None, link, parts_from, trust, terminal, allow_privileged=allow_privileged
-        ) as source,
-    ):
-        result = verb.ingest(source, new_base, name, engine, ingesting, run, terminal, keep=keep, marks=trust.marks())
+    with terminal, ExitStack() as opened:
+        source: verb.OldContainer | verb.OldBundle
+        if _is_bundle(old):
+            store = opened.enter_context(wiring.opened(reference.parse(old), link, parts_from))
+            admission = signatures.admission(allowed_signers, revoked, ignore_signatures)
+            source = verb.OldBundle(store, admission, allow_privileged)
+        else:
+            source = verb.OldContainer(engine.container(old), asked if export else None)
+        result = verb.ingest(source, onto, tag, engine, ingesting, LocalSpool(), terminal, options=chosen)
     pushed = None
     try:
         if target:
             with terminal:
                 pushed = verb.push(result, target, engine, exporting, run, LocalSpool(), terminal, seal)
     finally:
-        _tell(result, pushed, terminal, json=json)  # the image stands, whatever became of the bundle
-
-
-@contextmanager
-def _old(
-    named: str,
-    engine: Engine,
-    connect: Connect | None,
-    link: Link,
-    parts_from: Sequence[Path] | None,
-    trust: Gate,
-    terminal: Terminal,
-    *,
-    allow_privileged: bool,
-) -> Iterator[AbstractContextManager[Old]]:
-    """What files are taken from; a container of that is ours alone for the length of the block."""
-    from bundler.bundle import read_bundle
-    from bundler.cli import wiring
-    from bundler.format import reference
-    from bundler.localfs import state_directory
-    from bundler.stores.layout.local import LocalSpool
-    from bundler.verbs import ingest as verb
-
-    if _is_bundle(named):
-        with wiring.opened(reference.parse(named), link, parts_from) as store:
-            bundle = read_bundle(store)
-            allowed = bool(trust.admit(bundle, store, terminal)) or allow_privileged
-            yield verb.bundle(bundle, store, engine, LocalSpool(), terminal, allow_privileged=allowed)
-        return
-    found = engine.container(named)
-    with state_directory.hold("container", found.id):
-        yield verb.container(found, engine, connect, terminal)
+        _report(result, pushed, terminal, json=json)  # the image exists, also when the push failed
 
 
 def _is_bundle(old: str) -> bool:
-    """No container's name is a dash, or has a colon, a slash or an at sign; a file that ends in .tar is a bundle everywhere."""
+    """Whether a text is a reference: container names have no colon, slash or at sign, and ``-`` and ``FILE.tar`` are archives."""
     return any(mark in old for mark in ":/@") or old.endswith(".tar") or old == "-"
 
 
-def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *, json: bool) -> None:
+def _report(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *, json: bool) -> None:
     from bundler.cli import console, displacement
     from bundler.format import paths
 
@@ -182,7 +146,7 @@ def _tell(result: IngestResult, pushed: PushResult | None, terminal: Terminal, *
     ]
     terminal.table(("source", "destination", "entries", "size", ""), rows)
     if result.previous:
-        terminal.say(f"the image that was {result.tag} is {result.previous} now; swap them: fps-bundle undo {result.tag}")
+        terminal.say(f"the previous image of {result.tag} is {result.previous}; to roll back: fps-bundle undo {result.tag}")
     terminal.say(f"{result.tag} is the new model; run it: docker run {result.tag}")
     console.result(f"config {result.config_digest}")
     console.result(f"image {result.image_id}")

@@ -32,19 +32,19 @@ def inspect(
     --files lists all files in the order of a tree walk, and files that the bundle deletes from the base as `deleted`. Only
     tables of contents are fetched. Bundles of older versions have none, and their layers are read.
     """
+    from bundler.api import trust, verbs
     from bundler.bundle import read_bundle
-    from bundler.cli import console, gate, wiring
+    from bundler.cli import console, wiring
+    from bundler.cli import signatures as presented
     from bundler.cli.bundle_tree import bundle_tree
-    from bundler.format import image, launch, reference
-    from bundler.trust import signing
+    from bundler.format import reference
 
     with wiring.opened(reference.parse(source), wiring.Link(plain_http), parts_from) as store:
         bundle = read_bundle(store)
         if files:
             _list(bundle, store, json=json)
             return
-        signatures = signing.find(bundle, store, gate.verifier(gate.Gate(allowed_signers, revoked).policy()))
-    changes = launch.changes(bundle.metadata.base.config, image.restored(bundle.metadata))
+        inspected = verbs.inspect(store, policy=trust.load_policy(allowed_signers, revoked), bundle=bundle)
     if json:
         console.result_json(
             {
@@ -53,12 +53,12 @@ def inspect(
                 "size": bundle.manifest.size,
                 "manifest": jsonlib.loads(bundle.manifest.data),
                 "metadata": jsonlib.loads(bundle.metadata.to_bytes()),
-                "settings": [change.to_json() for change in changes],
-                "signatures": [gate.as_json(signature) for signature in signatures],
+                "settings": [change.to_json() for change in inspected.changes],
+                "signatures": [presented.as_json(signature) for signature in inspected.signatures],
             }
         )
         return
-    console.result_tree(bundle_tree(store.where, bundle, [gate.described(signature) for signature in signatures]))
+    console.result_tree(bundle_tree(store.where, bundle, [presented.describe(signature) for signature in inspected.signatures]))
 
 
 def _list(bundle: Bundle, store: Store, *, json: bool) -> None:

@@ -110,12 +110,14 @@ def push(
     The model's Export is called, the container is paused while its files are read, and resumed before the bundle is
     sent. Prints the bundle's digest.
     """
-    from bundler.cli import console, gate, wiring
+    from bundler.cli import console, signatures, wiring
     from bundler.format.compression import Compression as How
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import push as verb
 
-    chosen = verb.Options(base=base, strict=strict, allow_empty=allow_empty, audit=audit, record_hostname=record_hostname, dry_run=dry_run)
+    chosen = verb.Options(
+        base=base, strict=strict, allow_empty=allow_empty, audit=audit, record_hostname=record_hostname, dry_run=dry_run
+    )
     chosen = replace(chosen, reader=_checked_reader(reader, extended=extended), compression=How(compression.value))
     chosen = replace(chosen, pause=pause, max_pause=_checked_pause(max_pause, pause=pause))
     target = wiring.push_target(dest) if dest else None
@@ -123,7 +125,7 @@ def push(
     model = engine.container(container)
     target = target or verb.local_name(model, engine.image(model.image_id))
     terminal = console.Terminal(quiet=quiet)
-    seal = gate.seal(sign_key, terminal)
+    seal = signatures.seal(sign_key, terminal)
     link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
     store = wiring.open_target(target, link)
     connect = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=export_timeout)

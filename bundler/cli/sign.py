@@ -11,7 +11,7 @@ from bundler.cli import named_files, options
 
 
 def sign(
-    source: Annotated[str, typer.Argument(help="The bundle, in any store that can be written.")],
+    source: Annotated[str, typer.Argument(help="The bundle, in any writable store.")],
     sign_key: Annotated[
         Path | None,
         typer.Option(
@@ -24,7 +24,10 @@ def sign(
     sequence: Annotated[
         int | None,
         typer.Option(
-            "--sequence", metavar="N", min=0, help="Its place among what you sign. Default: the Unix time, or one above the last."
+            "--sequence",
+            metavar="N",
+            min=0,
+            help="Sequence number of the signature. Default: the Unix time, or one above the last.",
         ),
     ] = None,
     plain_http: options.PlainHttp = False,
@@ -32,23 +35,23 @@ def sign(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Vouch for a bundle with your SSH key.
+    """Sign a bundle with your SSH key.
 
-    The signature stands beside the bundle and travels with it; several people may sign one. A key that has signed it
-    before adds nothing. Without --sign-key it is the signing-key of trust.toml. Prints the fingerprint of the key.
+    The signature is stored beside the bundle and copied with it. A bundle can have several signatures; a second one by the
+    same key is not added. Without --sign-key, signing-key of trust.toml is used. Prints the fingerprint of the key.
     """
     from bundler.bundle import read_bundle
-    from bundler.cli import console, gate, wiring
+    from bundler.cli import console, signatures, wiring
     from bundler.errors import UsageError
     from bundler.format import reference
 
-    chosen = gate.signing_key(sign_key)
+    chosen = signatures.signing_key(sign_key)
     if chosen is None:
-        raise UsageError("there is no key to sign with", hint="Name one with --sign-key, or as signing-key in trust.toml.")
+        raise UsageError("signing key required", hint="Use --sign-key, or set signing-key in trust.toml.")
     terminal = console.Terminal(quiet=quiet)
     with wiring.opened(reference.parse(source), wiring.Link(plain_http, terminal=terminal)) as store:
         bundle = read_bundle(store)
-        signed = gate.sign(bundle, store, chosen, sequence, terminal)
+        signed = signatures.sign(bundle, store, chosen, sequence, terminal)
     if json:
         console.result_json(
             {
@@ -61,5 +64,5 @@ def sign(
             }
         )
         return
-    terminal.say(f"{store.where} {gate.told(signed)}")
+    terminal.say(f"{store.where}: {signatures.describe_signed(signed)}")
     console.result(signed.fingerprint)

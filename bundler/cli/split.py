@@ -28,6 +28,7 @@ def split(
     The parts FILE.001, FILE.002 and so on, concatenated, are the archive; FILE.parts lists them. The archive is verified
     first. A second run writes only parts that are missing or damaged. Prints the bundle's digest.
     """
+    from bundler.api import stores
     from bundler.bundle import read_bundle
     from bundler.cli import console, destination, wiring
     from bundler.format.reference import ArchiveReference
@@ -43,7 +44,7 @@ def split(
     store = ArchiveStore(file, parts_from=tuple(parts_from or ()), progress=terminal)
     target = (into or file.parent) / file.name
     with terminal:
-        whole = wiring.whole(store, store.holds)
+        whole = stores.completed(store, store.holds)
         bundle = read_bundle(whole)
         copy.read_through(whole, bundle, terminal)
         listed = split_files.split(target, bundle.digest, store.volumes(), split_options, terminal).listed

@@ -10,14 +10,14 @@ from bundler.cli import options
 
 
 def undo(
-    tag: Annotated[str, typer.Argument(metavar="NAME:TAG", help="The name that apply gave to a new image.")],
+    tag: Annotated[str, typer.Argument(metavar="NAME:TAG", help="The tag that apply or ingest moved to a new image.")],
     host: options.Host = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Give a tag back to the image that had it before the last apply.
+    """Roll a tag back to its previous image.
 
-    The two images change places, so that a second undo undoes the first.
+    The two images swap names, so a second undo reverts the first.
     """
     from bundler.cli import console, wiring
     from bundler.verbs import image_tags

@@ -1,1 +1,1 @@
-"""Which bundles this host trusts: the policy, its files, signatures, and protection against rollback."""
+"""Which bundles this host trusts: policy, signatures, rollback protection, and the admission that verbs require."""

@@ -1,4 +1,4 @@
-"""Who may vouch for a bundle, and may it follow what was here? Decided by values alone."""
+"""The rules of trust: which signatures count, and which bundle may follow which. Functions of values; they open no file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bundler.format.statement import Statement
 
 @dataclass(frozen=True)
 class Policy:
-    """Whom this host believes; without ``allowed_signers``, a file in OpenSSH's format, everybody.
+    """Which signatures this host requires; without ``allowed_signers``, a file in OpenSSH's format, none.
 
-    ``may_sign`` has the titles, as globs, by principal; None lets every allowed signer sign all of them. ``signing_key``
-    is what captures are signed with.
+    ``may_sign`` has the titles, as globs, by principal; None allows every signer all titles. ``minimum`` is the number of
+    different signers that a bundle needs. ``signing_key`` is the key that pushes are signed with.
     """
 
     allowed_signers: Path | None = None
@@ -26,7 +26,8 @@ class Policy:
     may_sign: Mapping[str, Sequence[str]] | None = None
     signing_key: Path | None = None
 
-    def lets_sign(self, principal: str, title: str) -> bool:
+    def may_sign_title(self, principal: str, title: str) -> bool:
+        """Whether the policy accepts signatures of ``principal`` for bundles of this title."""
         if self.may_sign is None:
             return True
         return any(fnmatchcase(title, glob) for glob in self.may_sign.get(principal, ()))
@@ -34,9 +35,9 @@ class Policy:
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature that was found with a bundle: who made it, by which key, or in ``fault`` why it counts for nobody.
+    """A signature found beside a bundle: its principals and its key, or in ``fault`` the reason why it does not count.
 
-    It is ``wrong`` when it is no signature of this bundle at all, whoever made it.
+    It is ``wrong`` when it does not sign this bundle at all, whichever key made it.
     """
 
     digest: Digest
@@ -52,30 +53,30 @@ class Signature:
 
 
 @dataclass(frozen=True)
-class Voucher:
-    """An allowed signer who signed the bundle, and the place that it has among what he signed."""
+class TrustedSigner:
+    """An allowed signer of a bundle, and the sequence number of its signature."""
 
     principal: str
     sequence: int
 
 
-def vouchers(policy: Policy, title: str, signatures: Iterable[Signature]) -> list[Voucher]:
-    """Who vouches for a bundle of this title: each signer once, and for each key one signer."""
+def trusted_signers(policy: Policy, title: str, signatures: Iterable[Signature]) -> list[TrustedSigner]:
+    """Return the allowed signers of a bundle of this title: each signer once, and for each key one signer."""
     by_key: dict[str, str] = {}
     sequences: dict[str, int] = {}
     for signature in signatures:
-        allowed = [principal for principal in signature.principals if policy.lets_sign(principal, title)]
+        allowed = [principal for principal in signature.principals if policy.may_sign_title(principal, title)]
         if signature.statement and allowed:
             principal = by_key.setdefault(signature.fingerprint, allowed[0])
             sequences[principal] = max(signature.statement.sequence, sequences.get(principal, 0))
-    return [Voucher(principal, sequence) for principal, sequence in sorted(sequences.items())]
+    return [TrustedSigner(principal, sequence) for principal, sequence in sorted(sequences.items())]
 
 
 def check(policy: Policy, title: str, signatures: Sequence[Signature]) -> list[str]:
-    """All reasons for which a bundle is not believed; none means that it is."""
+    """Return all reasons why a bundle is not trusted; an empty list means that it is, or that the policy requires nothing."""
     if policy.allowed_signers is None:
         return []
-    count = len(vouchers(policy, title, signatures))
+    count = len(trusted_signers(policy, title, signatures))
     if count >= policy.minimum:
         return []
     if not signatures:
@@ -89,15 +90,15 @@ def _fault(policy: Policy, title: str, signature: Signature) -> str:
     if signature.wrong:
         return signature.fault
     if signature.fault:
-        return f"the key {signature.fingerprint} counts for nobody: {signature.fault}"
-    if any(policy.lets_sign(principal, title) for principal in signature.principals):
+        return f"key {signature.fingerprint} does not count: {signature.fault}"
+    if any(policy.may_sign_title(principal, title) for principal in signature.principals):
         return ""
     return f"{', '.join(signature.principals)} may not sign {title}"
 
 
 @dataclass(frozen=True)
-class Line:
-    """What has one order of its own: a model's bundles by one signer, that become images of one repository."""
+class RollbackKey:
+    """What sequence numbers are compared within: one model's bundles by one signer, applied to one repository."""
 
     title: str
     data_set_uuid: str
@@ -105,10 +106,13 @@ class Line:
     repository: str
 
 
-def check_sequence(line: Line, sequence: int, digest: Digest, newest: tuple[int, Digest] | None) -> str:
-    """Why a bundle may not follow the ``newest`` that was applied of its line; empty when it may."""
+def check_sequence(key: RollbackKey, sequence: int, digest: Digest, newest: tuple[int, Digest] | None) -> str:
+    """Return why a bundle may not follow the ``newest`` applied one with this key; empty when it may."""
     if newest is None or sequence > newest[0] or (sequence, digest) == newest:
         return ""
     if sequence == newest[0]:
-        return f"{line.principal} signed another bundle with the same sequence {sequence}, and that was applied: {newest[1]}"
-    return f"it is older than what was applied to {line.repository}: {line.principal} signed it as {sequence}, that as {newest[0]}"
+        return f"{key.principal} signed another bundle with the same sequence {sequence}, which was applied: {newest[1]}"
+    return (
+        f"this bundle is older than the newest one applied to {key.repository}: "
+        f"{key.principal} signed it with sequence {sequence}, that one with {newest[0]}"
+    )

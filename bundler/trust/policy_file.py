@@ -1,4 +1,4 @@
-"""``trust.toml``: whom this host believes, for all of its users and for each."""
+"""``trust.toml``: the policy of this host and of its user."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SYSTEM_FILE = Path("/etc/fps-bundle/trust.toml")
 
 
 def files() -> tuple[Path, ...]:
-    """Where policies stand; a key of a later one takes the place of that of an earlier one."""
+    """Return the paths of the policy files; a key of a later file replaces that of an earlier one."""
     return SYSTEM_FILE, platformdirs.user_config_path("fps-bundle") / "trust.toml"
 
 
 def load(paths: Iterable[Path], allowed_signers: Path | None = None, revoked: Path | None = None) -> Policy:
-    """The policy of these files, in which the command line's own files come first.
+    """Return the policy of these files; ``allowed_signers`` and ``revoked`` replace what the files name.
 
-    Raises `TrustError` for a file that cannot be understood, as it may say what nobody must pass over.
+    Raises `TrustError` for a file that cannot be parsed, because it may contain a rule that must not be skipped.
     """
     policy, narrowed = Policy(), False
     for path in paths:
@@ -34,55 +34,57 @@ def load(paths: Iterable[Path], allowed_signers: Path | None = None, revoked: Pa
     policy = replace(policy, allowed_signers=allowed_signers or policy.allowed_signers, revoked=revoked or policy.revoked)
     if policy.allowed_signers is None and (narrowed or revoked):
         raise TrustError(
-            "there are rules for signatures, but no allowed signers",
-            hint=f"Name them in {SYSTEM_FILE}, or with --allowed-signers.",
+            "the policy has rules for signatures, but no allowed signers",
+            hint=f"Set allowed-signers in {SYSTEM_FILE}, or use --allowed-signers.",
         )
     return policy
 
 
 def content(path: Path | None, what: str) -> bytes | None:
-    """What a file says that a policy names."""
+    """Return the content of a file that a policy names; ``what`` names the file in errors."""
     if path is None:
         return None
     try:
         return private_file.read(path, what)
     except FileNotFoundError:
-        raise TrustError(f"{what} {path} is missing", hint="Put it there, or name another one.") from None
+        raise TrustError(f"{what} {path} is missing", hint="Create it, or name another file.") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The fields of a `Policy` that a file sets; none where there is no file."""
+    """Return the fields of a `Policy` that a file sets; none when there is no file."""
     try:
         text = private_file.read(path, "the policy")
     except FileNotFoundError:
         return {}
     try:
-        found = tomllib.loads(text.decode())
-        return dict(_KEYS[key](value, path.parent) for key, value in found.items())
+        content = tomllib.loads(text.decode())
+        return dict(_KEYS[key](value, path.parent) for key, value in content.items())
     except KeyError as error:
-        raise TrustError(f"{path} has the key {error}, which means nothing here", hint=f"It knows: {', '.join(_KEYS)}.") from None
+        raise TrustError(f"{path}: unknown key {error}", hint=f"Use only these keys: {', '.join(_KEYS)}.") from None
     except ValueError as error:  # of TOML, of UTF-8, and ours
-        raise TrustError(f"{path} cannot be understood: {error}", hint="docs/user/security.md shows one.") from error
+        raise TrustError(
+            f"{path} cannot be parsed: {error}", hint="Compare it with the example in docs/user/security.md."
+        ) from error
 
 
 def _path(value: object, beside: Path) -> Path:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r} is no path")
+        raise ValueError(f"{value!r} is not a path")
     return beside / private_file.expanded(value)
 
 
 def _minimum(value: object, _: Path) -> tuple[str, int]:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"minimum-signatures is {value!r}, not a number from 1 on")
+        raise ValueError(f"minimum-signatures is {value!r}, not an integer of at least 1")
     return "minimum", value
 
 
 def _may_sign(value: object, _: Path) -> tuple[str, Mapping[str, tuple[str, ...]]]:
     if not isinstance(value, dict):
-        raise ValueError("may-sign is no table")
+        raise ValueError("may-sign is not a table")
     for principal, titles in value.items():
         if not isinstance(titles, list) or not all(isinstance(title, str) for title in titles):
-            raise ValueError(f"the titles that {principal!r} may sign are no list of globs")
+            raise ValueError(f"the titles that {principal!r} may sign are not a list of globs")
     return "may_sign", {principal: tuple(titles) for principal, titles in value.items()}
 
 

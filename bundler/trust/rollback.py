@@ -1,4 +1,4 @@
-"""What was applied here, and signed: files that make sure that nobody goes back, or uses a number twice, unawares."""
+"""Rollback protection: files with the newest applied bundle of each signer, and with the last sequence number used to sign."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from bundler.format.metadata import Sha256, now
 from bundler.format.statement import MAX_SEQUENCE
 from bundler.localfs import private_file, state_directory
 from bundler.localfs.atomic_file import sweep, write_file
-from bundler.trust.policy import Line, Voucher, check_sequence
+from bundler.trust.policy import RollbackKey, TrustedSigner, check_sequence
 
 WAIT = 60
-"""Seconds for which another process may hold the files; it does so only while it gives an image its name."""
+"""Seconds to wait for another process that holds the files; it does so only while it tags an image."""
 
 Number = Annotated[int, Field(strict=True, ge=0, le=MAX_SEQUENCE)]
 
@@ -34,7 +34,7 @@ class _Value(BaseModel):
 
 
 class Applied(_Value):
-    """The newest bundle of one line that was applied."""
+    """The newest applied bundle of one `RollbackKey`."""
 
     title: str
     data_set_uuid: str = Field(alias="dataSetUUID")
@@ -45,12 +45,12 @@ class Applied(_Value):
     at: str
 
     @property
-    def line(self) -> Line:
-        return Line(self.title, self.data_set_uuid, self.principal, self.repository)
+    def key(self) -> RollbackKey:
+        return RollbackKey(self.title, self.data_set_uuid, self.principal, self.repository)
 
 
 class Downgrade(_Value):
-    """An older bundle that was applied all the same, and why."""
+    """An older bundle that was applied with ``--allow-downgrade``, and the reason."""
 
     digest: Sha256
     refusals: tuple[str, ...]
@@ -58,7 +58,7 @@ class Downgrade(_Value):
     at: str
 
 
-class _Book(_Value):
+class _Records(_Value):
     version: Annotated[int, Field(strict=True, ge=1, le=1)] = 1
     applied: tuple[Applied, ...] = ()
     downgrades: tuple[Downgrade, ...] = ()
@@ -69,104 +69,106 @@ class _LastUsed(_Value):
     sequence: Number = 0
 
 
-_File = TypeVar("_File", _Book, _LastUsed)
+_File = TypeVar("_File", _Records, _LastUsed)
 
 
-class Ledger:
-    """The file with the newest bundle of each line; one that is damaged lets nothing pass."""
+class RollbackRecords:
+    """The file with the newest applied bundle of each `RollbackKey`; while it is damaged, every bundle is refused."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "applied.json"
 
-    def check(self, claims: Sequence[Applied]) -> None:
-        """Raises `TrustError` when a bundle is older than what was applied."""
-        self._refuse(self._older(self._read(), claims))
+    def check(self, records: Sequence[Applied]) -> None:
+        """Raise `TrustError` when a bundle is older than the newest applied one."""
+        self._refuse(self._older(self._read(), records))
 
     def prepare(self) -> None:
-        """Raises `StoreError` or `TrustError` where nothing could be written down, before anything is changed."""
+        """Raise `StoreError` or `TrustError` when the file cannot be written or read; called before anything is changed."""
         with state_directory.hold("file", self._path.name, WAIT):
             self._read()
 
-    def new_signers(self, claims: Sequence[Applied]) -> list[str]:
-        """The signers of whom nothing was applied yet as the same model to the same repository."""
-        known = {applied.line for applied in self._read().applied}
-        return [claim.principal for claim in claims if claim.line not in known]
+    def new_signers(self, records: Sequence[Applied]) -> list[str]:
+        """Return the signers without a record for the same model and repository."""
+        keys = {applied.key for applied in self._read().applied}
+        return [record.principal for record in records if record.key not in keys]
 
     @contextmanager
-    def advancing(self, claims: Sequence[Applied], reason: str | None) -> Iterator[None]:
-        """Write a bundle down, and let nobody else do so for the length of the block, in which it gets its name.
+    def advancing(self, records: Sequence[Applied], reason: str | None) -> Iterator[None]:
+        """Record a bundle and hold the lock of the file during the block, in which the image is tagged.
 
-        With a ``reason`` an older one passes, and that is written down. Raises `TrustError` like `check`.
+        With a ``reason`` an older bundle is accepted, and the downgrade is recorded. Raises `TrustError` as `check` does.
         """
         with state_directory.hold("file", self._path.name, WAIT):
-            book = self._read()
-            older = self._older(book, claims)
+            file = self._read()
+            older = self._older(file, records)
             if reason is None:
                 self._refuse(older)
-            self._write(_with(book, claims, older, reason or ""))
+            self._write(_with(file, records, older, reason or ""))
             yield
 
-    def _older(self, book: _Book, claims: Sequence[Applied]) -> tuple[str, ...]:
-        newest = {applied.line: (applied.sequence, applied.digest) for applied in book.applied}
-        refusals = (check_sequence(it.line, it.sequence, it.digest, newest.get(it.line)) for it in claims)
+    def _older(self, file: _Records, records: Sequence[Applied]) -> tuple[str, ...]:
+        newest = {applied.key: (applied.sequence, applied.digest) for applied in file.applied}
+        refusals = (check_sequence(it.key, it.sequence, it.digest, newest.get(it.key)) for it in records)
         return tuple(refusal for refusal in refusals if refusal)
 
     def _refuse(self, refusals: Sequence[str]) -> None:
         if refusals:
             raise TrustError(
-                f"the bundle may not follow what was here: {'; '.join(refusals)}",
-                hint='If it shall all the same: --allow-downgrade "WHY", which is written down.',
+                f"refusing to downgrade: {'; '.join(refusals)}",
+                hint="To apply it anyway, use --allow-downgrade REASON (recorded).",
             )
 
-    def _read(self) -> _Book:
-        return _load(self._path, _Book, "It says which bundles must not come back. To begin anew, and to forget that")
+    def _read(self) -> _Records:
+        return _load(self._path, _Records, "It protects against downgrades. To start a new one, without the recorded protection")
 
-    def _write(self, book: _Book) -> None:
-        _save(self._path, book)
+    def _write(self, file: _Records) -> None:
+        _save(self._path, file)
 
 
-def claims(vouchers: Sequence[Voucher], title: str, data_set_uuid: str | None, repository: str, digest: Digest) -> list[Applied]:
-    """What applying a bundle means for each who vouches for it."""
+def records_of(
+    signers: Sequence[TrustedSigner], title: str, data_set_uuid: str | None, repository: str, digest: Digest
+) -> list[Applied]:
+    """Return the records of a bundle that is about to be applied, one for each trusted signer."""
     return [
         Applied(
             title=title,
             data_set_uuid=data_set_uuid or "",
-            principal=voucher.principal,
+            principal=signer.principal,
             repository=repository,
-            sequence=voucher.sequence,
+            sequence=signer.sequence,
             digest=digest,
             at=now(),
         )
-        for voucher in vouchers
+        for signer in signers
     ]
 
 
 def next_sequence(directory: Path, wanted: int | None) -> int:
-    """The number of a new signature, which is written down: the one that is ``wanted``, else one above all before it.
+    """Return and record the sequence number of a new signature: ``wanted``, or one above the last.
 
-    It is at least the Unix time, so that two hosts with one key keep an order.
+    By default it is at least the Unix time, so that numbers also increase when two hosts share a key.
     """
     path = directory / "sequence.json"
     with state_directory.hold("file", path.name, WAIT):
-        last = _load(path, _LastUsed, "It has the sequence number of the last signature. To begin anew").sequence
+        last = _load(path, _LastUsed, "It has the sequence number of the last signature. To start a new one").sequence
         sequence = max(int(time.time()), last + 1) if wanted is None else wanted
         if not 0 <= sequence <= MAX_SEQUENCE:
-            raise UsageError(f"{sequence} is no sequence number from 0 to {MAX_SEQUENCE}", hint="Name one with --sequence.")
+            raise UsageError(f"{sequence} is not a sequence number from 0 to {MAX_SEQUENCE}", hint="Set one with --sequence.")
         _save(path, _LastUsed(sequence=max(sequence, last)))
     return sequence
 
 
-def _with(book: _Book, claims: Sequence[Applied], older: tuple[str, ...], reason: str) -> _Book:
-    newest = {applied.line: applied for applied in book.applied}
-    for claim in claims:
-        if claim.line not in newest or newest[claim.line].sequence < claim.sequence:
-            newest[claim.line] = claim
-    downgrade = [Downgrade(digest=claims[0].digest, refusals=older, reason=reason, at=now())] if older else []
-    return _Book(applied=tuple(newest.values()), downgrades=(*book.downgrades, *downgrade))
+def _with(file: _Records, records: Sequence[Applied], older: tuple[str, ...], reason: str) -> _Records:
+    newest = {applied.key: applied for applied in file.applied}
+    for record in records:
+        if record.key not in newest or newest[record.key].sequence < record.sequence:
+            newest[record.key] = record
+    downgrade = [Downgrade(digest=records[0].digest, refusals=older, reason=reason, at=now())] if older else []
+    return _Records(applied=tuple(newest.values()), downgrades=(*file.downgrades, *downgrade))
 
 
 def _load(path: Path, kind: type[_File], advice: str) -> _File:
-    """A file of ours, an empty one where there is none yet; raises `TrustError` for a damaged one."""
+    """Return the content of one of our files, empty when there is none yet; raises `TrustError` for a damaged one."""
     try:
         data = private_file.read_private(path, "the file")
     except FileNotFoundError:
@@ -174,15 +176,15 @@ def _load(path: Path, kind: type[_File], advice: str) -> _File:
     try:
         return kind.model_validate(strict_json.load(data, str(path)))
     except (BundlerError, ValidationError) as error:
-        raise TrustError(
-            f"{path} is damaged, so nobody can tell what may follow", hint=f"{advice}: mv {path} {path}.damaged"
-        ) from error
+        raise TrustError(f"{path} is damaged", hint=f"{advice}:", command=f"mv {path} {path}.damaged") from error
 
 
 def _save(path: Path, content: BaseModel) -> None:
     data = json.dumps(content.model_dump(mode="json", by_alias=True), indent=1).encode() + b"\n"
     if len(data) > strict_json.MAX_SIZE:
-        raise TrustError(f"{path} would become longer than {strict_json.MAX_SIZE} bytes", hint=f"Look what fills it: less {path}")
+        raise TrustError(
+            f"{path} would become longer than {strict_json.MAX_SIZE} bytes", hint="Look at its entries:", command=f"less {path}"
+        )
     private_file.make_directory(path.parent, may_be_link=True)
     sweep(path.parent)
     write_file(path, data, 0o600)

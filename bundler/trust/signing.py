@@ -1,4 +1,4 @@
-"""Sign a bundle, and find out who did."""
+"""Sign a bundle, and read and judge its signatures."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bundler.format.metadata import now
 from bundler.format.statement import Statement
 from bundler.ports import Signer, Store, Verifier
 from bundler.streams import drain
-from bundler.trust.policy import Policy, Signature, Voucher, check, vouchers
+from bundler.trust.policy import Policy, Signature, TrustedSigner, check, trusted_signers
 
 MAX_SIGNATURES = 100
-"""How many signatures of one bundle are looked at."""
+"""Most signatures of one bundle that are checked."""
 
 
 @dataclass(frozen=True)
 class Signed:
-    """What a key says of a bundle; ``added`` is false when it had said so before."""
+    """The result of signing: the signed statement and the key; ``added`` is false when the key had signed the bundle before."""
 
     statement: Statement
     key_type: str
@@ -38,77 +38,77 @@ def sign(
     sequence: int | None,
     next_sequence: Callable[[int | None], int],
 ) -> Signed:
-    """Put a signature beside a bundle, unless this key has signed it, with this ``sequence`` if one is wanted."""
+    """Attach a signature to a bundle, unless this key has signed it already (with this ``sequence``, when one is given)."""
     statement = Statement.of(bundle.manifest, bundle.metadata, next_sequence(sequence), now())
-    said = statement.to_bytes()
-    data = signer.sign(said)
-    made = verifier.check(said, data)
-    if not made.fingerprint:
-        raise TrustError(f"what ssh-keygen made does not hold: {made.fault}", hint="Try again, or with another key.")
-    for known in find(bundle, store, verifier):
-        if known.statement and known.fingerprint == made.fingerprint and sequence in (None, known.statement.sequence):
-            return Signed(known.statement, made.key_type, made.fingerprint, False)
-    store.attach(signature.build(bundle.manifest.descriptor, said, data))
-    return Signed(statement, made.key_type, made.fingerprint, True)
+    message = statement.to_bytes()
+    data = signer.sign(message)
+    checked = verifier.check(message, data)
+    if not checked.fingerprint:
+        raise TrustError(f"the new signature cannot be verified: {checked.fault}", hint="Try again, or use another key.")
+    for present in find(bundle, store, verifier):
+        if present.statement and present.fingerprint == checked.fingerprint and sequence in (None, present.statement.sequence):
+            return Signed(present.statement, checked.key_type, checked.fingerprint, False)
+    store.attach(signature.build(bundle.manifest.descriptor, message, data))
+    return Signed(statement, checked.key_type, checked.fingerprint, True)
 
 
 def find(bundle: Bundle, store: Store, verifier: Verifier) -> list[Signature]:
-    """All signatures that a store has of a bundle; raises `IntegrityError` for damaged ones."""
+    """Return all signatures of a bundle in a store; raises `IntegrityError` for damaged ones."""
     found = [referrer for referrer in referrers(store, bundle) if signature.is_signature(referrer)]
     if len(found) > MAX_SIGNATURES:
         raise TrustError(
-            f"{store.where} has {len(found)} signatures of one bundle, more than the {MAX_SIGNATURES} that are looked at"
+            f"{store.where} has {len(found)} signatures of one bundle, more than the {MAX_SIGNATURES} that are checked"
         )
-    return [_look(referrer, bundle, store, verifier) for referrer in found]
+    return [_check_one(referrer, bundle, store, verifier) for referrer in found]
 
 
 def read_referrers(bundle: Bundle, store: Store) -> None:
-    """Read all that refers to a bundle; raises `IntegrityError` for what is damaged."""
+    """Read every referrer of a bundle to its end; raises `IntegrityError` for damaged ones."""
     for referrer in referrers(store, bundle):
         for blob in referrer.blobs:
             with store.open(blob) as stream:
                 drain(stream)
 
 
-def judge(bundle: Bundle, store: Store, policy: Policy, verifier: Verifier) -> list[Voucher]:
-    """Who vouches for a bundle; raises `TrustError` when the policy asks for others, or for more."""
+def judge(bundle: Bundle, store: Store, policy: Policy, verifier: Verifier) -> list[TrustedSigner]:
+    """Return the trusted signers of a bundle; raises `TrustError` when the policy requires other signers, or more."""
     found = find(bundle, store, verifier)
     refuse(check(policy, bundle.metadata.model.title, found), store.where)
-    return vouchers(policy, bundle.metadata.model.title, found)
+    return trusted_signers(policy, bundle.metadata.model.title, found)
 
 
 def refuse(refusals: Sequence[str], where: str) -> None:
-    """Raises `TrustError` when there are any."""
+    """Raise `TrustError` when there are refusals; ``where`` names the bundle."""
     if refusals:
         raise TrustError(
             f"{where} is not trusted: {'; '.join(refusals)}",
-            hint="Have an allowed signer run: fps-bundle sign. `fps-bundle verify` shows all signatures.",
+            hint="Let an allowed signer run `fps-bundle sign`. `fps-bundle verify` shows all signatures.",
         )
 
 
-def _look(referrer: Referrer, bundle: Bundle, store: Store, verifier: Verifier) -> Signature:
-    """One signature: first whether it holds, of the bytes as they are, and only then what they say."""
+def _check_one(referrer: Referrer, bundle: Bundle, store: Store, verifier: Verifier) -> Signature:
+    """Check one signature: first over the bytes as they are; only then is the statement parsed."""
     digest = referrer.descriptor.digest
     try:
         blobs = signature.parts(referrer, store.where)
         strict_json.check_size(blobs[0].size, f"{store.where}: a statement")
     except IntegrityError as error:
         return Signature(digest, fault=error.message)
-    said, data = (_read(store, blob) for blob in blobs)
-    checked = verifier.check(said, data)
-    statement, fault = _understood(said, bundle, store.where) if checked.fingerprint else (None, "")
+    message, data = (_read(store, blob) for blob in blobs)
+    checked = verifier.check(message, data)
+    statement, fault = _parsed(message, bundle, store.where) if checked.fingerprint else (None, "")
     principals = checked.principals if statement else ()
     return Signature(digest, checked.key_type, checked.fingerprint, principals, statement, checked.fault or fault)
 
 
-def _understood(said: bytes, bundle: Bundle, where: str) -> tuple[Statement | None, str]:
-    """What a statement says when it speaks of this bundle, and why it is of no use otherwise."""
+def _parsed(message: bytes, bundle: Bundle, where: str) -> tuple[Statement | None, str]:
+    """Return the statement when it describes this bundle, else the reason why it cannot be used."""
     try:
-        statement = Statement.from_bytes(said, where)
+        statement = Statement.from_bytes(message, where)
     except IntegrityError as error:
         return None, error.message
     fields = statement.disagreements(bundle.manifest, bundle.metadata)
-    return (None, f"a signature speaks of another bundle: {', '.join(fields)} differ") if fields else (statement, "")
+    return (None, f"a signature is of another bundle: {', '.join(fields)} differ") if fields else (statement, "")
 
 
 def _read(store: Store, blob: Descriptor) -> bytes:

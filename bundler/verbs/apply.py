@@ -1,14 +1,14 @@
-"""Apply: from a bundle and its base image to a new image, identical in content to the model that was pushed."""
+"""Apply: make a new image from a bundle and its base image, with the same content as the model that was pushed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from bundler.bundle import Bundle
+from bundler.bundle import Bundle, read_bundle
 from bundler.errors import EngineError
 from bundler.format import image, launch, reference, units
 from bundler.format.content import Digest
@@ -17,19 +17,40 @@ from bundler.format.metadata import Base
 from bundler.localfs.atomic_file import check_space
 from bundler.ports import Engine, Image, Spool, Store
 from bundler.streams import Progress
-from bundler.verbs import engine_limits, image_tags, privileges, verify
+from bundler.trust.admission import Admission, Admitted
+from bundler.verbs import base_image, engine_limits, image_tags, privileges, verify
 
 _TIMES_ON_DISK = {"classic": 2, "podman": 1}
-"""How often a new layer lies on an engine's disk while it is loaded, by image store.
+"""How many copies of a new layer are on an engine's disk while it is loaded, by image store.
 
-Docker's classic store first writes all of the archive below its root, then unpacks it (measured with 20.10.24: 1 GiB of layers
-took another 1.07 GB there). Where containerd keeps its content, Docker does not say.
+Docker's classic store first writes the whole archive below its root, then unpacks it (measured with 20.10.24: 1 GiB of layers
+took another 1.07 GB there). Docker does not tell where containerd keeps its content.
 """
+
+TAG_WAIT = 60
+"""Seconds to wait for another process that tags the same image."""
+
+
+@dataclass(frozen=True)
+class ApplyOptions:
+    """What the caller chooses: base image, tag and exceptions; the defaults are the strictest."""
+
+    base: str | None = None
+    """The clean base image; by default it is found by its layers."""
+    same_version: bool = False
+    """Also accept a base with the same title, version and vendor but other layers."""
+    tag: str | None = None
+    """``NAME:TAG`` of the new image; by default the base's repository, the version and the digest."""
+    force: bool = False
+    """Move ``tag`` also when it names an image that fps-bundle did not make."""
+    allow_privileged: bool = False
+    """Accept files with more rights and changed launch settings without a trusted signature."""
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
 class ApplyResult:
-    """The new image; without an ``image_id`` nothing was done, because it was a dry run."""
+    """The new image; after a dry run it has no ``image_id``."""
 
     bundle: Bundle
     base: Image
@@ -38,13 +59,52 @@ class ApplyResult:
     image_id: str
     existed: bool
     previous: str = ""
-    """The name under which the image that had the tag before can be found."""
+    """The name of the image that had the tag before."""
     changes: Sequence[launch.Change] = ()
-    """The launch settings of the new image that are not those of the base."""
+    """The launch settings in which the new image differs from the base."""
+    new_signers: Sequence[str] = ()
+    """The trusted signers without a rollback record, for whom a downgrade could not be detected."""
 
 
 def apply(
-    bundle: Bundle,
+    source: Store,
+    engine: Engine,
+    spool: Spool,
+    progress: Progress,
+    *,
+    admission: Admission,
+    options: ApplyOptions | None = None,
+) -> ApplyResult:
+    """Turn the bundle of ``source`` and its base image into a new image, as far as ``admission`` accepts it.
+
+    Everything is fetched and verified before the engine is changed. Raises `TrustError` for an untrusted or older bundle,
+    `BaseMismatchError` without the right base, and what `apply_admitted` raises.
+    """
+    options = options or ApplyOptions()
+    admitted = admission.admit(read_bundle(source), source, progress)
+    recorded, on = admitted.bundle.metadata.base, None
+    if options.same_version:
+        base, on = base_image.find_version(admitted.bundle.metadata.model, recorded, engine, options.base)
+    else:
+        base = base_image.find(recorded, engine, options.base)
+    if on:
+        progress.warn(f"{base.id} is not the recorded base, it only has the same version: this combination was not tested")
+    return apply_admitted(
+        admitted,
+        source,
+        base,
+        choose_tag(options.tag, admitted.bundle, base, engine, force=options.force),
+        engine,
+        spool,
+        progress,
+        dry_run=options.dry_run,
+        on=on,
+        allow_privileged=options.allow_privileged,
+    )
+
+
+def apply_admitted(
+    admitted: Admitted,
     source: Store,
     base: Image,
     tag: str,
@@ -52,37 +112,40 @@ def apply(
     spool: Spool,
     progress: Progress,
     *,
-    dry_run: bool,
+    dry_run: bool = False,
     on: Base | None = None,
-    marks: Mapping[str, str] = image.NO_MARKS,
-    noted: Callable[[], AbstractContextManager[None]] = nullcontext,
     allow_privileged: bool = False,
 ) -> ApplyResult:
-    """Fetch and verify every layer, then make the new image and give it its name.
+    """Fetch and verify every layer of an admitted bundle, then load the new image and tag it.
 
-    ``on`` describes ``base`` when it is another one than was recorded; ``marks`` are labels of the new image. It gets its
-    name in a block of ``noted``, which may still refuse it. ``allow_privileged`` takes files that give more rights than the base's
-    and launch settings that differ from the base's; callers set it for a trusted signature or on the user's word.
-    Raises `IntegrityError` before the engine is touched when anything in the bundle is not as promised, and `PrivilegeError`
-    for such files and settings. Raises `EngineError` before anything is fetched when the engine cannot run an image of so
-    many layers.
+    ``on`` describes ``base`` when it is not the recorded base. Privileged files and changed launch settings need a trusted
+    signature or ``allow_privileged``. Before the engine is changed, raises `TrustError` for an older bundle,
+    `IntegrityError` when any content is not as described, and `PrivilegeError`. Before anything is fetched, raises
+    `EngineError` when the engine cannot run an image of so many layers.
     """
+    bundle, allowed = admitted.bundle, allow_privileged or admitted.trusted
+    rollback = admitted.rollback_check(image_tags.repository(tag))
+    rollback.check()
+    new_signers = rollback.new_signers()
+    if new_signers:
+        progress.warn(f"no rollback record yet of {', '.join(new_signers)} for {tag}: an older bundle would not be detected")
     changes = launch.changes(base.config, image.restored(bundle.metadata, on))
-    privileges.check_settings(changes, progress, allowed=allow_privileged)
-    with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allow_privileged) as local:
-        new = _new_image(bundle, local, base, on, marks)
+    privileges.check_settings(changes, progress, allowed=allowed)
+    with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allowed) as local:
+        new = _new_image(bundle, local, base, on, admitted.by.labels)
+        result = ApplyResult(bundle, base, tag, new.config_digest, "", False, changes=changes, new_signers=new_signers)
         if dry_run:
-            return ApplyResult(bundle, base, tag, new.config_digest, "", engine.holding(new) is not None, changes=changes)
-        with _made(bundle, new, base, engine, progress) as (made, existed), noted():
+            return replace(result, existed=engine.holding(new) is not None)
+        with _made(bundle, new, base, engine, progress) as (made, existed), image_tags.locked(tag, TAG_WAIT), rollback.recorded():
             previous = image_tags.give(engine, made, tag)
-        return ApplyResult(bundle, base, tag, new.config_digest, made.id, existed, previous, changes)
+        return replace(result, image_id=made.id, existed=existed, previous=previous)
 
 
 @contextmanager
 def _checked(
     bundle: Bundle, source: Store, base: Image, engine: Engine, spool: Spool, progress: Progress, *, allow_privileged: bool
 ) -> Iterator[Store]:
-    """The bundle in a store, after all checks that need no new image; it raises what `apply` raises."""
+    """Yield a store with the bundle after all checks that need no new image; raises what `apply_admitted` raises."""
     engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
     with verify.readable_bundle(bundle, source, spool, progress) as local:
         findings = verify.once(bundle, local, spool, progress)
@@ -93,7 +156,7 @@ def _checked(
 
 @contextmanager
 def _made(bundle: Bundle, new: NewImage, base: Image, engine: Engine, progress: Progress) -> Iterator[tuple[Image, bool]]:
-    """The new image, and whether it was here already; if not, it is gone after the block unless it got a name."""
+    """Yield the new image, and whether the engine had it already; if not, it is removed after the block unless it was tagged."""
     existing = engine.holding(new)
     if existing:
         yield existing, True
@@ -106,7 +169,7 @@ def _made(bundle: Bundle, new: NewImage, base: Image, engine: Engine, progress: 
 
 @contextmanager
 def loaded(
-    bundle: Bundle,
+    admitted: Admitted,
     source: Store,
     base: Image,
     engine: Engine,
@@ -115,18 +178,19 @@ def loaded(
     *,
     allow_privileged: bool = False,
 ) -> Iterator[Image]:
-    """A bundle on its base as an image without a name, which is gone after the block unless it was here already.
+    """Yield an admitted bundle on its base as an untagged image, removed after the block unless the engine had it already.
 
-    It raises what `apply` raises.
+    Raises what `apply_admitted` raises, except for an older bundle.
     """
-    with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allow_privileged) as local:
+    bundle, allowed = admitted.bundle, allow_privileged or admitted.trusted
+    with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allowed) as local:
         new = _new_image(bundle, local, base, None, image.NO_MARKS)
         with _made(bundle, new, base, engine, progress) as (made, _):
             yield made
 
 
 def _check_kept(findings: verify.Findings) -> None:
-    """Raise `EngineError` for a bundle of which an engine would make something else without an error."""
+    """Raise `EngineError` for a bundle whose entries an engine would change without an error."""
     if findings.unkept:
         entries = units.counted(findings.unkept, "entry", "entries")
         raise EngineError(
@@ -136,14 +200,14 @@ def _check_kept(findings: verify.Findings) -> None:
 
 
 def _check_space(bundle: Bundle, engine: Engine) -> None:
-    """Raises `NoSpaceError` when the new layers cannot fit on the engine's disk, as far as that is a disk of this host."""
+    """Raise `NoSpaceError` when the new layers do not fit on the engine's disk; checked only when that disk is on this host."""
     info = engine.info()
     if info.root:
         check_space(Path(info.root), bundle.metadata.size * _TIMES_ON_DISK.get(info.image_store, 0))
 
 
 def choose_tag(wanted: str | None, bundle: Bundle, base: Image, engine: Engine, *, force: bool) -> str:
-    """The name of the new image; raises `UsageError` for one that is no tag, or names an image that we did not make."""
+    """Return the tag of the new image; raises `UsageError` for one that is invalid, or names an image of another tool."""
     return image_tags.check(wanted, engine, force=force) if wanted is not None else _default_tag(bundle, base)
 
 

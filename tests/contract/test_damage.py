@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import applied
 import pytest
 import tally
 from bundles import bundle
@@ -19,7 +20,7 @@ from bundler.errors import BundlerError, IntegrityError, NotFoundError
 from bundler.format.content import Digest
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.local import LocalSpool
-from bundler.verbs import apply, copy
+from bundler.verbs import copy
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Archive:
         engine = FakeEngine()
         try:
             found = read_bundle(self.store())
-            apply.apply(found, self.store(), image(), "new:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
+            applied.apply(found, self.store(), image(), "new:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
         except BundlerError:
             assert engine.loads == []
             raise

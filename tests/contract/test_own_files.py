@@ -33,7 +33,7 @@ from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout import local, verified_cache
 from bundler.stores.registry import upload_record
 from bundler.trust import rollback
-from bundler.trust.policy import Voucher
+from bundler.trust.policy import TrustedSigner
 from bundler.verbs import copy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away and mount")
@@ -126,8 +126,8 @@ def calling(function: Callable[[Home], object]) -> Callable[[Home], int]:
 
 
 def check_ledger(home: Home) -> None:
-    claims = rollback.claims([Voucher("alice", 1)], "Model", None, "detector", ONE)
-    with rollback.Ledger(home.state).advancing(claims, None):
+    claims = rollback.records_of([TrustedSigner("alice", 1)], "Model", None, "detector", ONE)
+    with rollback.RollbackRecords(home.state).advancing(claims, None):
         pass
 
 

@@ -25,7 +25,7 @@ from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.archive.thin import ThinStore
 from bundler.stores.layout.store import LayoutStore
 from bundler.trust import signing
-from bundler.trust.policy import Policy, Voucher
+from bundler.trust.policy import Policy, TrustedSigner
 from bundler.verbs import copy
 from bundler.verbs.have import had
 
@@ -55,7 +55,7 @@ def sign(store: Store, key: Key, sequence: int | None = None) -> signing.Signed:
     )
 
 
-def vouchers(store: Store, *keys: Key) -> list[Voucher]:
+def trusted_signers(store: Store, *keys: Key) -> list[TrustedSigner]:
     names = ("alice", "bob")
     verifier = SshVerifier(b"".join(key.line(name) for name, key in zip(names, keys, strict=False)))
     return signing.judge(read_bundle(store), store, POLICY, verifier)
@@ -76,7 +76,7 @@ def test_signers_come_one_after_the_other(filled: Place, alice: Key, bob: Key) -
     assert sign(filled.open(), alice).added
     assert sign(filled.open(), bob, 7).added
     assert not sign(filled.open(), alice).added
-    assert vouchers(filled.open(), alice, bob) == [Voucher("alice", 100), Voucher("bob", 7)]
+    assert trusted_signers(filled.open(), alice, bob) == [TrustedSigner("alice", 100), TrustedSigner("bob", 7)]
     assert verified(filled.open()) == digest
     assert [named.manifest.digest for named in filled.open().names() if named.name] == [digest]
 
@@ -88,7 +88,7 @@ def test_signatures_go_where_the_bundle_goes(filled: Place, alice: Key, bob: Key
     copy.copy(filled.open(), elsewhere, RecordingProgress())
     sign(elsewhere, bob)
     copy.copy(elsewhere, filled.open(), RecordingProgress())
-    assert vouchers(filled.open(), alice, bob) == [Voucher("alice", 100), Voucher("bob", 100)]
+    assert trusted_signers(filled.open(), alice, bob) == [TrustedSigner("alice", 100), TrustedSigner("bob", 100)]
 
 
 @EVERYWHERE
@@ -111,7 +111,7 @@ def test_what_ssh_keygen_signed_is_verified_in_a_store(filled: Place, alice: Key
     said = Statement.of(found.manifest, found.metadata, 3, "2026-01-01T00:00:00Z").to_bytes()
     made = signature.build(found.manifest.descriptor, said, alice.sign(said))
     filled.open().attach(made)
-    assert vouchers(filled.open(), alice) == [Voucher("alice", 3)]
+    assert trusted_signers(filled.open(), alice) == [TrustedSigner("alice", 3)]
 
 
 @pytest.mark.parametrize("place", ["layout", "archive", "local"], indirect=True)
@@ -160,8 +160,8 @@ def test_an_archive_keeps_all_that_is_in_it(tmp_path: Path, alice: Key) -> None:
         sign(ArchiveStore(path, "1"), key)
     sign(ArchiveStore(path, "2"), alice, 7)
     assert [verified(ArchiveStore(path, name)) for name in ("1", "2")] == before
-    assert vouchers(ArchiveStore(path, "1"), alice) == [Voucher("alice", 100)]
-    assert vouchers(ArchiveStore(path, "2"), alice) == [Voucher("alice", 7)]
+    assert trusted_signers(ArchiveStore(path, "1"), alice) == [TrustedSigner("alice", 100)]
+    assert trusted_signers(ArchiveStore(path, "2"), alice) == [TrustedSigner("alice", 7)]
 
 
 def test_a_thin_archive_stays_thin(tmp_path: Path, alice: Key) -> None:
@@ -170,7 +170,7 @@ def test_a_thin_archive_stays_thin(tmp_path: Path, alice: Key) -> None:
     found = read_bundle(source)
     copy.copy(source, ThinStore(ArchiveStore(path, "1"), [had("old", found.manifest)]), RecordingProgress())
     sign(ArchiveStore(path, "1"), alice)
-    assert vouchers(ArchiveStore(path, "1"), alice) == [Voucher("alice", 100)]
+    assert trusted_signers(ArchiveStore(path, "1"), alice) == [TrustedSigner("alice", 100)]
     assert not ArchiveStore(path, "1").holds(found.manifest.layers[0])
     (named,) = [named for named in ArchiveStore(path).names() if named.name]
     assert thin_list.NEEDS in named.manifest.annotations

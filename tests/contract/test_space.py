@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import applied
 import pytest
 from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, file, tree
@@ -18,7 +19,6 @@ from bundler.bundle import read_bundle
 from bundler.errors import NoSpaceError
 from bundler.format.reference import LocalReference
 from bundler.stores.layout.local import LocalSpool
-from bundler.verbs import apply as applying
 from bundler.verbs import base_image as bases
 from bundler.verbs import push as pushing
 
@@ -81,7 +81,7 @@ def test_an_apply_begins_only_where_the_new_layers_have_room(tmp_path: Path, ima
         base = bases.find(found.metadata.base, engine, None)
 
         def apply() -> None:
-            applying.apply(found, source, base, "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
+            applied.apply(found, source, base, "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
 
         if fits:
             apply()

@@ -19,16 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
-from fakes import FakeEngine, RecordingProgress, image
+from fakes import FakeEngine
 from typer.main import get_command
 
-from bundler.bundle import Bundle, read_bundle
-from bundler.cli import console, gate, wiring
+from bundler.api.trust import host_admission
+from bundler.bundle import read_bundle
+from bundler.cli import console, wiring
 from bundler.cli.main import app
 from bundler.errors import BundlerError
 from bundler.format import reference
 from bundler.ports import Store
 from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.streams import Progress
+from bundler.trust.admission import Admission
 from bundler.verbs import apply, ingest
 from hostile.case import Case
 from hostile.corpus import corpus
@@ -106,10 +109,8 @@ def applied(named: str, target: Path) -> tuple[int, str]:
     """As the command does it, with an engine that has the base."""
     del target
 
-    def run(bundle: Bundle, store: Store, engine: FakeEngine, *, allowed: bool) -> None:
-        apply.apply(
-            bundle, store, image(), "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False, allow_privileged=allowed
-        )
+    def run(store: Store, engine: FakeEngine, admission: Admission, progress: Progress) -> None:
+        apply.apply(store, engine, LocalSpool(), progress, admission=admission, options=apply.ApplyOptions(tag="copy:1"))
 
     return with_engine(named, run)
 
@@ -118,22 +119,21 @@ def ingested(named: str, target: Path) -> tuple[int, str]:
     """As the command does it until the new model has a container to copy from."""
     del target
 
-    def run(bundle: Bundle, store: Store, engine: FakeEngine, *, allowed: bool) -> None:
-        with ingest.bundle(bundle, store, engine, LocalSpool(), RecordingProgress(), allow_privileged=allowed):
+    def run(store: Store, engine: FakeEngine, admission: Admission, progress: Progress) -> None:
+        admitted = admission.admit(read_bundle(store), store, progress)
+        with ingest.bundle(admitted, store, engine, LocalSpool(), progress):
             pass
 
     return with_engine(named, run)
 
 
-def with_engine(named: str, run: Callable[..., None]) -> tuple[int, str]:
+def with_engine(named: str, run: Callable[[Store, FakeEngine, Admission, Progress], None]) -> tuple[int, str]:
     """The exit code is 1 for an error that is not ours, or that came when the engine had been touched."""
     engine = FakeEngine()
     before = list(engine.held)
     try:
         with wiring.opened(reference.parse(named), wiring.Link()) as store, console.Terminal(quiet=True) as terminal:
-            bundle = read_bundle(store)
-            vouchers = gate.Gate().admit(bundle, store, terminal)
-            run(bundle, store, engine, allowed=bool(vouchers))
+            run(store, engine, host_admission(), terminal)
     except BundlerError as error:
         is_untouched = engine.held == before and not engine.loads
         return error.exit_code if is_untouched else 1, error.message

@@ -313,14 +313,14 @@ WRONG = {
     ("--memory", "lots"): (2, "is not an amount of memory"),
     ("--gpus", "some"): (2, "is not a choice of GPUs"),
     ("--endpoint", "nonsense"): (2, "is no endpoint"),
-    ("--tag", "oci:x"): (2, "is no name for an image"),
+    ("--tag", "oci:x"): (2, "is not a name for an image"),
     ("--push", "A bundle"): (2, "is no repository name"),
     ("--push", "127.0.0.1:1/team/x:1"): (5, "127.0.0.1:1"),
     ("--onto", "unstartable:1", "--keep"): (4, "/nowhere"),
     ("--network", "nowhere"): (4, "network nowhere not found"),
     ("--network", "none"): (3, "the container has no address"),
     ("--endpoint", "127.0.0.1:1", "--wait", "0.5"): (3, "no Migrator answered at 127.0.0.1:1 within 0.5 s"),
-    ("--onto", "ending:1", "--wait", "5"): (3, "has ended by itself"),
+    ("--onto", "ending:1", "--wait", "5"): (3, "has exited"),
 }
 
 
@@ -351,7 +351,7 @@ def test_a_place_that_goes_away_costs_the_bundle_alone(here: Host, tmp_path: Pat
     assert outcome.code == 5, outcome.err
     assert outcome.json["bundle"] is None
     assert here.api.inspect_image("copied:1")["Id"] == outcome.json["imageID"]
-    assert "copied:1 is made, and can be run and pushed later" in outcome.err
+    assert "copied:1 is complete and can be pushed later" in outcome.err
     kept = outcome.err.rpartition("fps-bundle copy ")[2].split()[0]
     here.must("copy", kept, str(tmp_path / "x.tar"))
     here.must("apply", str(tmp_path / "x.tar"), "--tag", "applied:1")
@@ -374,7 +374,7 @@ def test_an_image_with_state_is_no_clean_base(here: Host) -> None:
     here.must("apply", "x:1", "--tag", "applied:1")
     outcome = here.bundle("ingest", "first", "--onto", "applied:1", "--tag", "copied:1")
     assert outcome.code == 2
-    assert "is no clean base" in outcome.err
+    assert "is not a clean base" in outcome.err
 
 
 BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big', 'wb') as f:\n for _ in range(600): f.write(os.urandom(1 << 20))"

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import applied
 import pytest
 from fakes import RecordingProgress
 from privateengine import ensure
@@ -28,7 +29,6 @@ from bundler.format.image_archive import NewImage, NewLayer
 from bundler.ports import Image
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.local import LocalSpool
-from bundler.verbs import apply as applying
 from bundler.verbs import base_image as bases
 
 
@@ -82,7 +82,7 @@ def test_the_full_archive_gives_the_same_image(here: Host, there: Host, archive:
     before = there.images()
     bundle = read_bundle(store)
     base = bases.find(bundle.metadata.base, engine, None)
-    result = applying.apply(bundle, store, base, "full:1", engine, LocalSpool(), progress, dry_run=False)
+    result = applied.apply(bundle, store, base, "full:1", engine, LocalSpool(), progress, dry_run=False)
     assert ("trying again with all layers of the base" in str(progress.warnings)) == (way is StumblingWay)
     expected = there.must("apply", str(archive), "--tag", "full:1", "--json").json
     assert (result.image_id, expected["existed"]) == (expected["imageID"], True)
@@ -98,7 +98,7 @@ def test_when_every_dialect_fails_no_image_is_left(there: Host, archive: Path) -
     bundle = read_bundle(store)
     base = bases.find(bundle.metadata.base, engine, None)
     with pytest.raises(EngineError, match="the engine reported that it loaded"):
-        applying.apply(bundle, store, base, "full:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
+        applied.apply(bundle, store, base, "full:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
     assert there.images() == before
 
 

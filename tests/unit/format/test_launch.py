@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import applied
 import pytest
 from bundles import BASE, bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, image
@@ -56,7 +57,7 @@ def apply(
 ) -> applying.ApplyResult:
     found = read_bundle(source)
     base = engine.image("model:1.0")
-    return applying.apply(found, source, base, "copy:1", engine, LocalSpool(), progress, dry_run=dry_run, allow_privileged=allowed)
+    return applied.apply(found, source, base, "copy:1", engine, LocalSpool(), progress, dry_run=dry_run, allow_privileged=allowed)
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

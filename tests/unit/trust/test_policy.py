@@ -12,7 +12,7 @@ from fakes import MemoryStore
 from bundler.bundle import read_bundle
 from bundler.format.content import Digest
 from bundler.format.statement import Statement
-from bundler.trust.policy import Line, Policy, Signature, Voucher, check, check_sequence, vouchers
+from bundler.trust.policy import Policy, RollbackKey, Signature, TrustedSigner, check, check_sequence, trusted_signers
 
 ANYBODY = Policy(allowed_signers=Path("allowed"))
 TWO = Policy(allowed_signers=Path("allowed"), minimum=2)
@@ -45,7 +45,7 @@ STRANGER = by(key="SHA256:x", fault="it is none of the allowed signers")
     ],
 )
 def test_who_is_allowed_vouches(policy: Policy, signatures: list[Signature], count: int) -> None:
-    assert len(vouchers(policy, "Model", signatures)) == count
+    assert len(trusted_signers(policy, "Model", signatures)) == count
     assert check(policy, "Model", signatures) == []
 
 
@@ -54,7 +54,7 @@ def test_who_is_allowed_vouches(policy: Policy, signatures: list[Signature], cou
     [
         (ANYBODY, [], "it is not signed"),
         (ANYBODY, [WRONG], "not one of this statement"),
-        (ANYBODY, [STRANGER], "the key SHA256:x counts for nobody: it is none of the allowed signers"),
+        (ANYBODY, [STRANGER], "key SHA256:x does not count: it is none of the allowed signers"),
         (TWO, [by("alice")], "1 trusted signature (2 required)"),
         (TWO, [by("alice", key="1"), by("alice", key="2")], "1 trusted signature (2 required)"),
         (TWO, [by("alice", key="1"), by("bob", key="1")], "1 trusted signature (2 required)"),
@@ -71,53 +71,53 @@ def test_who_is_not_allowed_is_refused(policy: Policy, signatures: list[Signatur
 @pytest.mark.parametrize("signatures", [[], [WRONG], [STRANGER]])
 def test_without_allowed_signers_nothing_is_refused_and_nobody_vouches(signatures: list[Signature]) -> None:
     assert check(Policy(), "Model", signatures) == []
-    assert vouchers(Policy(), "Model", signatures) == []
+    assert trusted_signers(Policy(), "Model", signatures) == []
 
 
 @pytest.mark.parametrize(
     ("title", "allowed"), [("detector-7", True), ("Detector-7", False), ("a detector", False), ("Model", True)]
 )
 def test_titles_are_globs_that_heed_letter_case(title: str, allowed: bool) -> None:
-    assert RULES.lets_sign("alice", title) is allowed
+    assert RULES.may_sign_title("alice", title) is allowed
 
 
 @pytest.mark.parametrize("sequences", [(5, 9), (9, 5), (5, 9, 7), (9,)])
 def test_a_signer_counts_once_with_the_highest_number_in_whatever_order_signatures_come(sequences: tuple[int, ...]) -> None:
     signatures = [by("alice", key=str(number), sequence=number) for number in sequences]
-    assert vouchers(ANYBODY, "Model", signatures) == [Voucher("alice", 9)]
+    assert trusted_signers(ANYBODY, "Model", signatures) == [TrustedSigner("alice", 9)]
 
 
 def test_each_signer_keeps_a_number_of_its_own() -> None:
     signatures = [by("bob", sequence=2), by("alice", sequence=9), by("alice", key="other", sequence=3)]
-    assert vouchers(ANYBODY, "Model", signatures) == [Voucher("alice", 9), Voucher("bob", 2)]
+    assert trusted_signers(ANYBODY, "Model", signatures) == [TrustedSigner("alice", 9), TrustedSigner("bob", 2)]
 
 
 def test_a_key_is_the_first_signer_that_it_was_met_as_and_no_other() -> None:
     signatures = [by("alice", key="1", sequence=1), by("bob", "alice", key="1", sequence=4)]
-    assert vouchers(ANYBODY, "Model", signatures) == [Voucher("alice", 4)]
+    assert trusted_signers(ANYBODY, "Model", signatures) == [TrustedSigner("alice", 4)]
 
 
 def test_the_signer_is_the_one_that_may_sign_the_title() -> None:
-    assert vouchers(RULES, "Model", [by("bob", "alice")]) == [Voucher("alice", 1)]
+    assert trusted_signers(RULES, "Model", [by("bob", "alice")]) == [TrustedSigner("alice", 1)]
 
 
 def test_a_signature_of_another_statement_does_not_count() -> None:
     wrong = replace(by("alice"), statement=None, fault="a signature is not one of this statement")
-    assert vouchers(ANYBODY, "Model", [wrong]) == []
+    assert trusted_signers(ANYBODY, "Model", [wrong]) == []
     assert check(ANYBODY, "Model", [wrong])[1:] == ["a signature is not one of this statement"]
 
 
 ONE, OTHER = Digest.of(b"one"), Digest.of(b"other")
-LINE = Line("Model", "", "alice", "detector")
+KEY = RollbackKey("Model", "", "alice", "detector")
 
 
 @pytest.mark.parametrize("newest", [None, (6, OTHER), (7, ONE)])
 def test_a_newer_one_and_the_same_one_may_follow(newest: tuple[int, Digest] | None) -> None:
-    assert check_sequence(LINE, 7, ONE, newest) == ""
+    assert check_sequence(KEY, 7, ONE, newest) == ""
 
 
 @pytest.mark.parametrize(
     ("newest", "reason"), [((8, OTHER), "older"), ((8, ONE), "older"), ((7, OTHER), "another bundle with the same sequence")]
 )
 def test_an_older_one_and_a_second_of_the_same_number_may_not(newest: tuple[int, Digest], reason: str) -> None:
-    assert reason in check_sequence(LINE, 7, ONE, newest)
+    assert reason in check_sequence(KEY, 7, ONE, newest)

@@ -14,7 +14,7 @@ from bundler.errors import IntegrityError, TrustError
 from bundler.format import signature
 from bundler.format.statement import Statement
 from bundler.trust import signing
-from bundler.trust.policy import Policy, Voucher
+from bundler.trust.policy import Policy, TrustedSigner
 from bundler.trust.signing import Signed
 
 KNOWN = FakeVerifier(a="alice", b="bob")
@@ -46,7 +46,7 @@ def attach(store: MemoryStore, said: bytes, signed: bytes) -> None:
     store.attach(signature.build(found.manifest.descriptor, said, signed))
 
 
-def judge(store: MemoryStore) -> list[Voucher]:
+def judge(store: MemoryStore) -> list[TrustedSigner]:
     return signing.judge(read_bundle(store), store, POLICY, KNOWN)
 
 
@@ -55,7 +55,7 @@ def test_who_signed_vouches(store: MemoryStore) -> None:
         judge(store)
     assert sign(store).added
     sign(store, "b", 7)
-    assert judge(store) == [Voucher("alice", 100), Voucher("bob", 7)]
+    assert judge(store) == [TrustedSigner("alice", 100), TrustedSigner("bob", 7)]
 
 
 def test_the_same_key_adds_nothing_unless_another_number_is_wanted(store: MemoryStore) -> None:
@@ -66,7 +66,7 @@ def test_the_same_key_adds_nothing_unless_another_number_is_wanted(store: Memory
     assert not sign(store, sequence=100).added
     assert len(store.unnamed) == 1
     assert sign(store, sequence=200).added
-    assert judge(store) == [Voucher("alice", 200)]
+    assert judge(store) == [TrustedSigner("alice", 200)]
 
 
 def test_a_signature_of_another_bundle_is_wrong_whoever_made_it(store: MemoryStore) -> None:
@@ -99,7 +99,7 @@ def test_what_an_allowed_key_signed_must_be_a_statement(store: MemoryStore) -> N
 def test_a_wrong_one_does_not_take_the_good_one_away(store: MemoryStore) -> None:
     attach(store, b"{}", b"nonsense")
     sign(store)
-    assert judge(store) == [Voucher("alice", 100)]
+    assert judge(store) == [TrustedSigner("alice", 100)]
 
 
 def test_damage_is_no_lack_of_trust(store: MemoryStore) -> None:
@@ -125,6 +125,6 @@ def test_a_key_whose_signature_does_not_hold_adds_nothing(store: MemoryStore) ->
         def sign(self, message: bytes) -> bytes:
             return super().sign(message + b"x")
 
-    with pytest.raises(TrustError, match="does not hold"):
+    with pytest.raises(TrustError, match="cannot be verified"):
         signing.sign(read_bundle(store), store, Broken("a"), KNOWN, 1, lambda _: 1)
     assert store.unnamed == []

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import applied
 import pytest
 from bundles import BASE, bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, Tree, directory, file, image, link, tree
@@ -39,9 +40,7 @@ def apply(source: MemoryStore, engine: FakeEngine, tag: str = "copy:1", *, allow
     found = read_bundle(source)
     base = bases.find(found.metadata.base, engine, None)
     progress = RecordingProgress()
-    return applying.apply(
-        found, source, base, tag, engine, LocalSpool(), progress, dry_run=False, allow_privileged=allow_privileged
-    )
+    return applied.apply(found, source, base, tag, engine, LocalSpool(), progress, dry_run=False, allow_privileged=allow_privileged)
 
 
 def of(files: Tree | None = None, **changes: Any) -> MemoryStore:

@@ -18,7 +18,7 @@ def hold_a_container(_: Path) -> None:
 
 
 def check_nothing_older(state: Path) -> None:
-    with rollback.Ledger(state).advancing((), None):
+    with rollback.RollbackRecords(state).advancing((), None):
         pass
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import applied
 import pytest
 import unasked
 from bundles import bundle
@@ -71,10 +72,10 @@ def test_an_apply_that_the_engine_could_not_run_fetches_nothing() -> None:
     found = read_bundle(store)
     store.blobs = {}
     with pytest.raises(EngineError, match="126 layers"):
-        applying.apply(found, store, image(layers=125), "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=True)
+        applied.apply(found, store, image(layers=125), "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=True)
     with (
         pytest.raises(EngineError, match="126 layers"),
-        applying.loaded(found, store, image(layers=125), engine, LocalSpool(), RecordingProgress()),
+        applying.loaded(applied.admitted(found, store), store, image(layers=125), engine, LocalSpool(), RecordingProgress()),
     ):
         pass
     assert engine.loads == []
@@ -84,7 +85,7 @@ def test_an_ingest_that_could_not_be_committed_starts_nothing() -> None:
     engine = FakeEngine()
     old = ingest.container(engine.one, engine, None, RecordingProgress())
     with pytest.raises(EngineError, match="126 layers"):
-        ingest.ingest(old, image(layers=125), "new:1", engine, _no_model, RunOptions(), RecordingProgress(), keep=False)
+        ingest.ingest_prepared(old, image(layers=125), "new:1", engine, _no_model, RunOptions(), RecordingProgress(), keep=False)
     assert engine.runs == []
 
 

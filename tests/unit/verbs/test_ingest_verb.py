@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import applied
 import pytest
 from fakes import (
     FakeEngine,
@@ -40,7 +41,7 @@ def engine_with(*old: Any, new: Any = (), **changes: Any) -> FakeEngine:
 def ingest(engine: FakeEngine, model: ScriptedModel, *, keep: bool = False, onto: Image = NEWER) -> verb.IngestResult:
     old = verb.container(engine.one, engine, None, RecordingProgress())
     connect = lambda _: nullcontext(model)  # noqa: E731
-    return verb.ingest(old, onto, "new:1", engine, connect, RunOptions(), RecordingProgress(), keep=keep)
+    return verb.ingest_prepared(old, onto, "new:1", engine, connect, RunOptions(), RecordingProgress(), keep=keep)
 
 
 def copied(engine: FakeEngine, *requests: tuple[str, str]) -> list[str]:
@@ -187,7 +188,7 @@ def test_a_model_that_has_ended_is_said_to_have() -> None:
     engine.new_ended = True
     with pytest.raises(ModelError) as raised:
         ingest(engine, ScriptedModel(requests=[("/nothing", "/x")], strict=True))
-    assert "fps-bundle-new has ended by itself" in raised.value.hint
+    assert "fps-bundle-new has exited" in raised.value.hint
 
 
 def test_an_engine_that_fails_is_no_answer_for_the_model_and_keeps_nothing() -> None:
@@ -244,7 +245,7 @@ def test_a_running_container_that_is_no_migrator_is_read_as_it_is() -> None:
     with verb.container(engine.one, engine, lambda _: nullcontext(model), progress):
         assert engine.is_paused
     assert not model.exported
-    assert progress.warnings == ["detector does not answer as a Migrator, its files are taken as they are: nobody answers"]
+    assert progress.warnings == ["detector does not answer as a Migrator, its files are copied as they are: nobody answers"]
 
 
 def test_an_old_model_whose_export_fails_speaks_for_itself() -> None:
@@ -252,7 +253,7 @@ def test_an_old_model_whose_export_fails_speaks_for_itself() -> None:
     old = verb.container(engine.one, engine, lambda _: nullcontext(OldModel(engine, "export")), RecordingProgress())
     new = ScriptedModel(requests=[("/s", "/new")])
     with pytest.raises(ModelError, match="on fire") as raised:
-        verb.ingest(old, NEWER, "new:1", engine, lambda _: nullcontext(new), RunOptions(), RecordingProgress(), keep=False)
+        verb.ingest_prepared(old, NEWER, "new:1", engine, lambda _: nullcontext(new), RunOptions(), RecordingProgress(), keep=False)
     assert raised.value.log == "the last words of detector"
     assert "--no-export" in raised.value.hint
     assert new.answers == []
@@ -266,7 +267,7 @@ def test_a_bundle_whose_base_is_missing_is_told_before_anything_runs(tmp_path: P
     found = read_bundle(store)
     engine.held = [NEWER]
     with pytest.raises(BaseMismatchError):
-        verb.bundle(found, store, engine, LocalSpool(), RecordingProgress())
+        verb.bundle(applied.admitted(found, store), store, engine, LocalSpool(), RecordingProgress())
 
 
 def test_an_image_stands_though_its_push_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +282,7 @@ def test_an_image_stands_though_its_push_fails(tmp_path: Path, monkeypatch: pyte
     store.broken = True
     with pytest.raises(StoreError) as raised:
         push()
-    assert raised.value.message.startswith("new:1 is made, and can be run and pushed later; ")
+    assert raised.value.message.startswith("new:1 is complete and can be pushed later; ")
     assert "fps-bundle copy" in raised.value.hint
     assert engine.image("new:1").id == made.image_id
     store.broken = False
@@ -289,5 +290,5 @@ def test_an_image_stands_though_its_push_fails(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_image_with_state_is_no_clean_base() -> None:
-    with pytest.raises(UsageError, match="is no clean base"):
+    with pytest.raises(UsageError, match="is not a clean base"):
         verb.check_onto(image(config={"Labels": {LABEL_DIGEST: "sha256:" + "0" * 64}}))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
+import applied
 import pytest
 from bundles import bundle
 from fakes import FakeEngine, FakeSigner, FakeVerifier, MemoryStore, RecordingProgress, ScriptedModel, file, tree
 
 from bundler.bundle import Bundle, read_bundle
-from bundler.errors import NotFoundError, TrustError
+from bundler.errors import BusyError, NotFoundError, TrustError
 from bundler.format import image, reference
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference
 from bundler.ports import Store
 from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.trust import signing
+from bundler.trust.admission import Admitted, RollbackCheck
 from bundler.verbs import apply as applying
 from bundler.verbs import image_tags
 from bundler.verbs import push as pushing
@@ -89,6 +92,30 @@ def test_a_dry_run_signs_nothing() -> None:
     assert signatures(target) == 1
 
 
+@dataclass(frozen=True)
+class Watched(Admitted):
+    """An unsigned bundle; ``around`` takes the place of recording it."""
+
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def rollback_check(self, repository: str) -> RollbackCheck:
+        return Recording(self, repository)
+
+
+class Recording(RollbackCheck):
+    def __init__(self, admitted: Watched, repository: str) -> None:
+        super().__init__(admitted, repository)
+        self._around = admitted.around
+
+    def recorded(self) -> AbstractContextManager[None]:
+        return self._around()
+
+
+def apply(source: Store, tag: str, engine: FakeEngine, around: Callable[[], AbstractContextManager[None]]) -> None:
+    admitted = Watched(read_bundle(source), (), applied.UNCONFIGURED, around)
+    applying.apply_admitted(admitted, source, engine.held[0], tag, engine, LocalSpool(), RecordingProgress())
+
+
 @contextmanager
 def refused() -> Iterator[None]:
     raise TrustError("another process applied a newer one")
@@ -99,12 +126,10 @@ def refused() -> Iterator[None]:
 def test_an_image_that_is_refused_at_last_gets_no_name(here_already: bool) -> None:
     source, engine = MemoryStore(), FakeEngine()
     bundle(source)
-    found = read_bundle(source)
-    arguments = found, source, engine.held[0]
     if here_already:
-        applying.apply(*arguments, "first:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
+        apply(source, "first:1", engine, nullcontext)
     with pytest.raises(TrustError, match="another process applied a newer one"):
-        applying.apply(*arguments, "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False, noted=refused)
+        apply(source, "copy:1", engine, refused)
     with pytest.raises(NotFoundError, match="no image 'copy:1'"):
         engine.image("copy:1")
     assert len(engine.held) == (2 if here_already else 1)
@@ -116,13 +141,14 @@ def test_a_name_is_given_while_nobody_else_may_give_one() -> None:
     names: list[tuple[str, ...]] = []
 
     @contextmanager
-    def noted() -> Iterator[None]:
+    def recorded() -> Iterator[None]:
         names.append(tuple(name for held in engine.held for name in held.names))
+        with pytest.raises(BusyError), image_tags.locked("copy:1"):
+            pytest.fail("two processes have the tag")
         yield
         names.append(tuple(name for held in engine.held for name in held.names))
 
-    found = read_bundle(source)
-    applying.apply(found, source, engine.held[0], "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False, noted=noted)
+    apply(source, "copy:1", engine, recorded)
     assert names == [("model:1.0",), ("model:1.0", "copy:1")]
 
 

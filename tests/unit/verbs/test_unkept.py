@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import applied
 import pytest
 from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, file, image, link, tree
@@ -14,7 +15,6 @@ from bundler.format import entry_rules, paths
 from bundler.format.reference import LocalReference
 from bundler.format.tar import Entry, Kind, whiteout
 from bundler.stores.layout.local import LocalSpool
-from bundler.verbs import apply as applying
 from bundler.verbs import push as pushing
 from bundler.verbs import verify
 
@@ -74,5 +74,5 @@ def test_an_apply_names_what_its_engine_would_not_keep_before_it_loads_anything(
     verify.verify(found, source, RecordingProgress())  # it is sound, and can be copied
     for _ in range(2):  # what was verified once is not forgotten
         with pytest.raises(EngineError, match=r"2 entries.*/s/f"):
-            applying.apply(found, source, image(), "copy:1", engine, spool, RecordingProgress(), dry_run=False)
+            applied.apply(found, source, image(), "copy:1", engine, spool, RecordingProgress(), dry_run=False)
     assert engine.loads == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
+import applied
 import pytest
 from bundles import BASE, bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, container, directory, file, link, special, tree
@@ -148,20 +149,20 @@ def test_a_model_that_does_not_run_is_refused(changes: dict[str, bool]) -> None:
         pass
 
 
-def applied(engine: FakeEngine, source: MemoryStore, tag: str = "copy:1", *, dry_run: bool = False) -> applying.ApplyResult:
+def apply(engine: FakeEngine, source: MemoryStore, tag: str = "copy:1", *, dry_run: bool = False) -> applying.ApplyResult:
     found = read_bundle(source)
     base = bases.find(found.metadata.base, engine, None)
-    return applying.apply(found, source, base, tag, engine, LocalSpool(), RecordingProgress(), dry_run=dry_run)
+    return applied.apply(found, source, base, tag, engine, LocalSpool(), RecordingProgress(), dry_run=dry_run)
 
 
 def test_an_apply_makes_the_image_that_the_bundle_says() -> None:
     engine, source = FakeEngine(), MemoryStore()
     bundle(source)
-    result = applied(engine, source)
+    result = apply(engine, source)
     made = engine.image("copy:1")
     assert made.id == result.image_id == str(result.config_digest)
     assert len(made.diff_ids) == 3
-    again = applied(engine, source)
+    again = apply(engine, source)
     assert (again.image_id, again.existed, len(engine.loads)) == (result.image_id, True, 1)
 
 
@@ -169,7 +170,7 @@ def test_a_bundle_that_cannot_be_read_twice_is_fetched_first(store: Path) -> Non
     engine, source = FakeEngine(), MemoryStore()
     source.rereadable = False
     bundle(source)
-    applied(engine, source)
+    apply(engine, source)
     assert blobs(store) == set()
 
 
@@ -179,23 +180,23 @@ def test_a_damaged_layer_is_found_before_the_engine_is_touched() -> None:
     layer = read_bundle(source).manifest.layers[0]
     source.blobs[layer.digest] = source.blobs[layer.digest][:-1] + b"?"
     with pytest.raises(IntegrityError):
-        applied(engine, source)
+        apply(engine, source)
     assert engine.loads == []
 
 
 def test_a_dry_run_loads_nothing() -> None:
     engine, source = FakeEngine(), MemoryStore()
     bundle(source)
-    assert applied(engine, source, dry_run=True).image_id == ""
+    assert apply(engine, source, dry_run=True).image_id == ""
     assert engine.loads == []
 
 
 def test_a_tag_that_moves_leaves_its_image_under_another_name() -> None:
     engine, source = FakeEngine(), MemoryStore()
     bundle(source)
-    first = applied(engine, source)
+    first = apply(engine, source)
     bundle(source, created="2027-01-01T00:00:00Z")
-    second = applied(engine, source)
+    second = apply(engine, source)
     assert second.previous == "copy:1-previous"
     assert engine.image("copy:1-previous").id == first.image_id
     assert image_tags.undo("copy:1", engine).id == first.image_id
@@ -234,7 +235,7 @@ def test_a_base_is_found_by_its_layers_whatever_its_name() -> None:
 def test_a_container_of_an_image_of_ours_has_the_clean_base() -> None:
     engine, source = FakeEngine(), MemoryStore()
     bundle(source)
-    applied(engine, source)
+    apply(engine, source)
     made = engine.image("copy:1")
     assert bases.of_container(engine.one, made, None, engine, RecordingProgress()).diff_ids == held().diff_ids
     progress = RecordingProgress()
@@ -246,7 +247,7 @@ def test_a_container_of_an_image_of_ours_has_the_clean_base() -> None:
 def test_a_base_that_is_gone_is_made_again_and_removed() -> None:
     engine, source = FakeEngine(), MemoryStore()
     bundle(source)
-    applied(engine, source)
+    apply(engine, source)
     made = engine.image("copy:1")
     engine.held = [made]
     clean = bases.of_container(engine.one, made, None, engine, RecordingProgress())
@@ -287,7 +288,7 @@ def test_a_base_of_the_same_version_is_taken_when_that_is_enough() -> None:
     chosen, on = bases.find_version(found.metadata.model, found.metadata.base, engine, None)
     assert chosen.names == ("rebuilt:1",)
     assert on is not None
-    result = applying.apply(found, source, chosen, "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False, on=on)
+    result = applied.apply(found, source, chosen, "copy:1", engine, LocalSpool(), RecordingProgress(), dry_run=False, on=on)
     assert len(engine.image("copy:1").diff_ids) == 4
     assert engine.image("copy:1").labels[image.LABEL_MATCH] == "version"
     assert result.image_id

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import applied
 import pytest
 from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, directory, file, image, tree
@@ -25,7 +26,6 @@ from bundler.ports import Store
 from bundler.stores.layout import index, verified_cache
 from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.streams import Begun, Opener, Stream
-from bundler.verbs import apply as applying
 from bundler.verbs import copy, verify
 
 BARE = directory("/s", mtime=0)
@@ -98,7 +98,7 @@ def files(store: Path) -> set[str]:
 def stages(source: Bundle, local: Store) -> list[str]:
     """What an apply of a bundle told."""
     progress = RecordingProgress()
-    applying.apply(source, local, image(), "new:1", FakeEngine(), SPOOL, progress, dry_run=False, allow_privileged=True)
+    applied.apply(source, local, image(), "new:1", FakeEngine(), SPOOL, progress, dry_run=False, allow_privileged=True)
     return progress.stages
 
 
@@ -237,7 +237,7 @@ def test_a_verified_bundle_that_is_damaged_later_makes_no_image(store: Path) -> 
     engine = FakeEngine()
     before = list(engine.held)
     with pytest.raises(IntegrityError, match=str(source.bundle.manifest.layers[1].digest)):
-        applying.apply(source.bundle, local, image(), "new:1", engine, SPOOL, RecordingProgress(), dry_run=False)
+        applied.apply(source.bundle, local, image(), "new:1", engine, SPOOL, RecordingProgress(), dry_run=False)
     assert engine.held == before
 
 

@@ -1,0 +1,150 @@
+"""Open stores by their references."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundler.errors import UsageError
+from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference, parse
+from bundler.stores.registry.limits import Limits
+from bundler.streams import NULL_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    from bundler.format.content import Descriptor
+    from bundler.ports import Store
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """How stores are read and written. ``rate`` is in bytes per second, ``timeout`` in seconds."""
+
+    plain_http: bool = False
+    rate: int | None = None
+    parallel: int = Limits.parallel
+    timeout: float = Limits.timeout
+    verify_written: bool | None = None
+    """Whether written content is read back; by default in files and layouts, but not in registries."""
+    progress: Progress = NULL_PROGRESS
+
+    @property
+    def readback(self) -> bool:
+        """Whether content that is written to a file or layout is read back."""
+        return self.verify_written is not False
+
+
+def open_store(reference: str, options: StoreOptions | None = None) -> Store:
+    """Open the store of a reference such as ``registry.example/team/detector:7``, ``oci:DIR:7``, ``FILE.tar`` or ``detector:7``.
+
+    The store is opened for the bundle that the reference names, for reading and writing. Thin bundles are completed from the
+    local store, and split bundles are read like any other. Raises `UsageError` for an invalid reference and for a pipe.
+    """
+    parsed, options = parse(reference), options or StoreOptions()
+    if isinstance(parsed, ArchiveReference) and parsed.is_pipe:
+        raise UsageError("the library cannot open a pipe", hint="Use a file, a layout, a registry or the local store.")
+    return open_readable(parsed, options)
+
+
+def open_plain(reference: Reference, options: StoreOptions) -> Store:
+    """Open a store to write to, or to read what it contains itself."""
+    if isinstance(reference, LocalReference):
+        from bundler.stores.layout.local import LocalStore
+
+        return LocalStore(reference)
+    if isinstance(reference, LayoutReference):
+        from bundler.stores.layout.store import LayoutStore
+
+        path = Path(reference.path)
+        return LayoutStore(path, reference.tag, reference.digest, readback=options.readback, progress=options.progress)
+    if isinstance(reference, ArchiveReference):
+        from bundler.stores.archive.pipe import PipeStore
+        from bundler.stores.archive.store import ArchiveStore
+
+        if reference.is_pipe:
+            return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
+        path = Path(reference.path)
+        return ArchiveStore(path, reference.tag, reference.digest, readback=options.readback, progress=options.progress)
+    return _open_registry(reference, options)
+
+
+def open_readable(reference: Reference, options: StoreOptions, parts_from: Sequence[Path] = ()) -> Store:
+    """Open a store whose bundles are complete: thin ones from the local store, split ones from their parts."""
+    if isinstance(reference, ArchiveReference):
+        from bundler.stores.archive.store import ArchiveStore
+
+        archive = ArchiveStore(
+            Path(reference.path),
+            reference.tag,
+            reference.digest,
+            readback=options.readback,
+            parts_from=tuple(parts_from),
+            progress=options.progress,
+        )
+        return completed(archive, archive.holds)
+    if isinstance(reference, LayoutReference):
+        from bundler.stores.layout.store import LayoutStore
+
+        path = Path(reference.path)
+        layout = LayoutStore(path, reference.tag, reference.digest, readback=options.readback, progress=options.progress)
+        return completed(layout, layout.holds)
+    if isinstance(reference, RegistryReference):
+        from bundler.stores.archive.split_artifact import SplitStore
+
+        return SplitStore(_open_registry(reference, options))
+    return open_plain(reference, options)
+
+
+@contextmanager
+def opened(reference: Reference, options: StoreOptions, parts_from: Sequence[Path] = ()) -> Iterator[Store]:
+    """Open a store to read from, during the block; for a pipe the archive on standard input."""
+    if not (isinstance(reference, ArchiveReference) and reference.is_pipe):
+        yield open_readable(reference, options, parts_from)
+        return
+    from bundler.stores.archive import pipe
+
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal, not an archive", hint="Send one: … | fps-bundle … -, or … - < FILE.")
+    with pipe.received(sys.stdin.buffer, reference.tag, reference.digest) as received:
+        yield completed(received, received.holds)
+
+
+def completed(store: Store, holds: Callable[[Descriptor], bool]) -> Store:
+    """Return a store that reads the blobs that its thin bundles omit from the local store."""
+    from bundler.stores.archive.thin import WholeStore
+    from bundler.stores.layout.local import LocalStore
+
+    return WholeStore(store, holds, lambda: LocalStore(LocalReference("")))
+
+
+def containing_store(store: Store) -> Store:
+    """Return the store that contains a bundle, without the reader of split bundles, so that a registry can mount blobs."""
+    from bundler.stores.archive.split_artifact import SplitStore
+
+    return store.home() if isinstance(store, SplitStore) else store
+
+
+def local_reference(store: Store) -> LocalReference | None:
+    """Return the name of a bundle in the local store, or None for another store."""
+    from bundler.stores.layout.local import LocalStore
+
+    if not isinstance(store, LocalStore):
+        return None
+    reference = parse(store.where)
+    assert isinstance(reference, LocalReference)
+    return reference
+
+
+def _open_registry(reference: RegistryReference, options: StoreOptions) -> Store:
+    from bundler.stores.registry.store import RegistryStore
+
+    return RegistryStore(
+        reference,
+        plain_http=options.plain_http,
+        limits=Limits(rate=options.rate, parallel=options.parallel, timeout=options.timeout),
+        tell=options.progress.note,
+        verify_remote=bool(options.verify_written),
+    )
