@@ -50,5 +50,5 @@ def test_an_endpoint_is_a_host_and_a_port(given: str) -> None:
 
 @pytest.mark.parametrize("given", ["", "nonsense", ":50051", "host:", "host:port", "host:0", "host:65536", "http://host"])
 def test_what_is_no_endpoint_is_refused(given: str) -> None:
-    with pytest.raises(UsageError, match="is no endpoint"):
+    with pytest.raises(UsageError, match="is not an endpoint"):
         endpoint.check(given)
