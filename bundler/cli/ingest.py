@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bundler.cli import options
+from bundler.ports import RunOptions
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
@@ -82,7 +83,6 @@ def ingest(
     When Ingest is complete, the container becomes the new image. Prints the digest of its config, and its image ID.
     """
     from bundler.cli import console, signatures, wiring
-    from bundler.ports import RunOptions
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import ingest as verb
 
