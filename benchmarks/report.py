@@ -1,6 +1,6 @@
-"""Turns what ``run.py`` has measured into a page with tables and a plot: ``performance.md`` and ``performance.png``.
+"""Makes ``performance.md`` and ``performance.png`` from the measurements of ``run.py``.
 
-It also prints, for each bar that we want to pass, whether we do; the exit code is 1 when one was missed.
+It also prints each target and whether it was met; the exit code is 1 when one was missed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ PROGRAM = "fps-bundle"
 
 @dataclass(frozen=True)
 class Bar:
-    """What we want: something measured that is at most something else."""
+    """A target: a measured value and the most that is allowed."""
 
     what: str
     measured: float
@@ -84,7 +84,7 @@ class Measured:
         self.results: dict[str, Any] = found.get("results", {})
 
     def median(self, *names: str, key: str = "seconds") -> float | None:
-        """The median over the rounds of what these took one after another; None where one of them was not measured."""
+        """Return the median over the rounds of the sum of these rows; None if one of them was not measured."""
         runs = [self.results.get(name, {}).get("runs", []) for name in names]
         return statistics.median(sum(run[key] for run in round_) for round_ in zip(*runs, strict=True)) if all(runs) else None
 
@@ -101,12 +101,12 @@ class Measured:
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """What was measured at each size."""
+        """The results at each size."""
         return {name: it for name, it in self.found.get("scaling", {}).items() if "results" in it}
 
 
 def bars(measured: Measured) -> list[Bar]:
-    """Everything that we want to be true of a run, as far as it was measured."""
+    """Return the targets of a run, as far as it measured them."""
     return [*_startup_bars(measured), *_transfer_bars(measured), *_shape_bars(measured), *_scaling_bars(measured)]
 
 
@@ -147,7 +147,7 @@ def _transfer_bars(measured: Measured) -> Iterator[Bar]:
         if it["runs"] and measured.is_ours([name])
     }
     name = max(peaks, key=lambda one: peaks[one])
-    yield Bar(f"peak memory of all commands of the tables below ({name}) ≤ {MEMORY} MiB", peaks[name] / (1 << 20), MEMORY, "MiB")
+    yield Bar(f"peak memory of all commands in the tables below ({name}) ≤ {MEMORY} MiB", peaks[name] / (1 << 20), MEMORY, "MiB")
     yield Bar("spool while packing ≤ 1.02 × the bundle", of(pushes.DIRECT, "disk") / of(pushes.DIRECT, "bundle"), 1.02, "×")
 
 
@@ -162,60 +162,60 @@ def _scaling_bars(measured: Measured) -> Iterator[Bar]:
         peaks = {name: max(run["peak"] for run in case["runs"]) for name, case in it["results"].items()}
         name = max(peaks, key=lambda one: peaks[one])
         yield Bar(
-            f"peak memory at {size}, the most of all commands ({name}) ≤ {MEMORY} MiB", peaks[name] / (1 << 20), MEMORY, "MiB"
+            f"peak memory at {size}, the highest of all commands ({name}) ≤ {MEMORY} MiB", peaks[name] / (1 << 20), MEMORY, "MiB"
         )
         packed = it["results"][pushes.DIRECT]["runs"][0]
         yield Bar(f"spool at {size} ≤ 1.02 × the bundle", packed["disk"] / packed["bundle"], 1.02, "×")
 
 
 def page(measured: Measured) -> str:
-    """The whole page."""
+    """Return the text of the page."""
     found, written = measured.found, measured.found["written"]
     command = f"make bench SIZE={written} RUNS={found['runs']}" + (" BARS=yes" if found["bars_alone"] else "")
     sections = [
         "# Performance",
         f"Made by `{command}`, which took {found['minutes']:.0f} minutes. {_machine(found)}",
-        "Medians; everything in a table took its turn in every round. Files are in the kernel's memory when they are read, and "
-        "what was written before is on the disk. CPU seconds are those of the command and all it starts, and in the second column "
-        "those of the engine and the registry meanwhile; divided by the cores they are what cores that never wait would take. "
-        "Memory is the peak of the command and all it starts, together.",
-        "## What we want",
+        "Values are medians; every row of a table ran once in every round. Files are in the page cache when they are read, and "
+        "earlier writes are on the disk. `CPU s` is the CPU time of the command and its children, `daemons' CPU s` that of the "
+        "engine and the registry meanwhile. Their sum divided by the cores is the time that cores without waiting would take. "
+        "Memory is the peak of the command and its children together.",
+        "## Targets",
         _bars_table(bars(measured)),
-        "Where one is missed: `all CPU s / cores` in its row below is the least that these cores could take for this work, and "
-        "[where the time goes](#where-the-time-goes) says what work that is.",
+        "For a missed target, `all CPU s / cores` in its row below is the least time that these cores need for the work. "
+        "[Where the time goes](#where-the-time-goes) shows what that work is.",
     ]
     if measured.results:
         sections += [
             _state(measured),
-            "![Seconds of each way, and what grows with the state](performance.png)",
+            "![Seconds of each command, and time and memory by the size of the state](performance.png)",
             "## From the engine to a bundle",
             _table(measured, PUSH_ROWS, pushes.READ),
             "## From a bundle to the engine",
-            "`load of the layers` is the engine's own work: an archive that has only our layers, uncompressed, of known length.\n\n"
-            + _table(measured, APPLY_ROWS, applies.LOAD),
+            "`load of the layers` is the engine's own work: it loads an archive that has only our layers, uncompressed, of known "
+            "length.\n\n" + _table(measured, APPLY_ROWS, applies.LOAD),
             "## Many small files",
             _shapes(measured.found["shapes"]),
             "## Where the time goes",
             _where(measured),
             "## The commands",
-            "Each is one command:\n\n" + _commands(measured),
+            "Each name in the tables stands for one command; rows with `+` run several of them.\n\n" + _commands(measured),
         ]
     if found.get("scaling"):
         sections += ["## By size", _scaling_table(measured)]
     return "\n\n".join(sections) + "\n"
 
 
-def _shapes(told: dict[str, Any]) -> str:
-    nothing, one, many = map(Measured(told).of, (shapes.NONE, shapes.ONE, shapes.MANY))
+def _shapes(measured: dict[str, Any]) -> str:
+    nothing, one, many = map(Measured(measured).of, (shapes.NONE, shapes.ONE, shapes.MANY))
     return (
-        f"A push by the direct reader of {shapes.NONE} takes {nothing:.2f} s, of {shapes.MANY} {many:.2f} s "
-        f"({told['bytes'] / 1e6:.0f} MB), and of {shapes.ONE} {one:.2f} s: {many / one:.1f} × as long, or "
-        f"{(many - nothing) / (one - nothing):.1f} × without what every push takes."
+        f"With the direct reader a push of {shapes.NONE} takes {nothing:.2f} s. A push of {shapes.MANY} "
+        f"({measured['bytes'] / 1e6:.0f} MB) takes {many:.2f} s, and of {shapes.ONE} {one:.2f} s. That is {many / one:.1f} × as "
+        f"long, or {(many - nothing) / (one - nothing):.1f} × after subtracting the push of {shapes.NONE}."
     )
 
 
 def _where(measured: Measured) -> str:
-    speeds, told = measured.found["speeds"], measured.found["where"]
+    speeds, profile = measured.found["speeds"], measured.found["where"]
     state, bundle = measured.of(pushes.DIRECT, "state"), measured.of(pushes.DIRECT, "bundle")
     cores = measured.found["machine"]["cores"]
     hashing = (3 * state + bundle) / speeds["sha256"]
@@ -223,21 +223,21 @@ def _where(measured: Measured) -> str:
     verifying = (hashing + state / speeds["decompress"]) / cores
     hashes, compresses, decompresses = (f"{speeds[key] / 1e6:.0f} MB/s" for key in ("sha256", "compress", "decompress"))
     text = (
-        f"One core of this machine hashes {hashes}, compresses weights with {compresses}, decompresses them with {decompresses}. "
-        "Three sha256 over the content (the layer's diff ID, each file, each chunk), one over the blobs, and zstd, on "
-        f"{cores} cores that never wait: {packing:.1f} s for a push, of which the direct reader takes "
-        f"{measured.of(pushes.DIRECT) / packing:.2f} ×, and {verifying:.1f} s for a verification, which takes "
-        f"{measured.of(applies.VERIFY) / verifying:.2f} × of that."
+        f"One core of this machine hashes {hashes}, compresses weights at {compresses}, and decompresses them at {decompresses}. "
+        "A push needs three sha256 over the content (the layer's diff ID, each file, each chunk), one over the blobs, and zstd. "
+        f"On {cores} cores without waiting that is {packing:.1f} s for a push; the direct reader takes "
+        f"{measured.of(pushes.DIRECT) / packing:.2f} × as long. It is {verifying:.1f} s for a verification; `verify` takes "
+        f"{measured.of(applies.VERIFY) / verifying:.2f} × as long."
     )
-    if "absent" in told:
-        return f"{text}\n\nWhat our commands spend their CPU seconds on was not measured: {told['absent']}."
-    lines = [_where_line(name, Measured(told), shares) for name, shares in told["shares"].items()]
+    if "absent" in profile:
+        return f"{text}\n\nThe CPU seconds by kind of work were not measured: {profile['absent']}."
+    lines = [_where_line(name, Measured(profile), shares) for name, shares in profile["shares"].items()]
     head = ("what", "s", "CPU s", *(f"of it {kind}" for kind in where.KINDS))
     ended = (
-        "A push to a registry waits besides for what one core alone must do: its start, the reading of many small files, and in "
-        f"the end the removal of what it kept meanwhile, which alone takes the disk {told['removing']:.2f} s here."
+        "A push to a registry also waits for work of one core: its start, reading many small files, and deleting its temporary "
+        f"blobs at the end, which alone takes the disk {profile['removing']:.2f} s here."
     )
-    return f"{text}\n\nWhat our own CPU seconds are, as `perf record` sees them:\n\n{_markdown(head, lines)}\n\n{ended}"
+    return f"{text}\n\nThe CPU seconds of fps-bundle by kind of work, from `perf record`:\n\n{_markdown(head, lines)}\n\n{ended}"
 
 
 def _where_line(name: str, told: Measured, shares: dict[str, float]) -> tuple[str, ...]:
@@ -258,8 +258,8 @@ def _state(measured: Measured) -> str:
     direct, api, registry = (measured.of(name, "paused") for name in (pushes.DIRECT, pushes.API, pushes.REGISTRY))
     return (
         f"The state: {state / 1e9:.2f} GB in {entries:,.0f} entries: weights, logs, and many small files (`benchmarks/state.py`). "
-        f"The bundle has {bundle / 1e9:.2f} GB. The model stood still for {direct:.1f} s with the direct reader, for {api:.1f} s "
-        f"with the engine's API, and for {registry:.1f} s in a push to a registry."
+        f"The bundle has {bundle / 1e9:.2f} GB. The model was paused for {direct:.1f} s with the direct reader, for {api:.1f} s "
+        f"with the API reader, and for {registry:.1f} s in a push to a registry."
     )
 
 
@@ -268,7 +268,7 @@ def _bars_table(found: Sequence[Bar]) -> str:
         (_cell(bar.what), f"{bar.measured:.2f} {bar.unit}", f"{bar.allowed:.2f} {bar.unit}", "pass" if bar.passed else "**fail**")
         for bar in found
     ]
-    return _markdown(("bar", "measured", "allowed", ""), rows)
+    return _markdown(("target", "measured", "allowed", ""), rows)
 
 
 def _table(measured: Measured, rows: Sequence[tuple[str, ...]], floor: str) -> str:
@@ -339,7 +339,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plot(measured: Measured, path: Path) -> None:
-    """Seconds of every way side by side, and time and memory over the size of the state."""
+    """Draw the seconds of every command, and time and memory over the size of the state."""
     figure, ((push, apply), (seconds, memory)) = plt.subplots(2, 2, figsize=(14, 9), height_ratios=(3, 2))
     _ways(push, measured, PUSH_ROWS, "from the engine to a bundle: seconds")
     _ways(apply, measured, APPLY_ROWS, "from a bundle to the engine: seconds")

@@ -1,16 +1,16 @@
-"""``python -m bundler`` is ``fps-bundle``."""
+"""Run ``fps-bundle`` as ``python -m bundler``."""
 
 from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False  # that of typing is slow to load
+TYPE_CHECKING = False  # typing.TYPE_CHECKING would import typing, which is slow
 if TYPE_CHECKING:
     from types import TracebackType
 
 
 def main() -> None:
-    """Run the program; a signal shows no traceback, also while the program is loaded."""
+    """Run the program. A signal shows no traceback, even while modules are imported."""
     sys.excepthook = _show
     from bundler.cli import signals
 
@@ -21,7 +21,7 @@ def main() -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if kind is KeyboardInterrupt:  # before signals are handled; Python then ends by SIGINT itself
+    if kind is KeyboardInterrupt:  # before listen(); Python then kills itself by SIGINT
         sys.stderr.write("interrupted\n")
     else:
         sys.__excepthook__(kind, error, trace)

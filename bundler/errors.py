@@ -1,20 +1,20 @@
-"""Every way in which fps-bundle can fail, with the exit code that scripts rely on.
+"""The errors of fps-bundle, and their exit codes, which are a stable interface for scripts.
 
-BundlerError                 1   a bug of ours, when raised bare
-├── UsageError               2   the command line makes no sense
+BundlerError                 1   a bug in fps-bundle, when raised itself
+├── UsageError               2   an invalid command line or reference
 ├── ModelError               3   the model, or state that cannot be exported
 ├── EngineError              4   Docker or Podman
 ├── StoreError               5   a registry, layout or archive, or the network to it
-├── NotFoundError            6   a container, bundle or image that was named
-├── AuthorizationError       7   a registry said no
+├── NotFoundError            6   a container, bundle or image does not exist
+├── AuthorizationError       7   a registry refused the credentials, or needs some
 ├── IntegrityError           8   damaged or hostile content
-├── TrustError               9   a signature, the policy for signers, an older bundle
-│   └── PrivilegeError       9   no trusted signature for files with more rights, or for launch settings
-├── BaseMismatchError       10   the base image is another one
-├── NoSpaceError            11   a disk is full, ours or the engine's
-└── BusyError               12   another fps-bundle holds a lock, or won a race
+├── TrustError               9   no trusted signature, or a downgrade
+│   └── PrivilegeError       9   unsigned privileged files or launch settings
+├── BaseMismatchError       10   the base image differs from the recorded one
+├── NoSpaceError            11   a disk of this host or of the engine is full
+└── BusyError               12   another fps-bundle holds a lock, or finished first
 
-A run that a signal ended exits with 128 and the number of the signal, as shells do: SIGINT 130, SIGTERM 143, SIGHUP 129.
+A signal ends a run with exit code 128 plus its number, as in shells: SIGINT 130, SIGTERM 143, SIGHUP 129.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from errno import EDQUOT, EFBIG, ENOSPC
 from signal import SIGHUP, SIGINT, SIGTERM
 
 INTERRUPTED = {SIGINT: 130, SIGTERM: 143, SIGHUP: 129}
-"""The exit code of a run that one of these signals ended; it cleans up first, as after an error."""
+"""The exit codes after a signal. The command cleans up first, as after an error."""
 
 
 class BundlerError(Exception):
-    """What failed and where, in one sentence; ``hint`` says what to do next, ``command`` is a command for that."""
+    """One sentence says what failed and where; ``hint`` says what to do next, ``command`` is a command to copy for that."""
 
     exit_code = 1
 
@@ -42,7 +42,7 @@ class BundlerError(Exception):
 
 
 class UsageError(BundlerError):
-    """The command line or a reference cannot be understood."""
+    """The command line or a reference is invalid."""
 
     exit_code = 2
 
@@ -52,52 +52,52 @@ class ModelError(BundlerError):
 
     exit_code = 3
     log: str | None = None
-    """What its container wrote last; None where nobody has asked."""
+    """The last lines of the container's log; None if the log was not read."""
 
 
 class EngineError(BundlerError):
-    """The container engine cannot be reached, refused a request, or gave an answer that is not understood."""
+    """The container engine cannot be reached, refused a request, or sent an invalid answer."""
 
     exit_code = 4
 
 
 class StoreError(BundlerError):
-    """A store, or the network to it, failed."""
+    """A registry, layout or archive failed, or the network to it."""
 
     exit_code = 5
 
 
 class NotFoundError(BundlerError):
-    """A container, bundle or image that was named is not there."""
+    """A container, bundle or image does not exist."""
 
     exit_code = 6
 
 
 class AuthorizationError(BundlerError):
-    """A registry wants credentials, or refused those it got."""
+    """A registry requires credentials, or refused the given ones."""
 
     exit_code = 7
 
 
 class IntegrityError(BundlerError):
-    """Content is damaged, or is not what it says it is."""
+    """Content is damaged or invalid."""
 
     exit_code = 8
 
 
 class TrustError(BundlerError):
-    """Nobody who may vouches for the bundle, or an older one comes after a newer."""
+    """No trusted signature, or a downgrade to an older bundle."""
 
     exit_code = 9
 
 
 class PrivilegeError(TrustError):
-    """A bundle without a trusted signature brings files with more rights than its base, or changes what the image runs."""
+    """A bundle without a trusted signature adds privileged files, or changes the launch settings of the image."""
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """One property in which a local image differs from the recorded base."""
+    """A property in which a local image differs from the recorded base."""
 
     what: str
     recorded: str
@@ -105,7 +105,7 @@ class Mismatch:
 
 
 class BaseMismatchError(BundlerError):
-    """The base image differs from the one the bundle was made on."""
+    """The base image differs from the one that the bundle was made on."""
 
     exit_code = 10
 
@@ -121,28 +121,28 @@ class NoSpaceError(BundlerError):
 
 
 class BusyError(BundlerError):
-    """Another fps-bundle holds a lock, or won a race; run the same command again later."""
+    """Another fps-bundle holds a lock, or finished first; run the same command again later."""
 
     exit_code = 12
 
 
 def joined(where: str, errors: Iterable[BundlerError]) -> str:
-    """What several errors about one place say, with the place named once."""
-    told = dict.fromkeys(error.message.removeprefix(f"{where}: ") for error in errors)
-    return f"{where}: {'; '.join(told)}"
+    """Join the messages of several errors about one place, and name the place once."""
+    messages = dict.fromkeys(error.message.removeprefix(f"{where}: ") for error in errors)
+    return f"{where}: {'; '.join(messages)}"
 
 
 @contextmanager
 def disk_errors(where: object) -> Iterator[None]:
-    """Turn an ``OSError`` of the body into a `NoSpaceError` or a `StoreError` about ``where``."""
+    """Raise an ``OSError`` of the block as a `NoSpaceError` or `StoreError` about ``where``."""
     try:
         yield
     except OSError as error:
         if error.errno in (ENOSPC, EDQUOT):
             raise NoSpaceError(
-                f"no space left while writing {where}", hint="Free some space there and run the same command again."
+                f"no space left while writing {where}", hint="Free some space there, then run the same command again."
             ) from error
         hint = "Check the path, its medium and its permissions."
         if error.errno == EFBIG:
-            hint = "The file system there takes no file so large; for FAT32 copy to a file with --split fat32."
+            hint = "Split the file, because it is too large for the file system: copy with --split fat32."
         raise StoreError(f"{where}: {error.strerror or error}", hint=hint) from error

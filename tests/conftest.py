@@ -98,8 +98,9 @@ class _Workers:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell lets what it runs in the background ignore SIGINT, and so would every program that the tests interrupt.
+    # A shell lets what it runs in the background ignore SIGINT, and nohup SIGHUP: so would every program that the tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.pluginmanager.register(_Workers())
 
 

@@ -23,7 +23,7 @@ def connect_engine(host: str | None = None, progress: Progress = NULL_PROGRESS) 
     from bundler.engines.docker import DockerEngine
 
     engine = DockerEngine(host)
-    for cleaned in engine.mend():
+    for cleaned in engine.recover():
         progress.warn(f"cleaned up after an interrupted run: {cleaned}")
     return engine
 

@@ -1,4 +1,4 @@
-"""A bundle as a tree for people."""
+"""The tree that ``inspect`` prints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bundler.format import image, launch
 
 
 def bundle_tree(where: str, bundle: Bundle, signatures: Sequence[str]) -> Tree:
-    """What a bundle is, from the outside in: model, source, base, who signed it, exported paths, layers."""
+    """Return the properties of a bundle: model, source, base, signatures, settings, exported paths, layers, lineage."""
     metadata, manifest = bundle.metadata, bundle.manifest
     model, base = metadata.model, metadata.base
     base_layers = counted(len(base.diff_ids), "layer")
@@ -33,10 +33,10 @@ def bundle_tree(where: str, bundle: Bundle, signatures: Sequence[str]) -> Tree:
     _add_settings(tree, bundle)
     exports = _add(tree, f"exports  {counted(len(metadata.exports), 'path')}")
     for export in metadata.exports:
-        where_really = f" -> {export.resolved}" if export.resolved != export.path else ""
+        resolved = f" -> {export.resolved}" if export.resolved != export.path else ""
         on_volume = ", on a volume" if export.volume else ""
         entries = counted(export.entries, "entry", "entries")
-        _add(exports, f"{export.path}{where_really}  {export.kind}, {entries}, {size(export.size)}{on_volume}")
+        _add(exports, f"{export.path}{resolved}  {export.kind}, {entries}, {size(export.size)}{on_volume}")
     layers = _add(tree, f"layers   {len(metadata.layers)}, {size(metadata.size)} uncompressed")
     for descriptor, layer in zip(manifest.layers, metadata.layers, strict=True):
         entries = counted(layer.entries, "entry", "entries")
@@ -52,7 +52,7 @@ def bundle_tree(where: str, bundle: Bundle, signatures: Sequence[str]) -> Tree:
 
 
 def _add_settings(tree: Tree, bundle: Bundle) -> None:
-    """What the applied image runs, with the base's value where that is another one."""
+    """Add the launch settings of the applied image, and the base's value where it differs."""
     restored = image.restored(bundle.metadata)
     changed = {change.setting: change for change in launch.changes(bundle.metadata.base.config, restored)}
     branch = _add(tree, f"runs     {len(changed)} settings differ from the base")

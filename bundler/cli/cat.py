@@ -11,7 +11,7 @@ from bundler.cli import options
 
 def cat(
     source: Annotated[str, typer.Argument(help="The bundle.")],
-    path: Annotated[str, typer.Argument(help="Absolute path of a file in it, as it is or as `inspect --files` prints it.")],
+    path: Annotated[str, typer.Argument(help="Absolute path of a file in the bundle, plain or as `inspect --files` prints it.")],
     parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = 60,
@@ -19,10 +19,11 @@ def cat(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write the content of one file of a bundle to standard output, and fetch little more than that.
+    """Write one file of a bundle to standard output.
 
-    Every part of it is checked before it is written. Of an older bundle, which does not tell where its files are, a whole
-    layer is read, and what was written is right only if this ends with exit code 0. Nobody is asked who signed the bundle.
+    Only the parts of the bundle that contain the file are fetched. Every part is verified before it is written.
+    Bundles of older versions have no table of contents: a whole layer is read, and the output is valid only with exit code 0.
+    Signatures are not verified.
     """
     from bundler.bundle import read_bundle
     from bundler.cli import console, wiring

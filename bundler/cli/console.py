@@ -1,4 +1,4 @@
-"""What people see: progress, warnings, errors and tables. Results go to stdout, all else to stderr."""
+"""Terminal output: progress, warnings, errors and tables. Results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ size = units.shown
 counted = units.counted
 
 LONGEST = 8000
-"""Most characters of a message, a hint or a line of a log that are shown."""
+"""Maximum number of characters of a message, a hint or a line of a log."""
 
 _WIDE = 250
-"""Columns for which results are laid out: a narrow terminal wraps lines itself, so that digests can still be copied whole."""
+"""Minimum width of results. A narrow terminal wraps the lines itself, so that a digest can be copied as one word."""
 
 
 @cache
@@ -54,7 +54,7 @@ def _text(content: str, style: str = "") -> Text:
 
 
 def _line(content: str, style: str = "") -> Text:
-    """What is said on stderr, where a text of any length is shown in part."""
+    """Return text for stderr, shortened when it is too long."""
     from rich.text import Text
 
     return Text(_short(content), style)
@@ -67,39 +67,39 @@ def _headed(head: str, style: str, content: str) -> Text:
 
 
 def _short(text: str) -> str:
-    """A foreign string as plain text, cut where it is too long."""
+    """Return an untrusted string as plain text, shortened when it is too long."""
     shown = safe(text[: LONGEST + 1])
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
 
 def safe(text: str) -> str:
-    """A foreign string with everything escaped that could move the cursor, turn the text round or fake a line."""
+    """Escape all characters of an untrusted string that could move the cursor, change the direction of text or start a new line."""
     if text.isprintable():
         return text
     return "".join(character if _harmless(character) else ascii(character)[1:-1] for character in text)
 
 
 def duration(seconds: float) -> str:
-    """A length of time for people, in its two largest units."""
+    """Format a duration, in its two largest units."""
     minutes, hours = int(seconds) // 60, int(seconds) // 3600
     if hours:
         return f"{hours} h {minutes % 60} min"
     return f"{minutes} min {int(seconds) % 60} s" if minutes else f"{seconds:.1f} s"
 
 
-_BETWEEN_STEPS = 0.1
-"""Seconds between two steps of a bar, as often as it is drawn."""
+_UPDATE_INTERVAL = 0.1
+"""Seconds between two updates of a progress bar; rich draws it as often."""
 
 
 class Terminal:
-    """Shows the progress of one command: a bar on a terminal, one line for each stage elsewhere, nothing when quiet."""
+    """The progress of one command: a bar on a terminal, else one line for each stage; nothing when quiet."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._bar: Progress | None = None
         self._task: Any = None
-        self._untold = 0
-        self._tell_at = 0.0
+        self._pending = 0
+        self._next_update = 0.0
         self._lock = threading.Lock()
         if not quiet and _err().is_terminal:
             self._bar = _new_bar()
@@ -115,7 +115,7 @@ class Terminal:
 
     @contextmanager
     def still(self) -> Iterator[None]:
-        """Draw nothing for the length of the block, because somebody else speaks to the user."""
+        """Hide the bar during the block, because another program uses the terminal."""
         drawn = self._bar is not None and self._bar.live.is_started
         if self._bar and drawn:
             self._bar.stop()
@@ -128,24 +128,24 @@ class Terminal:
             if self._task is not None:
                 self._bar.remove_task(self._task)
             self._task = self._bar.add_task(_short(text), total=total)
-            self._untold = 0
+            self._pending = 0
         elif not self._quiet:
             _err().print(_line(text + (f" ({size(total)})" if total else "")))
 
     def advance(self, count: int) -> None:
-        """Many small steps are told as one: drawing each would take longer than most of them."""
+        """Add to the progress. Small steps are collected, because an update of the bar costs more than most of them."""
         if not self._bar or self._task is None:
             return
         with self._lock:
-            self._untold += count
-            if (now := time.monotonic()) < self._tell_at:
+            self._pending += count
+            if (now := time.monotonic()) < self._next_update:
                 return
-            count, self._untold, self._tell_at = self._untold, 0, now + _BETWEEN_STEPS
+            count, self._pending, self._next_update = self._pending, 0, now + _UPDATE_INTERVAL
         self._bar.advance(self._task, count)
 
     @contextmanager
     def aside(self, text: str, total: int) -> Iterator[Callable[[int], object]]:
-        """A bar below that of the stage, for the length of the block."""
+        """Show a second bar below that of the stage during the block."""
         if not self._bar:
             self.stage(text, total)
             yield lambda _: None
@@ -157,7 +157,7 @@ class Terminal:
             self._bar.remove_task(task)
 
     def note(self, text: str) -> None:
-        """What happens to the current stage; a warning's worth of attention it is not."""
+        """Show a detail of the current stage, less prominent than a warning."""
         if not self._quiet:
             _err().print(_line(text, "dim"))
 
@@ -165,12 +165,12 @@ class Terminal:
         warn(text)
 
     def say(self, text: str) -> None:
-        """Something good to know that is no result."""
+        """Show information that is not a result."""
         if not self._quiet:
             _err().print(_line(text))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table of what is good to know."""
+        """Show a table that is not a result."""
         if not self._quiet:
             _err().print(_table(columns, rows))
 
@@ -192,24 +192,24 @@ def _new_bar() -> Progress:
 
 
 def warn(text: str) -> None:
-    """Something that the user should know, though the work goes on."""
+    """Show a warning; the command continues."""
     _err().print(_headed("warning: ", "bold yellow", text))
 
 
 def result(text: str) -> None:
-    """A result, for people and scripts alike."""
+    """Print one line of the result."""
     sys.stdout.write(safe(text) + "\n")
 
 
 def result_json(content: Any) -> None:
-    """A result for scripts, in which JSON's own escapes stand for all that is not printable ASCII."""
+    """Print a result as JSON, with everything escaped that is not printable ASCII."""
     sys.stdout.write(_json(content, indent=2) + "\n")
 
 
 def result_json_list(
     before: Mapping[str, Any], name: str, items: Iterable[Any], after: Callable[[], Mapping[str, Any]] = dict
 ) -> None:
-    """A JSON object with a list so long that it is written as it comes; what stands behind that is asked for then."""
+    """Print a JSON object with a long list, one item at a time. ``after`` is called when all items are written."""
     sys.stdout.write("{" + "".join(f"\n  {_json(key)}: {_json(value)}," for key, value in before.items()))
     sys.stdout.write(f"\n  {_json(name)}: [")
     for number, item in enumerate(items):
@@ -218,7 +218,7 @@ def result_json_list(
 
 
 def result_rows(widths: Sequence[int], rows: Iterable[Sequence[str]]) -> None:
-    """Rows so many that they are written as they come: in columns on a terminal, the last ones ragged, else tab-separated."""
+    """Print many rows, one at a time: on a terminal in columns of these widths, else tab-separated."""
     is_terminal = sys.stdout.isatty()
     for row in rows:
         cells = [safe(cell) for cell in row]
@@ -228,7 +228,7 @@ def result_rows(widths: Sequence[int], rows: Iterable[Sequence[str]]) -> None:
 
 
 def result_content(blocks: Iterable[bytes]) -> None:
-    """A stranger's content: byte for byte, but on a terminal as text, with all escaped that is not harmless there."""
+    """Print untrusted content byte for byte; on a terminal as text with control characters escaped."""
     is_terminal = sys.stdout.isatty()
     decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
     for block in blocks:
@@ -237,7 +237,7 @@ def result_content(blocks: Iterable[bytes]) -> None:
 
 
 def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on a terminal, tab-separated lines without a head elsewhere."""
+    """Print a table on a terminal, else tab-separated lines without a header."""
     if not sys.stdout.isatty():
         for row in rows:
             sys.stdout.write("\t".join(safe(cell) for cell in row) + "\n")
@@ -250,11 +250,11 @@ def result_tree(tree: Tree) -> None:
 
 
 def error(failure: BundlerError) -> None:
-    """How an error looks: what failed, what differs where that is known, what to do, and a command on a line of its own."""
+    """Show an error: the message, a table of mismatches, the log of a model, the hint, and a command on a separate line."""
     _err().print(_headed("error: ", "bold red", failure.message))
     if isinstance(failure, BaseMismatchError) and failure.mismatches:
         rows = [(item.what, item.recorded, item.found) for item in failure.mismatches]
-        _err().print(_table(("what", "recorded", "found here"), rows))
+        _err().print(_table(("property", "recorded", "on this host"), rows))
     if isinstance(failure, ModelError):
         for line in (failure.log or "").splitlines():
             _err().print(_line(f"  {line}", "dim"))
@@ -265,15 +265,15 @@ def error(failure: BundlerError) -> None:
 
 
 def traceback(lines: Iterable[str]) -> None:
-    """The traceback of an error, whose text may be a stranger's."""
+    """Show a traceback. Its text is untrusted, as it can quote content of a bundle."""
     for line in lines:
         _err().print(_line(line))
 
 
 def bug(failure: Exception) -> None:
-    """How an error looks that should not be."""
+    """Show an unexpected exception, which is a bug of fps-bundle."""
     _err().print(_headed("bug: ", "bold red", f"{type(failure).__name__}: {failure}"))
-    _err().print(_text("Please report this, with the output of the same command with --debug."))
+    _err().print(_text("Report this bug, and add the output of the same command with --debug."))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -15,28 +15,35 @@ if TYPE_CHECKING:
     from bundler.ports import Store
     from bundler.verbs.copy import CopyResult
 
+_Dest = Annotated[
+    str, typer.Argument(help="The destination: a registry, oci:DIR:TAG, FILE.tar, - for a pipe, or NAME:TAG in the local store.")
+]
+_Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="SIZE",
+        help="Split into parts: fat32, dvd, bd or 4GiB for media, 4MiB for a registry behind an unreliable link.",
+    ),
+]
+_Have = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--have",
+        metavar="REF|FILE|LIST",
+        help="Leave out blobs of a bundle that the other host has, or of a list that `list --have` printed there. Repeatable.",
+    ),
+]
+
 
 def copy(
     source: Annotated[str, typer.Argument(help="The bundle.")],
-    dest: Annotated[
-        str, typer.Argument(help="Where it goes: a registry, oci:DIR:TAG, FILE.tar, - for a pipe, or NAME:TAG of the local store.")
-    ],
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE", help="Cut into parts: fat32, dvd, bd or 4GiB for media, 4MiB for a registry behind a link that drops."
-        ),
-    ] = None,
+    dest: _Dest,
+    split: _Split = None,
     part: options.Part = None,
-    have: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="REF|FILE|LIST",
-            help="Leave out what the other side has: a bundle, or what `list --have` printed there; repeatable.",
-        ),
-    ] = None,
+    have: _Have = None,
     parts_from: options.PartsFrom = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
     verify_written: options.VerifyWritten = None,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
@@ -49,12 +56,12 @@ def copy(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Copy a bundle from any store to any other.
+    """Copy a bundle between stores: registries, OCI layouts, archive files and the local store.
 
-    To a file for the stick, from the file to a registry, from a registry to the local store: the
-    bundle keeps its digest everywhere, and its signatures. What the target has already is not sent again. What comes
-    into the local store from elsewhere must be signed as trust.toml says, and its layers are verified; between other
-    stores they stay sealed. Prints the digest.
+    The bundle keeps its digest and its signatures. Blobs that the destination already has are not sent again.
+
+    A copy into the local store verifies the signatures by trust.toml, and every layer. A copy between other stores
+    checks the digests of blobs, and does not decompress layers. Prints the bundle's digest.
     """
     from bundler.api import stores
     from bundler.bundle import read_bundle
@@ -70,36 +77,37 @@ def copy(
         link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
         origin = opened.enter_context(wiring.opened(named, link, parts_from))
         bundle = read_bundle(origin)
-        comes_in = target.is_local and not isinstance(named, reference.LocalReference)
-        if comes_in:
+        is_import = target.is_local and not isinstance(named, reference.LocalReference)
+        if is_import:
             admission = signatures.admission(allowed_signers, revoked, ignore_signatures)
             admission.admit(bundle, origin, terminal, warn_unconfigured=False)
         origin = stores.containing_store(origin)
-        goal = target.open(link, terminal)
+        destination_store = target.open(link, terminal)
         if not dry_run:
             if target.reads_twice:
                 origin = opened.enter_context(verify.readable_bundle(bundle, origin, LocalSpool(), terminal))
-            if comes_in:
-                result = verify.take_in(bundle, origin, goal, LocalSpool(), terminal)
+            if is_import:
+                result = verify.take_in(bundle, origin, destination_store, LocalSpool(), terminal)
             else:
-                result = copy.copy(origin, goal, terminal, bundle)
+                result = copy.copy(origin, destination_store, terminal, bundle)
     with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
         if dry_run:
-            plan = copy.plan(origin, goal, bundle)
-            dry_run_report.show(plan, goal.where, link.rate, terminal, json=json, in_parts=target.part_size is not None)
+            plan = copy.plan(origin, destination_store, bundle)
+            is_split = target.part_size is not None
+            dry_run_report.show(plan, destination_store.where, link.rate, terminal, json=json, in_parts=is_split)
         else:
-            _tell(result, goal, terminal, json=json)
+            _report(result, destination_store, terminal, json=json)
 
 
-def _tell(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:
+def _report(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:
     from bundler.cli import console, displacement
 
     digest = str(result.bundle.digest)
     if json:
-        moved = {"sent": result.sent, "skipped": result.skipped, "displaced": displacement.as_json(result.displaced)}
-        console.result_json({"digest": digest, "reference": target.where, **moved})
+        transfer = {"sent": result.sent, "skipped": result.skipped, "displaced": displacement.as_json(result.displaced)}
+        console.result_json({"digest": digest, "reference": target.where, **transfer})
         return
-    there = f", {console.size(result.skipped)} were there already" if result.skipped else ""
-    terminal.say(f"copied to {target.where}: sent {console.size(result.sent)}{there}")
+    skipped = f", skipped {console.size(result.skipped)} that existed already" if result.skipped else ""
+    terminal.say(f"copied to {target.where}: sent {console.size(result.sent)}{skipped}")
     displacement.tell(target.where, result.displaced, terminal)
     console.result(digest)

@@ -1,4 +1,4 @@
-"""Where a copy goes, and in what shape: what the options of ``copy`` mean together."""
+"""The destination of ``copy``: a store, its form, and the options that belong to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """A reference, and how it is written to."""
+    """A reference, and how to write to it."""
 
     reference: Reference
     part_size: int | None
@@ -36,11 +36,11 @@ class Target:
 
     @property
     def reads_twice(self) -> bool:
-        """Whether what is copied is read once to know what it will be, and again to send it."""
+        """Whether the bundle is read twice: a list of parts precedes the parts, and needs their digests."""
         return self.part_size is not None
 
     def open(self, link: wiring.Link, progress: Progress) -> Store:
-        """The store to copy to, made thin where the other side has something."""
+        """Return the store to copy to, which leaves out the blobs of ``have``."""
         store = self._store(link, progress)
         if not self.have:
             return store
@@ -76,20 +76,24 @@ class Target:
 
 
 def parse(reference: Reference, *, split: str | None, only: Sequence[int], have: Sequence[str]) -> Target:
-    """What is asked for; raises `UsageError` for options that do not go together."""
+    """Combine the options of ``copy``; raises `UsageError` for a combination that has no meaning."""
     part_size = parse_part_size(split) if split is not None else None
     is_file = isinstance(reference, ArchiveReference) and not reference.is_pipe
     if only and not (split and is_file):
-        raise UsageError("--part chooses parts of an archive file", hint="Give --split, and a file to split into.")
+        raise UsageError("--part needs an archive file that is split", hint="Add --split, and copy to a file.")
     if split and not is_file and not isinstance(reference, RegistryReference):
-        raise UsageError("--split needs an archive file, or a registry", hint="Copy to oci-archive:FILE, FILE.tar or a registry.")
+        raise UsageError(
+            "--split needs an archive file or a registry as destination", hint="Copy to oci-archive:FILE, FILE.tar or a registry."
+        )
     if have and not isinstance(reference, ArchiveReference | LayoutReference):
-        raise UsageError("--have leaves blobs out of an archive or a layout", hint="Copy to oci-archive:FILE, FILE.tar or oci:DIR.")
+        raise UsageError(
+            "--have needs an archive or a layout as destination", hint="Copy to oci-archive:FILE, FILE.tar or oci:DIR."
+        )
     return Target(reference, part_size, frozenset(only), have)
 
 
 def parse_part_size(text: str) -> int:
-    """The size of a part; raises `UsageError` for what is no size, or too small a one."""
+    """Return the size of a part in bytes; raises `UsageError` for an invalid or too small size."""
     part_size = units.medium(text)
     part_list.check_part_size(part_size)
     return part_size

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def diff(
-    old: Annotated[str, typer.Argument(help="A bundle.")],
-    new: Annotated[str, typer.Argument(help="Another one, from any store.")],
+    old: Annotated[str, typer.Argument(help="The older bundle.")],
+    new: Annotated[str, typer.Argument(help="The newer bundle, in the same store or another one.")],
     parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = 60,
@@ -25,13 +25,14 @@ def diff(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show which files differ between two bundles: added, removed, with other content, or with other metadata alone.
+    """Show the files that differ between two bundles.
 
-    `setting` is a setting that decides what the applied image runs, or as which user, and that differs.
+    A file is added, removed, or has other content or other metadata. `deleted` is a file of the base that only the new bundle
+    deletes, `restored` one that only the old bundle deletes. `setting` is a launch setting that differs, such as the command or
+    the user.
 
-    `deleted` and `restored` are files of the base that only the new bundle deletes, or only the old one. Layers are told
-    by their tables of contents, and those that both have as the same blob are not read at all. Ends with exit code 0 whether or not
-    anything differs.
+    Only tables of contents are read, and layers that both bundles have are skipped. The exit code is 0 with and without
+    differences.
     """
     from bundler.bundle import read_bundle
     from bundler.cli import console, file_rows, wiring
@@ -47,22 +48,22 @@ def diff(
         one, other = (opened.enter_context(wiring.opened(it, link, parts_from)) for it in references)
         first, second = read_bundle(one), read_bundle(other)
         changes = launch.changes(image.restored(first.metadata), image.restored(second.metadata))
-        found = _counted(diff.find(first, one, second, other, terminal), totals)
+        differences = _counted(diff.find(first, one, second, other, terminal), totals)
         if json:
-            told = {
+            header = {
                 "old": {"reference": one.where, "digest": str(first.digest)},
                 "new": {"reference": other.where, "digest": str(second.digest)},
                 "settings": [change.to_json() for change in changes],
             }
-            items = map(file_rows.difference_as_json, found)
-            console.result_json_list(told, "differences", items, lambda: {"totals": file_rows.totals_as_json(totals)})
+            items = map(file_rows.difference_as_json, differences)
+            console.result_json_list(header, "differences", items, lambda: {"totals": file_rows.totals_as_json(totals)})
             return
         console.result_rows((8,), map(file_rows.setting_row, changes))
-        console.result_rows((8,), map(file_rows.difference_row, found))
+        console.result_rows((8,), map(file_rows.difference_row, differences))
     terminal.say(file_rows.totals_text(totals) or "no file differs")
 
 
-def _counted(found: Iterable[Difference], totals: dict[Change, Total]) -> Iterator[Difference]:
-    for difference in found:
+def _counted(differences: Iterable[Difference], totals: dict[Change, Total]) -> Iterator[Difference]:
+    for difference in differences:
         totals[difference.change].add(difference)
         yield difference

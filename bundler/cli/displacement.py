@@ -1,4 +1,4 @@
-"""What a command says of the bundle that had a name before."""
+"""Report the bundle that had the name of a new bundle before."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def tell(where: str, displaced: Displaced | None, terminal: Terminal) -> None:
-    """Say which bundle ``where`` named before, and what it is called now."""
+    """Show which bundle ``where`` named before, and its new name."""
     if displaced:
-        now = f"it is {displaced.reference} now" if displaced.reference else "it is no longer there"
-        terminal.say(f"{where} was another bundle before, {displaced.digest}: {now}")
+        fate = f"is now {displaced.reference}" if displaced.reference else "was removed"
+        terminal.say(f"{where} replaces another bundle: {displaced.digest} {fate}")
 
 
 def as_json(displaced: Displaced | None) -> dict[str, str | None] | None:
-    """The same for scripts."""
+    """Return the displaced bundle for JSON."""
     return {"digest": str(displaced.digest), "reference": displaced.reference or None} if displaced else None

@@ -20,7 +20,7 @@ def doctor(
     The exit code is that of the first failed check.
     """
     from bundler.cli import console, signatures, wiring
-    from bundler.engines import pause
+    from bundler.engines import pause_guard
     from bundler.localfs import state_directory
     from bundler.stores.layout import deep_check as store
     from bundler.stores.layout import local
@@ -32,7 +32,7 @@ def doctor(
         local.directory(),
         credentials.describe,
         signatures.describe_policy,
-        lambda: pause.abandoned(state_directory.directory()),
+        lambda: pause_guard.abandoned(state_directory.directory()),
         store.faults if deep else None,
     )
     if json:

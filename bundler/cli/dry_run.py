@@ -1,4 +1,4 @@
-"""What a dry run of a transfer shows."""
+"""The report of a dry run of a transfer."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bundler.verbs.copy import Plan
 
 
 def show(plan: Plan, where: str, rate: int | None, terminal: Terminal, *, json: bool, in_parts: bool = False) -> None:
-    """The blobs with what would become of them, and how long that takes at so many bytes per second.
+    """Show the blobs to send and to skip, and the duration at ``rate`` bytes per second.
 
-    Of what travels ``in_parts`` nobody knows how much is there before all of it has been read.
+    A transfer ``in_parts`` cannot tell which parts the destination has before it has read all of them.
     """
     seconds = plan.size / rate if rate else None
     if json:
@@ -30,17 +30,17 @@ def show(plan: Plan, where: str, rate: int | None, terminal: Terminal, *, json: 
             }
         )
         return
-    rows = [(str(blob.digest), console.size(blob.size), "is there") for blob in plan.there]
-    rows += [(str(blob.digest), console.size(blob.size), "in parts" if in_parts else "would be sent") for blob in plan.missing]
-    console.result_table(("blob", "size", ""), rows)
-    how_long = f"{console.duration(seconds)} at {console.size(rate)}/s" if rate and seconds is not None else ""
+    rows = [(str(blob.digest), console.size(blob.size), "skip") for blob in plan.there]
+    rows += [(str(blob.digest), console.size(blob.size), "in parts" if in_parts else "send") for blob in plan.missing]
+    console.result_table(("blob", "size", "action"), rows)
+    at_rate = f"{console.duration(seconds)} at {console.size(rate)}/s" if rate and seconds is not None else ""
     if in_parts:
-        takes = f"; all of them take {how_long}" if how_long else ""
-        terminal.say(f"{where}: which parts of {console.size(plan.size)} are there is known when all has been read{takes}")
+        takes = f"; all parts take {at_rate}" if at_rate else ""
+        terminal.say(f"{where}: {console.size(plan.size)} in parts; existing parts are known only after all has been read{takes}")
     else:
-        whole = sum(blob.size for blob in (*plan.there, *plan.missing))
-        takes = f", which takes {how_long}" if how_long else ""
-        terminal.say(f"{where} would get {console.size(plan.size)} of {console.size(whole)}{takes}")
+        total = sum(blob.size for blob in (*plan.there, *plan.missing))
+        takes = f", in {at_rate}" if at_rate else ""
+        terminal.say(f"would send {console.size(plan.size)} of {console.size(total)} to {where}{takes}")
 
 
 def _listed(blobs: Sequence[Descriptor]) -> list[dict[str, Any]]:

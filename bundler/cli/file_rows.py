@@ -1,4 +1,4 @@
-"""Files of a bundle, and what differs in those of two, for people and for scripts."""
+"""Files of a bundle and differences between bundles, as rows of text and as JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bundler.verbs.listing import Node
 _TYPES = {Kind.FILE: stat.S_IFREG, Kind.HARD_LINK: stat.S_IFREG, Kind.SYMLINK: stat.S_IFLNK, Kind.DIRECTORY: stat.S_IFDIR}
 
 WIDTHS = (10, 11, 12, 20, 71)
-"""Columns that the cells of a row take on a terminal."""
+"""Widths of the cells of a row on a terminal."""
 
 
 def row(node: Node) -> list[str]:
-    """Mode, owner, size, time, sha256, path, and where a link has one, its target."""
+    """Return mode, owner, size, time, sha256 and path; for a link, its target, too."""
     entry, path = node.entry, paths.encode(node.path)
     if not entry:
         return ["deleted", "-", "-", "-", "-", path]
@@ -47,7 +47,7 @@ def as_json(node: Node) -> dict[str, Any]:
 
 
 def mode(entry: Entry) -> str:
-    """As ``ls -l`` shows it; a hard link is the file that it shares."""
+    """Return the mode as ``ls -l`` prints it; a hard link has the type of its file."""
     return stat.filemode(_TYPES[entry.kind] | entry.mode)
 
 
@@ -56,7 +56,7 @@ def owner(entry: Entry) -> str:
 
 
 def time(entry: Entry) -> str:
-    """RFC 3339 in UTC; seconds since 1970 where a year has more digits than that can tell."""
+    """Return the time by RFC 3339 in UTC, or ``@`` and Unix seconds for a year that RFC 3339 cannot express."""
     fraction = f".{entry.nanoseconds:09d}".rstrip("0") if entry.nanoseconds else ""
     try:
         return f"{datetime.fromtimestamp(entry.mtime, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
@@ -64,7 +64,7 @@ def time(entry: Entry) -> str:
         return f"@{entry.mtime}{fraction}"
 
 
-_TELLERS: Mapping[str, Callable[[Entry], str]] = {
+_FORMATTERS: Mapping[str, Callable[[Entry], str]] = {
     "content": lambda entry: console.size(entry.size),
     "type": lambda entry: entry.kind.name.lower().replace("_", " "),
     "mode": lambda entry: f"{entry.mode:04o}",
@@ -75,17 +75,17 @@ _TELLERS: Mapping[str, Callable[[Entry], str]] = {
 
 
 def difference_row(difference: Difference) -> list[str]:
-    """What happened, where, and from what to what."""
+    """Return the kind of change, the path, and the old and new values."""
     old, new = difference.old, difference.new
     if difference.fields and old and new and old.entry and new.entry:
-        told = [_field(name, old.entry, new.entry) for name in difference.fields]
+        details = [_field(name, old.entry, new.entry) for name in difference.fields]
     else:
-        told = [console.size(node.size) for node in (new, old) if node and node.entry]
-    return [difference.change.value, paths.encode(difference.path), ", ".join(told)]
+        details = [console.size(node.size) for node in (new, old) if node and node.entry]
+    return [difference.change.value, paths.encode(difference.path), ", ".join(details)]
 
 
 def setting_row(change: launch.Change) -> list[str]:
-    """A launch setting that differs, and from what to what."""
+    """Return a launch setting with its old and new value."""
     return ["setting", change.setting, f"{launch.shown(change.old)} -> {launch.shown(change.new)}"]
 
 
@@ -107,24 +107,24 @@ def totals_as_json(totals: Mapping[Change, Total]) -> dict[str, Any]:
 
 
 def totals_text(totals: Mapping[Change, Total]) -> str:
-    """How many paths changed in which way, in one line; empty when none did."""
+    """Return the number of paths for each kind of change; empty without changes."""
     return ", ".join(_total(change, total) for change, total in totals.items() if total.paths)
 
 
 def _total(change: Change, total: Total) -> str:
     old, new = console.size(total.old_size), console.size(total.new_size)
-    told = {
+    descriptions = {
         Change.ADDED: f"added ({new})",
         Change.REMOVED: f"removed ({old})",
         Change.CONTENT: f"with other content ({old} -> {new})",
         Change.METADATA: "with other metadata",
     }
-    return f"{total.paths} {told.get(change, change.value)}"
+    return f"{total.paths} {descriptions.get(change, change.value)}"
 
 
 def _field(name: str, old: Entry, new: Entry) -> str:
-    tell = _TELLERS.get(name)
-    return f"{name} {tell(old)} -> {tell(new)}" if tell else name
+    text = _FORMATTERS.get(name)
+    return f"{name} {text(old)} -> {text(new)}" if text else name
 
 
 def _without_path(node: Node) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What ``--have`` names: bundles that the other side has."""
+"""Read the values of ``--have``: bundles that the destination host has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bundler.verbs.have import had
 
 
 def read(named: Sequence[str], link: wiring.Link) -> list[Had]:
-    """The bundles that references name, and those of lists that ``fps-bundle list --have`` has printed."""
+    """Return the bundles of references, and of lists that ``fps-bundle list --have`` printed."""
     return [had for name in named for had in _read(name, link)]
 
 
@@ -29,7 +29,7 @@ def _read(name: str, link: wiring.Link) -> Sequence[Had]:
 
 
 def _is_list(name: str) -> bool:
-    """Whether a file is named: it is here, or is called as files are. A name with a tag or digest is a bundle."""
+    """Whether the name is a file: it exists, or ends in ``.json``. A name with a tag or digest is a bundle."""
     try:
         reference = parse(name)
     except UsageError:

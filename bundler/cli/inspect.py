@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 def inspect(
     source: Annotated[str, typer.Argument(help="The bundle.")],
-    files: Annotated[
-        bool, typer.Option("--files", help="List its files in place of all else: mode, owner, size, time, sha256, path.")
-    ] = False,
+    files: Annotated[bool, typer.Option("--files", help="List only the files: mode, owner, size, time, sha256, path.")] = False,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
     parts_from: options.PartsFrom = None,
@@ -26,13 +24,13 @@ def inspect(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show what a bundle is: whose state, from where, on which base, in which layers, and who signed it.
+    """Show the properties of a bundle: model, source, base, signatures, settings, layers.
 
-    Also shows what the applied image runs, and which of these settings differ from the base as the bundle describes it; `apply`
-    compares them with the base image itself.
+    The settings are the launch settings of the applied image. They are compared with the base as recorded in the bundle;
+    `apply` compares them with the base image itself.
 
-    With --files: all that it holds, as one tree in the order of a walk, and as `deleted` what it takes away from the base.
-    Little more than the tables of contents of its layers is fetched; a layer without one, as older bundles have it, is read itself.
+    --files lists all files in the order of a tree walk, and files that the bundle deletes from the base as `deleted`. Only
+    tables of contents are fetched. Bundles of older versions have none, and their layers are read.
     """
     from bundler.api import trust, verbs
     from bundler.bundle import read_bundle
@@ -67,9 +65,9 @@ def _list(bundle: Bundle, store: Store, *, json: bool) -> None:
     from bundler.cli import console, file_rows
     from bundler.verbs import listing as verb
 
-    found = verb.tree(bundle, store, console.Terminal())
+    files = verb.tree(bundle, store, console.Terminal())
     if json:
-        before = {"reference": store.where, "digest": str(bundle.digest)}
-        console.result_json_list(before, "files", map(file_rows.as_json, found))
+        header = {"reference": store.where, "digest": str(bundle.digest)}
+        console.result_json_list(header, "files", map(file_rows.as_json, files))
     else:
-        console.result_rows(file_rows.WIDTHS, map(file_rows.row, found))
+        console.result_rows(file_rows.WIDTHS, map(file_rows.row, files))

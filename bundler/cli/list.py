@@ -19,32 +19,31 @@ def list(
     where: Annotated[
         str | None,
         typer.Argument(
-            help="A registry's repository, oci:DIR, FILE.tar, or NAME of the local store; with a tag or digest that bundle alone. "
-            "Default: all of the local store."
+            help="A registry's repository, oci:DIR, FILE.tar, or NAME in the local store. With a tag or digest: only that bundle. "
+            "Default: the whole local store."
         ),
     ] = None,
-    have: Annotated[bool, typer.Option("--have", help="Print the list that `copy --have` takes on another host.")] = False,
+    have: Annotated[bool, typer.Option("--have", help="Print a list for `copy --have` on another host.")] = False,
     parts_from: options.PartsFrom = None,
     plain_http: options.PlainHttp = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the bundles of a store, or of it those of one name, tag or digest.
+    """List the bundles of a store.
 
-    Ends with exit code 6 when the store has none of that name, tag or digest.
+    The exit code is 6 when the store has no bundle with the given name, tag or digest.
     """
     from bundler.bundle import list_bundles
     from bundler.cli import console, wiring
-    from bundler.format import reference
-    from bundler.format import thin_list as haves
+    from bundler.format import reference, thin_list
     from bundler.verbs.have import had
 
     named = reference.parse(where) if where else reference.LocalReference("")
     with wiring.opened(named, wiring.Link(plain_http), parts_from) as store:
         chosen = _chosen(store.names(), named, where) if where else None
-        found = list_bundles(store, chosen)
+        bundles = list_bundles(store, chosen)
         if have:
-            sys.stdout.write(haves.write([had(name, manifest, store) for name, manifest in found]).decode())
+            sys.stdout.write(thin_list.write([had(name, manifest, store) for name, manifest in bundles]).decode())
             return
     if json:
         console.result_json(
@@ -55,7 +54,7 @@ def list(
                     "size": manifest.size,
                     "annotations": dict(manifest.annotations),
                 }
-                for name, manifest in found
+                for name, manifest in bundles
             ]
         )
         return
@@ -66,13 +65,13 @@ def list(
             console.size(manifest.size),
             manifest.annotations.get("org.opencontainers.image.created", "-"),
         )
-        for name, manifest in found
+        for name, manifest in bundles
     ]
-    console.result_table(("name", "digest", "size", "made"), rows)
+    console.result_table(("name", "digest", "size", "created"), rows)
 
 
 def _chosen(names: Sequence[Named], named: Reference, where: str) -> Sequence[Named]:
-    """The entries of a store that the command line names: by a digest or tag, in the local store also by a name alone."""
+    """Return the entries of a store that match a digest or tag, or in the local store a name without a tag."""
     from bundler.errors import NotFoundError
     from bundler.format import reference
 

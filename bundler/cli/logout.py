@@ -8,18 +8,18 @@ from bundler.cli import options
 def logout(
     registry: options.Registry, json: options.Json = False, quiet: options.Quiet = False, debug: options.Debug = False
 ) -> None:
-    """Forget the credentials for a registry, Docker's own, too.
+    """Log out of a registry: remove its credentials, also those of `docker login`.
 
-    That nobody was logged in is no error.
+    Without stored credentials, the command does nothing and succeeds.
     """
     from bundler.cli import console
     from bundler.format import reference
     from bundler.stores.registry import credentials
 
     host = reference.parse_registry(registry)
-    known = credentials.erase(host)
+    was_logged_in = credentials.erase(host)
     if json:
-        console.result_json({"registry": host, "wasLoggedIn": known})
+        console.result_json({"registry": host, "wasLoggedIn": was_logged_in})
         return
     with console.Terminal(quiet=quiet) as terminal:
-        terminal.say(f"logged out of {host}" if known else f"nobody is logged in to {host}")
+        terminal.say(f"logged out of {host}" if was_logged_in else f"not logged in to {host}")

@@ -1,4 +1,4 @@
-"""Files that the command line names: one that cannot be read is an error of the command line, before anything is done."""
+"""Check files that the command line names. An unreadable file is a usage error, found before the command starts."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from bundler.errors import UsageError
 from bundler.localfs import private_file
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""Opening a FIFO waits for nothing."""
+"""Flags with which opening a FIFO does not block."""
 
 
 def check(path: Path) -> Path:
-    """The path of a plain file; raises `UsageError` when it cannot be read."""
-    return _checked(path, stat.S_ISREG, "a plain file")
+    """Return the path of a regular file; raises `UsageError` when it cannot be read."""
+    return _checked(path, stat.S_ISREG, "a regular file")
 
 
 def check_directory(path: Path) -> Path:
-    """The path of a directory; raises `UsageError` when it cannot be read."""
+    """Return the path of a directory; raises `UsageError` when it cannot be read."""
     return _checked(path, stat.S_ISDIR, "a directory")
 
 
 def option(path: Path | None) -> Path | None:
-    """The callback of an option that takes a file; of ``--sign-key=~/x`` a shell does not expand the ``~``."""
+    """Check the file of an option, and expand ``~``: in ``--sign-key=~/x`` the shell does not."""
     return check(private_file.expanded(path)) if path else None
 
 
 def directories_option(paths: Sequence[Path] | None) -> list[Path]:
-    """The callback of a repeatable option that takes directories."""
+    """Check the directories of a repeatable option."""
     return [check_directory(private_file.expanded(path)) for path in paths or ()]
 
 

@@ -10,17 +10,17 @@ from bundler.cli import options
 
 
 def prune(
-    keep: Annotated[int, typer.Option(metavar="N", min=0, help="How many bundles of each name stay, the newest.")] = 3,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, remove nothing.")] = False,
+    keep: Annotated[int, typer.Option(metavar="N", min=0, help="Number of bundles to keep for each name, newest first.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Remove from the local store what nobody needs any more.
+    """Delete old untagged bundles and unreferenced blobs from the local store.
 
-    Of each name the newest bundles stay, and every one that has a tag. Blobs that belong to no bundle go, and so do half
-    downloads, and records of uploads that broke off more than a week ago. While another fps-bundle uses the store
-    nothing is removed, nor while a bundle that stays cannot be read.
+    Bundles with a tag are kept, and the newest bundles of each name. Also deletes partial downloads, and records of uploads
+    that were interrupted more than a week ago. Deletes nothing while another fps-bundle uses the store, or when a bundle to
+    keep cannot be read.
     """
     from bundler.cli import console
     from bundler.stores.layout import prune as store
@@ -40,4 +40,4 @@ def prune(
     rows = [(it.name or "-", str(it.digest), console.size(it.size)) for it in pruned.bundles]
     rows += [(console.counted(it.count, it.one, it.what), "-", console.size(it.size)) for it in pruned.leftovers]
     console.result_table(("what", "digest", "size"), rows)
-    terminal.say(f"{console.size(pruned.size)} {'would become' if dry_run else 'became'} free in the local store")
+    terminal.say(f"{'would free' if dry_run else 'freed'} {console.size(pruned.size)} in the local store")

@@ -1,4 +1,4 @@
-"""What SIGINT, SIGTERM and SIGHUP do: end a command after its cleanup, or the program at once when no command runs."""
+"""Handle SIGINT, SIGTERM and SIGHUP: end a command after its cleanup, or the program at once when no command runs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _interruptible = False
 _received = 0
-"""The number of the signal that interrupts the command; 0 before one came."""
+"""The number of the signal that interrupted the command; 0 before a signal."""
 
 
 class InterruptedRun(KeyboardInterrupt):
     """A signal ends the command.
 
-    ``python -m`` ends itself by SIGINT, whatever the exit code, when a KeyboardInterrupt was raised in the ``exec`` of a text, as
-    dataclasses do while modules are loaded; of a subclass it takes no notice (``run_eval_code_obj`` of CPython).
+    A subclass, because of ``run_eval_code_obj`` of CPython: it notes every plain KeyboardInterrupt in an ``exec`` of source
+    text, which dataclasses use at import. ``python -m`` then kills itself by SIGINT, whatever the exit code.
     """
 
 
 def listen() -> None:
-    """Handle the signals from now on, but not those that the caller has set to be ignored, as nohup(1) does with SIGHUP."""
+    """Install the handlers. A signal that the parent process ignores stays ignored, such as SIGHUP under nohup(1)."""
     sys.unraisablehook = lambda lost: deliver_again(lost) or sys.__unraisablehook__(lost)
     for number in _HANDLED:
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -34,7 +34,7 @@ def listen() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise ``KeyboardInterrupt`` in the block when a signal comes."""
+    """Raise ``KeyboardInterrupt`` in the block when a signal arrives."""
     global _interruptible
     _interruptible = True
     try:
@@ -44,12 +44,12 @@ def interruptible() -> Iterator[None]:
 
 
 def exit_code() -> int:
-    """The exit code of a command that was interrupted: 128 and the number of the signal."""
+    """Return the exit code of an interrupted command: 128 and the number of the signal."""
     return 128 + (_received or signal.SIGINT)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    """Of several signals the first counts, as a terminal that is closed sends two; another Ctrl-C interrupts the cleanup, too."""
+    """Act on the first signal only, as a closed terminal sends two. A further SIGINT interrupts the cleanup, too."""
     del frame
     global _received
     if _received and number != signal.SIGINT:
@@ -63,7 +63,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def deliver_again(lost: sys.UnraisableHookArgs) -> bool:
-    """Repeat a signal whose exception was raised in a destructor or a callback, where Python drops it; say whether it was one."""
+    """Send a signal again if Python dropped its exception in a destructor or callback; return whether it was a signal."""
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         return False
     import threading

@@ -1,4 +1,4 @@
-"""Standard streams that fail well: a result that cannot be written is an error, a message that cannot be shown is none."""
+"""Standard streams with defined failures: an unwritten result is an error, an unwritten message is ignored."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _CLOSED = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
-"""How ``/dev/null`` takes the place of a stream that the caller has closed: reading stdin and writing stdout fail (EBADF)."""
+"""Modes of ``/dev/null`` for streams that the parent process closed: reading stdin and writing stdout fail (EBADF)."""
 
 
 class ReaderGoneError(Exception):
-    """The program that reads our output has closed the pipe."""
+    """The reader of standard output closed the pipe."""
 
 
 class _Output(io.FileIO):
-    """Standard output; after an error nothing more is written, so that the end of the program raises no other one."""
+    """Standard output. After an error it drops all data, so that the flush at exit raises no second error."""
 
     _failed = False
 
@@ -38,7 +38,7 @@ class _Output(io.FileIO):
 
     def _written(self, data: ReadableBuffer) -> int:
         try:
-            while (written := super().write(data)) is None:  # the caller made the pipe non-blocking, and it is full
+            while (written := super().write(data)) is None:  # a pipe that the parent process made non-blocking is full
                 select.select([], [self], [])
         except BrokenPipeError:
             raise ReaderGoneError from None
@@ -46,7 +46,7 @@ class _Output(io.FileIO):
 
 
 class _Messages(io.FileIO):
-    """Standard error; what cannot be written there is dropped."""
+    """Standard error. Data that cannot be written is dropped."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -57,11 +57,11 @@ class _Messages(io.FileIO):
 
 
 def install() -> None:
-    """Replace the standard streams of this process."""
+    """Replace the standard streams of this process by these."""
     for number, flags in enumerate(_CLOSED):
         _fill(number, flags)
     if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115, open as long as the process
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115, stays open until the process ends
     sys.stdout = _text(_Output(1, "wb", closefd=False), sys.stdout, line_buffering=os.isatty(1))
     sys.stderr = _text(_Messages(2, "wb", closefd=False), sys.stderr, line_buffering=True)
 
@@ -69,11 +69,11 @@ def install() -> None:
 def _fill(number: int, flags: int) -> None:
     try:
         os.fstat(number)
-    except OSError:  # the lower numbers are open, so this is the next one
+    except OSError:  # all lower numbers are open, so open() returns this one
         os.open(os.devnull, flags)
 
 
 def _text(raw: io.FileIO, former: TextIO | None, *, line_buffering: bool) -> TextIO:
-    """Text in the encoding of the former stream, with escapes for what that does not have."""
+    """Wrap a stream in the encoding of the former one; escape characters that the encoding does not have."""
     encoding = former.encoding if former else None
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=line_buffering)

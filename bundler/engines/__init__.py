@@ -1,1 +1,1 @@
-"""What runs containers and holds images."""
+"""Adapters for container engines: Docker and Podman."""

@@ -1,4 +1,4 @@
-"""Where the engine is: as asked for, else by the rules of Docker's own command line."""
+"""The engine's address: as requested, else by the rules of the `docker` command."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 from bundler.errors import EngineError, UsageError
 from bundler.localfs import private_file
 
-_WRITTEN = "Write unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST:PORT."
+_SYNTAX = "Use unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST:PORT."
 
 DEFAULT = "unix:///var/run/docker.sock"
 
 
 @dataclass(frozen=True)
 class Address:
-    """An engine's URL, and the directory of the certificates to show and trust there, if any.
+    """An engine's URL, and the directory of the client's and the CA's certificates, if any.
 
-    Raises `UsageError` for what is no URL.
+    Raises `UsageError` for an invalid URL.
     """
 
     url: str
@@ -31,29 +31,29 @@ class Address:
     verify: bool = True
 
     def __post_init__(self) -> None:
-        if not _is_sound(self.url):
-            raise UsageError(f"{self.url[:200]!r} is no address of an engine", hint=_WRITTEN)
+        if not _is_valid(self.url):
+            raise UsageError(f"{self.url[:200]!r} is not an engine address", hint=_SYNTAX)
 
 
 def resolve(host: str | None) -> Address:
     """``host``, else ``DOCKER_HOST``, else the context that ``DOCKER_CONTEXT`` or Docker's configuration names.
 
-    Raises `EngineError` for a context that is not there.
+    Raises `EngineError` for a missing context.
     """
     if host:
         return _with_environment(host)
     if url := os.environ.get("DOCKER_HOST"):
-        with _named("DOCKER_HOST"):
+        with _naming("DOCKER_HOST"):
             return _with_environment(url)
     name = os.environ.get("DOCKER_CONTEXT") or _current_context()
     return _with_environment(DEFAULT) if name in ("", "default") else _context(name)
 
 
-def _is_sound(url: str) -> bool:
+def _is_valid(url: str) -> bool:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # brackets that do not close, or a port that is none
+    except ValueError:  # unbalanced brackets, or an invalid port
         return False
     if not url.isprintable() or port == 0:
         return False
@@ -63,8 +63,8 @@ def _is_sound(url: str) -> bool:
 
 
 @contextmanager
-def _named(source: str) -> Iterator[None]:
-    """Have a `UsageError` of the block say where the wrong value is from."""
+def _naming(source: str) -> Iterator[None]:
+    """Add the source of a wrong value to a `UsageError` of the block."""
     try:
         yield
     except UsageError as error:
@@ -73,7 +73,7 @@ def _named(source: str) -> Iterator[None]:
 
 
 def _with_environment(url: str) -> Address:
-    """With the certificates that ``DOCKER_CERT_PATH`` and ``DOCKER_TLS_VERIFY`` speak of; an empty one counts as unset."""
+    """Add the certificates of ``DOCKER_CERT_PATH`` and ``DOCKER_TLS_VERIFY``; an empty variable counts as unset."""
     directory, verify = os.environ.get("DOCKER_CERT_PATH"), bool(os.environ.get("DOCKER_TLS_VERIFY"))
     if url.startswith(("unix:", "ssh:")) or not (directory or verify):
         return Address(url)
@@ -84,19 +84,20 @@ def _context(name: str) -> Address:
     identity = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
     contexts = _configuration() / "contexts"
     try:
-        found = json.loads((contexts / "meta" / identity / "meta.json").read_bytes())["Endpoints"]["docker"]
-        url, verify = str(found.get("Host") or DEFAULT), not found.get("SkipTLSVerify")
+        endpoint = json.loads((contexts / "meta" / identity / "meta.json").read_bytes())["Endpoints"]["docker"]
+        url, verify = str(endpoint.get("Host") or DEFAULT), not endpoint.get("SkipTLSVerify")
     except FileNotFoundError:
         raise EngineError(
             f"there is no Docker context {name[:200]!r}",
-            hint="Choose one of `docker context ls` with `docker context use`, or with DOCKER_CONTEXT.",
+            hint="List contexts with `docker context ls`; choose one with `docker context use` or DOCKER_CONTEXT.",
         ) from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError(
-            f"the Docker context {name[:200]!r} cannot be read: {str(error)[:200]}", hint="Create it again: docker context create"
+            f"cannot read the Docker context {name[:200]!r}: {str(error)[:200]}",
+            hint="Create it again with `docker context create`.",
         ) from error
     certificates = contexts / "tls" / identity / "docker"
-    with _named(f"the Docker context {name[:200]!r}"):
+    with _naming(f"the Docker context {name[:200]!r}"):
         return Address(url, certificates if certificates.is_dir() else None, verify)
 
 

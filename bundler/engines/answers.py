@@ -1,6 +1,6 @@
-"""What an engine answers: bounded JSON, checked for the fields that are used (Docker Engine API).
+"""Answers of an engine: bounded JSON, with a type check of the fields that are used (Docker Engine API).
 
-An engine is not trusted to send what its API says. Every document of it is read by `parse` and `read`, which raise `BadAnswer`.
+An engine is not trusted to follow its API. `parse` and `read` check every document of it and raise `BadAnswer`.
 """
 
 from __future__ import annotations
@@ -13,46 +13,46 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_pascal
 
 MAX_SIZE = 32 << 20
-"""Longest document in bytes; the longest that engines send is the list of changed files."""
+"""Largest document in bytes; the largest that engines send is the list of changed files."""
 MAX_VALUES = 2_000_000
-"""Most values in one document, which bounds the memory that it takes once it is parsed."""
+"""Largest number of values in one document; it bounds the memory of the parsed document."""
 
 T = TypeVar("T", bound=BaseModel)
 
 
-class BadAnswer(Exception):  # noqa: N818 - becomes an EngineError where the request is known
-    """An answer that is no JSON, is too long, or has another shape than the API says."""
+class BadAnswer(Exception):  # noqa: N818 - converted to an EngineError that names the request
+    """An answer that is not JSON, is too long, or does not have the shape that the API defines."""
 
 
 def parse(data: bytes) -> Any:
-    """The value of a JSON document."""
+    """Parse a JSON document."""
     if len(data) > MAX_SIZE or sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise BadAnswer("it is too long")
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BadAnswer(f"it is no JSON: {str(error)[:200]}") from error
+        raise BadAnswer(f"it is not JSON: {str(error)[:200]}") from error
 
 
 def read(shape: type[T], content: Any) -> T:
-    """A parsed document as a typed value."""
+    """Convert a parsed document to a typed value."""
     try:
         return shape.model_validate(content)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(map(str, found["loc"]))[:200]
-        raise BadAnswer(f"{place or 'the document'}: {found['msg'][:200]}") from error
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"]))[:200]
+        raise BadAnswer(f"{field or 'the document'}: {first['msg'][:200]}") from error
 
 
 def read_list(shape: type[T], content: Any) -> list[T]:
-    """A list of documents; Go writes an empty one as ``null``."""
+    """Convert a list of documents; Go encodes an empty one as ``null``."""
     if not isinstance(content, list | None):
-        raise BadAnswer("it is no list")
+        raise BadAnswer("it is not a list")
     return [read(shape, item) for item in content or ()]
 
 
 class _Answer(BaseModel):
-    """A document in Go's spelling; ``null`` counts as absent, as Go writes empty lists and maps so."""
+    """A document with Go's field names; ``null`` counts as absent, because Go encodes empty lists and maps so."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, alias_generator=to_pascal, hide_input_in_errors=True)
 
@@ -97,7 +97,7 @@ class Info(_Answer):
 
 
 class State(_Answer):
-    """Whether a container runs, and which start of it that is."""
+    """State of a container; `instance` identifies one start of it."""
 
     running: bool = False
     paused: bool = False
@@ -170,7 +170,7 @@ class Inspected(_Answer):
 
 
 class Stated(_Answer):
-    """The same, as far as it tells whether the container runs."""
+    """The state in ``GET /containers/{id}/json``"""
 
     state: State
 
@@ -194,7 +194,7 @@ class RootFS(_Answer):
 
 
 class ImageConfig(_Answer):
-    """The settings of an image, as far as code relies on their types."""
+    """Settings of an image whose types the code relies on."""
 
     cmd: list[str] = []
     entrypoint: list[str] = []
@@ -211,7 +211,7 @@ class ImageConfig(_Answer):
 
 
 class InspectedImage(_Answer):
-    """``GET /images/{name}/json``; ``settings`` are its ``Config``, all of it."""
+    """``GET /images/{name}/json``; ``settings`` is its complete ``Config``."""
 
     id: ImageIdentity
     repo_tags: list[str] = []
@@ -239,7 +239,7 @@ class Change(_Answer):
 
 
 class Created(_Answer):
-    """What an engine made: ``POST /containers/create``, ``POST /commit``"""
+    """``POST /containers/create``, ``POST /commit``"""
 
     id: str
 
@@ -281,5 +281,5 @@ class Stats(_Answer):
 
     @property
     def cpu_time(self) -> int:
-        """In nanoseconds; 0 where the engine does not tell it."""
+        """In nanoseconds; 0 if the engine does not report it."""
         return self.cpu_stats.cpu_usage.total_usage

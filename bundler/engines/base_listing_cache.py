@@ -1,4 +1,4 @@
-"""What clean bases have at exported paths, kept from one push to the next: layers do not change."""
+"""Cache of the files that clean bases have at exported paths; layers do not change, so a listing stays valid."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from bundler.localfs import private_file
 from bundler.localfs.atomic_file import PartFile, sweep
 
 KEPT = 32
-"""Listings that are kept; the one that was used longest ago goes first."""
+"""Number of listings that are kept; the least recently used is deleted first."""
 
 
-class Listings:
-    """A directory of listings, one file for each pair of a chain ID and the exports that were asked for."""
+class BaseListingCache:
+    """A directory of listings, one file for each pair of a chain ID and the requested exports."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def find(self, chain_id: Digest, exports: Iterable[str]) -> Iterator[Listed] | None:
-        """The kept listing, read while it is used; or None. Raises `TrustError` where another user can have written it."""
+        """Return a cached listing, which is read lazily, or None; raises `TrustError` if another user can have written it."""
         path = self._path(chain_id, exports)
         with contextlib.suppress(OSError, StoreError):
             private_file.check_directory(self._directory)
@@ -37,7 +37,7 @@ class Listings:
         return None
 
     def keep(self, chain_id: Digest, exports: Iterable[str], listing: Iterable[Listed]) -> Iterator[Listed]:
-        """Write a whole listing down, and give it back; raises `NoSpaceError` or `StoreError` when that cannot be done."""
+        """Cache a whole listing and return it; raises `NoSpaceError` or `StoreError` when it cannot be written."""
         path = self._path(chain_id, exports)
         private_file.make_directory(self._directory)
         sweep(self._directory)
@@ -66,6 +66,6 @@ def _read(file: TextIO) -> Iterator[Listed]:
 
 
 def _last_use(path: Path) -> float:
-    with contextlib.suppress(OSError):  # another process may have taken it away
+    with contextlib.suppress(OSError):  # another process may have deleted it
         return path.stat().st_mtime
     return 0.0

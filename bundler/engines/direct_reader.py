@@ -1,7 +1,7 @@
 """Reads a running container's own view of its files, through ``/proc/PID/root`` (proc(5)).
 
-The walk goes by directory descriptors and follows no link, so that nothing that the container does can lead
-it elsewhere; what changes under the reader's eyes ends the capture.
+The walk uses directory descriptors and follows no link, so that the container cannot redirect it. An entry that changes while
+it is read ends the capture.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bundler.streams import BLOCK, NOTHING, Readable
 
 CAPABILITY = "security.capability"
 SMALL = 1 << 20
-"""Largest file in bytes that is read at once."""
+"""Largest file in bytes that is read in one piece."""
 _SECOND = 1_000_000_000  # in nanoseconds
 
 _KINDS = {
@@ -40,7 +40,7 @@ _KINDS = {
 }
 _WALK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_HINT = "Let the model stand still while it is read (without --no-pause), or run the command again."
+_HINT = "Pause the model while it is read (without --no-pause), or run the command again."
 
 
 _Steps = Generator["tuple[Entry, Readable] | _Steps"]
@@ -48,7 +48,7 @@ _Steps = Generator["tuple[Entry, Readable] | _Steps"]
 
 @dataclass(frozen=True)
 class Process:
-    """The main process of a container; ``started`` is the engine's word for which start of the container it is."""
+    """The main process of a container; ``started`` is the engine's start time, which identifies one start of the container."""
 
     pid: int
     started: str
@@ -58,7 +58,7 @@ class DirectReader:
     """The files of a running container, as its own main process sees them."""
 
     sees_all = True
-    """It fails at what it cannot read, and leaves nothing out; the engine's archives may."""
+    """It fails at an entry that it cannot read; the engine's archives may omit one."""
 
     def __init__(self, root: int, *, extended: bool = False) -> None:
         self._root = root
@@ -66,9 +66,9 @@ class DirectReader:
 
     @classmethod
     def of(cls, container_id: str, process: Callable[[], Process | None], *, extended: bool) -> DirectReader | None:
-        """A reader, or None where the files cannot be seen exactly: another host, not root, a user namespace.
+        """Return a reader, or None if the files cannot be seen exactly: another host, not root, a user namespace.
 
-        The root directory is held open. It is the container's, because the engine named the same process
+        The root directory is held open. It is the container's, because the engine reported the same process
         before and after it was opened.
         """
         before = process()
@@ -81,7 +81,7 @@ class DirectReader:
             if (home / "uid_map").read_text().split() != ["0", "0", "4294967295"]:
                 return None
             if not any(line.split()[4] == "/" for line in (home / "mountinfo").read_text().splitlines()):
-                return None  # it has changed its root to somewhere below the container's
+                return None  # the process has changed its root to a directory of the container
             root = os.open(home / "root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             if process() == before:
                 return cls(root, extended=extended)
@@ -94,21 +94,21 @@ class DirectReader:
     def stat(self, path: str) -> PathInfo | None:
         try:
             with self._parent(path) as (directory, name):
-                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                target = _target(directory, name, path) if modes.S_ISLNK(found.st_mode) else None
-                return PathInfo(target, modes.S_ISDIR(found.st_mode))
+                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                target = _target(directory, name, path) if modes.S_ISLNK(status.st_mode) else None
+                return PathInfo(target, modes.S_ISDIR(status.st_mode))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def entries(self, exports: Sequence[str]) -> Generator[tuple[Entry, Readable]]:
-        known: set[str] = set()
+        yielded: set[str] = set()
         for export in exports:
             for above in paths.ancestors(export):
-                if above not in known:
-                    known.add(above)
+                if above not in yielded:
+                    yielded.add(above)
                     with _changes(above), self._parent(above) as (directory, name):
-                        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                    yield _entry(above, found), NOTHING
+                        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    yield _entry(above, status), NOTHING
             with _changes(export), self._parent(export) as (directory, name):
                 yield from _Walk(extended=self._extended).entries(directory, name, export)
 
@@ -121,7 +121,7 @@ class DirectReader:
 
     @contextmanager
     def _parent(self, path: str) -> Iterator[tuple[int, bytes]]:
-        """The open directory that a path lies in, and its name there; a link among the parents is an error."""
+        """Open the parent directory of a path; gives it with the name in it. A link among the parents is an error."""
         *above, name = paths.to_bytes(path).split(b"/")[1:]
         descriptor = os.dup(self._root)
         try:
@@ -138,17 +138,17 @@ class _Walk:
 
     def __init__(self, *, extended: bool) -> None:
         self._extended = extended
-        self._first: dict[tuple[int, int], Entry] = {}  # of every inode that has several names
+        self._first: dict[tuple[int, int], Entry] = {}  # first entry of every inode with several names
 
     def entries(self, directory: int, name: bytes, path: str) -> Generator[tuple[Entry, Readable]]:
-        walks = [self._walk(directory, name, path)]  # a stack, as generators within generators end at Python's recursion limit
+        walks = [self._walk(directory, name, path)]  # a stack, because nested generators end at Python's recursion limit
         try:
             while walks:
-                for found in walks[-1]:
-                    if not isinstance(found, tuple):
-                        walks.append(found)
+                for step in walks[-1]:
+                    if not isinstance(step, tuple):
+                        walks.append(step)
                         break
-                    yield found
+                    yield step
                 else:
                     walks.pop()
         finally:
@@ -156,26 +156,26 @@ class _Walk:
                 walks.pop().close()
 
     def _walk(self, directory: int, name: bytes, path: str) -> _Steps:
-        """An entry, and the entries and walks of what is in it."""
+        """Yield an entry, and the entries and walks of its content."""
         with _changes(path):
-            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if modes.S_ISDIR(found.st_mode):
-            with _opened(directory, name, path, found, _WALK) as descriptor:
-                yield self._entry(path, found, xattrs=self._xattrs(descriptor, path)), NOTHING
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if modes.S_ISDIR(status.st_mode):
+            with _opened(directory, name, path, status, _WALK) as descriptor:
+                yield self._entry(path, status, xattrs=self._xattrs(descriptor, path)), NOTHING
                 yield from self._children(descriptor, path)
-        elif first := self._first.get((found.st_dev, found.st_ino)):
-            # With its capability, as in the engines' archives: who makes the link sets the owner again, which takes it away.
+        elif first := self._first.get((status.st_dev, status.st_ino)):
+            # With its capability, as in the engines' archives: unpacking the link sets the owner again, which removes it.
             yield replace(first, path=path, kind=Kind.HARD_LINK, size=0, target=first.path), NOTHING
-        elif not modes.S_ISREG(found.st_mode):
-            target = _target(directory, name, path) if modes.S_ISLNK(found.st_mode) else ""
-            yield self._entry(path, found, target=target), NOTHING
+        elif not modes.S_ISREG(status.st_mode):
+            target = _target(directory, name, path) if modes.S_ISLNK(status.st_mode) else ""
+            yield self._entry(path, status, target=target), NOTHING
         else:
-            with _opened(directory, name, path, found, _READ) as descriptor:
-                yield self._file(descriptor, path, found), _Content(descriptor, path)
+            with _opened(directory, name, path, status, _READ) as descriptor:
+                yield self._file(descriptor, path, status), _Content(descriptor, path)
 
     def _children(self, directory: int, path: str) -> _Steps:
-        with _changes(path), os.scandir(directory) as found:
-            children = sorted((os.fsencode(child.name), child.is_file(follow_symlinks=False)) for child in found)
+        with _changes(path), os.scandir(directory) as listed:
+            children = sorted((os.fsencode(child.name), child.is_file(follow_symlinks=False)) for child in listed)
         for name, is_file in children:
             below = paths.join(path, paths.from_bytes(name))
             small = self._small(directory, name, below) if is_file else None
@@ -185,54 +185,54 @@ class _Walk:
                 yield self._walk(directory, name, below)
 
     def _small(self, directory: int, name: bytes, path: str) -> tuple[Entry, Readable] | None:
-        """A file with one name that is read at once: that is most of what there is, and every step counts."""
+        """Read a file with one name in one piece, or return None; most files are such, so this is the fast path."""
         try:
             descriptor = os.open(name, _READ, dir_fd=directory)
             try:
-                found = os.fstat(descriptor)
-                if found.st_size > SMALL or found.st_nlink > 1 or not modes.S_ISREG(found.st_mode):
+                status = os.fstat(descriptor)
+                if status.st_size > SMALL or status.st_nlink > 1 or not modes.S_ISREG(status.st_mode):
                     return None
-                content = os.read(descriptor, found.st_size + 1)
-                entry = self._file(descriptor, path, found)
+                content = os.read(descriptor, status.st_size + 1)
+                entry = self._file(descriptor, path, status)
                 now = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise _failed(path, error) from error
-        if len(content) != found.st_size or not _is_same(now, found):
+        if len(content) != status.st_size or not _is_same(now, status):
             raise _changed(path)
         return entry, io.BytesIO(content)
 
-    def _file(self, descriptor: int, path: str, found: os.stat_result) -> Entry:
+    def _file(self, descriptor: int, path: str, status: os.stat_result) -> Entry:
         capability = _capability(descriptor, path)
-        return self._entry(path, found, size=found.st_size, capability=capability, xattrs=self._xattrs(descriptor, path))
+        return self._entry(path, status, size=status.st_size, capability=capability, xattrs=self._xattrs(descriptor, path))
 
-    def _entry(self, path: str, found: os.stat_result, **more: Any) -> Entry:
-        nanoseconds = found.st_mtime_ns % _SECOND if self._extended else 0
-        entry = _entry(path, found, nanoseconds=nanoseconds, alone=found.st_nlink == 1, **more)
-        if found.st_nlink > 1 and entry.kind is not Kind.DIRECTORY:
-            self._first[found.st_dev, found.st_ino] = entry
+    def _entry(self, path: str, status: os.stat_result, **more: Any) -> Entry:
+        nanoseconds = status.st_mtime_ns % _SECOND if self._extended else 0
+        entry = _entry(path, status, nanoseconds=nanoseconds, alone=status.st_nlink == 1, **more)
+        if status.st_nlink > 1 and entry.kind is not Kind.DIRECTORY:
+            self._first[status.st_dev, status.st_ino] = entry
         return entry
 
     def _xattrs(self, descriptor: int, path: str) -> tuple[tuple[str, bytes], ...]:
         return _user_xattrs(descriptor, path) if self._extended else ()
 
 
-def _entry(path: str, found: os.stat_result, **more: Any) -> Entry:
-    """What stat(2) tells of an entry that all readers give, and what else is known of it."""
+def _entry(path: str, status: os.stat_result, **more: Any) -> Entry:
+    """Make an entry of stat(2) data and further fields."""
     return Entry(
         path,
-        _KINDS[modes.S_IFMT(found.st_mode)],
-        modes.S_IMODE(found.st_mode),
-        found.st_uid,
-        found.st_gid,
-        found.st_mtime_ns // _SECOND,
+        _KINDS[modes.S_IFMT(status.st_mode)],
+        modes.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_mtime_ns // _SECOND,
         **more,
     )
 
 
 class _Content:
-    """What an open file holds."""
+    """The content of an open file."""
 
     def __init__(self, descriptor: int, path: str) -> None:
         self._descriptor = descriptor
@@ -250,7 +250,7 @@ class _Content:
             except OSError as error:
                 if error.errno not in (errno.ENXIO, errno.EINVAL, errno.EOPNOTSUPP):
                     raise
-                # ENXIO: a hole up to the end (lseek(2)). The others: the file system does not tell holes.
+                # ENXIO: a hole up to the end (lseek(2)). The others: the file system does not report holes.
                 data = start + most if error.errno == errno.ENXIO else start
             skipped = min(data - start, most) // unit * unit
             os.lseek(self._descriptor, start + skipped, os.SEEK_SET)
@@ -258,22 +258,22 @@ class _Content:
 
 
 @contextmanager
-def _opened(directory: int, name: bytes, path: str, found: os.stat_result, flags: int) -> Iterator[int]:
-    """What was found, opened; it must be that, and still be so after it was read."""
+def _opened(directory: int, name: bytes, path: str, status: os.stat_result, flags: int) -> Iterator[int]:
+    """Open an entry; it must match its stat(2) data before and after it was read."""
     with _changes(path):
         descriptor = os.open(name, flags, dir_fd=directory)
     try:
-        _check(descriptor, found, path)
+        _check(descriptor, status, path)
         yield descriptor
-        _check(descriptor, found, path)
+        _check(descriptor, status, path)
     finally:
         os.close(descriptor)
 
 
-def _check(descriptor: int, found: os.stat_result, path: str) -> None:
+def _check(descriptor: int, status: os.stat_result, path: str) -> None:
     with _changes(path):
         now = os.fstat(descriptor)
-    if not _is_same(now, found):
+    if not _is_same(now, status):
         raise _changed(path)
 
 
@@ -297,25 +297,25 @@ def _capability(descriptor: int, path: str) -> bytes:
         return b""
     with _changes(path):
         value = os.getxattr(descriptor, CAPABILITY)
-    # Revision 3 names the root of a user namespace, which means nothing elsewhere (capabilities(7)): the engines'
-    # archives make revision 2 of it, and so do we.
+    # Revision 3 names the root of a user namespace, which is meaningless on another host (capabilities(7)). The engines'
+    # archives convert it to revision 2; so does this.
     return value[:3] + b"\2" + value[4:20] if value[3:4] == b"\3" else value
 
 
 def _user_xattrs(descriptor: int, path: str) -> tuple[tuple[str, bytes], ...]:
     names = [name for name in _names(descriptor, path) if name.startswith("user.") and not name.startswith(tar.OVERLAY_XATTR)]
     with _changes(path):
-        found = tuple((name, os.getxattr(descriptor, name)) for name in sorted(names))
-    if strange := [name for name, value in found if not tar.is_tellable(name, value)]:
+        xattrs = tuple((name, os.getxattr(descriptor, name)) for name in sorted(names))
+    if unsupported := [name for name, value in xattrs if not tar.is_tellable(name, value)]:
         raise ModelError(
-            f"no layer can hold the attribute {strange[0]!r} of {paths.encode(path)}, by its name or as it is empty",
-            hint="Have the model change it, or push without --extended.",
+            f"no layer can hold the attribute {unsupported[0]!r} of {paths.encode(path)}: it is empty, or its name is not allowed",
+            hint="Change it in the model, or push without --extended.",
         )
-    return found
+    return xattrs
 
 
 def _names(descriptor: int, path: str) -> list[str]:
-    """The names of an open file's extended attributes; none where the file system has no such thing."""
+    """Return the names of an open file's extended attributes; none if the file system does not support them."""
     try:
         return os.listxattr(descriptor)
     except OSError as error:
@@ -326,7 +326,7 @@ def _names(descriptor: int, path: str) -> list[str]:
 
 @contextmanager
 def _changes(path: str) -> Iterator[None]:
-    """What vanishes or turns into a link between two looks has changed while it was read."""
+    """Convert an `OSError`: an entry that vanished or became a link changed while it was read."""
     try:
         yield
     except OSError as error:
@@ -336,7 +336,7 @@ def _changes(path: str) -> Iterator[None]:
 def _failed(path: str, error: OSError) -> ModelError:
     if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ESTALE, errno.ENODATA):
         return _changed(path)
-    return ModelError(f"{paths.encode(path)} cannot be read: {error.strerror}")
+    return ModelError(f"cannot read {paths.encode(path)}: {error.strerror}")
 
 
 def _changed(path: str) -> ModelError:

@@ -1,4 +1,4 @@
-"""Reads a container by ``GET /containers/ID/export``, the one archive of all its files (Docker Engine API)."""
+"""Reads a container by ``GET /containers/ID/export``, the archive of all its files (Docker Engine API)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Self
 
-from bundler.engines.readers import OpenTar, Stat, archived, broken
+from bundler.engines.archive_reader import OpenTar, Stat, incomplete, read_archive
 from bundler.errors import IntegrityError, ModelError, disk_errors
 from bundler.format import paths
 from bundler.format.tar import Entry, Kind
 from bundler.streams import BLOCK, NOTHING, Readable
 
-_KEPT = "the temporary copy of a file with several names"
+_COPY = "the temporary copy of a file with several names"
 
 
 class ExportReader:
-    """Takes out of the archive of the whole container what is wanted; what lies on ``mounts`` is not in it.
+    """Selects entries from the archive of the whole container, which lacks the files on ``mounts``.
 
-    The archive holds a file under the first of its names, and links to that under the others. Where the first name lies outside of
-    an export, the first name inside it gets the content. An engine locks a container that it streams, so no second archive can be
-    read for that meanwhile. When the walk meets such a link it ends. Another walk gathers all such links, and a third one goes on
-    where the first ended, with the contents that they need kept in a temporary file as they pass.
+    The archive has a file under the first of its names, and hard links under the others. If the first name lies outside of an
+    export, the first name inside it gets the content. An engine locks a container while it streams it, so the reader cannot
+    open a second archive for that content meanwhile. Instead the first walk ends at such a link. A second walk finds all such
+    links. A third one continues where the first ended, and keeps the contents that they need in a temporary file.
     """
 
     sees_all = False
@@ -39,7 +39,7 @@ class ExportReader:
         wanted = _Wanted(exports)
         with closing(self.walk()) as archive:
             for number, (entry, content) in enumerate(archive):
-                if wanted.link_out(entry):
+                if wanted.external_link(entry):
                     done = number
                     break
                 if wanted.takes(entry):
@@ -47,12 +47,12 @@ class ExportReader:
             else:
                 return
         with closing(self.walk()) as archive:
-            targets = {entry.target for entry, _ in archive if wanted.link_out(entry)}
+            targets = {entry.target for entry, _ in archive if wanted.external_link(entry)}
         with _Originals(targets) as originals:
             yield from self._rest(wanted, done, originals)
 
     def _rest(self, wanted: _Wanted, done: int, originals: _Originals) -> Generator[tuple[Entry, Readable]]:
-        """What follows the first ``done`` entries of the archive."""
+        """Yield what follows the first ``done`` entries of the archive."""
         first_names: dict[tuple[str, str], str] = {}
         with closing(self.walk()) as archive:
             for number, (entry, content) in enumerate(archive):
@@ -60,7 +60,7 @@ class ExportReader:
                     content = originals.keep(entry, content)
                 if number < done or not wanted.takes(entry):
                     continue
-                if not (export := wanted.link_out(entry)):
+                if not (export := wanted.external_link(entry)):
                     yield entry, content
                 elif (first := first_names.setdefault((export, entry.target), entry.path)) != entry.path:
                     yield replace(entry, target=first), NOTHING
@@ -68,19 +68,19 @@ class ExportReader:
                     yield originals.under(entry)
 
     def walk(self) -> Generator[tuple[Entry, Readable]]:
-        """Everything in the container, in the order of the archive."""
+        """Yield everything in the container, in the order of the archive."""
         with self._open("/") as stream:
             try:
-                yield from archived(stream)
+                yield from read_archive(stream)
             except IntegrityError as error:
-                raise broken("the container", error) from error
+                raise incomplete("the container", error) from error
 
     def _refuse_mounts(self, exports: Sequence[str]) -> None:
         if hidden := [mount for mount in self._mounts if any(paths.overlap(mount, export) for export in exports)]:
             raise ModelError(
-                f"{paths.encode(hidden[0])} is a mount, which can be read unchanged on this engine only while the container runs, "
-                "by root on the engine's own host, without a user namespace",
-                hint="Start the container and run this as root on that host; or keep state out of mounts.",
+                f"{paths.encode(hidden[0])} is a mount, which this engine's export does not contain",
+                hint="Start the container (without a user namespace) and run this as root on the engine's own host; "
+                "or keep state out of mounts.",
             )
 
 
@@ -94,14 +94,14 @@ class _Wanted:
     def takes(self, entry: Entry) -> bool:
         return entry.path in self._above or bool(paths.top_of(entry.path, self._exports))
 
-    def link_out(self, entry: Entry) -> str:
-        """The export of a hard link whose target is not in it; empty for any other entry."""
+    def external_link(self, entry: Entry) -> str:
+        """Return the export of a hard link whose target is outside of it; empty for any other entry."""
         export = paths.top_of(entry.path, self._exports) if entry.kind is Kind.HARD_LINK else ""
         return export if export and not paths.is_within(entry.target, export) else ""
 
 
 class _Originals:
-    """Files that links in other places need, kept in a temporary file as they pass."""
+    """Files that hard links in an export need, kept in a temporary file."""
 
     def __init__(self, targets: Collection[str]) -> None:
         self.paths = targets
@@ -116,19 +116,19 @@ class _Originals:
         self._file.close()
 
     def keep(self, entry: Entry, content: Readable) -> Readable:
-        """Copy a content; gives the copy."""
+        """Copy a content; returns the copy."""
         start = self._size
         while block := content.read(BLOCK):
-            with disk_errors(_KEPT):
+            with disk_errors(_COPY):
                 self._file.write(block)
             self._size += len(block)
         self._kept[entry.path] = entry, start
         return _Kept(self._file.fileno(), start, entry.size)
 
     def under(self, link: Entry) -> tuple[Entry, Readable]:
-        """The file that a link leads to, under the name of the link."""
+        """Return the target of a link, under the name of the link."""
         if link.target not in self._kept:
-            raise broken("the container", IntegrityError(f"{link.target!r}, which {link.path!r} is linked to, is not there"))
+            raise incomplete("the container", IntegrityError(f"{link.target!r}, the target of the link {link.path!r}, is missing"))
         entry, start = self._kept[link.target]
         return replace(entry, path=link.path), _Kept(self._file.fileno(), start, entry.size)
 
@@ -143,33 +143,33 @@ class _Kept:
 
     def read(self, size: int = -1, /) -> bytes:
         left = self._end - self._at
-        with disk_errors(_KEPT):
+        with disk_errors(_COPY):
             data = os.pread(self._descriptor, min(left, size if size >= 0 else left), self._at)
         self._at += len(data)
         return data
 
 
 def changes(before: Iterator[tuple[Entry, Readable]], now: Iterator[tuple[Entry, Readable]]) -> dict[str, str]:
-    """What differs between the archives of two containers, by path: ``added``, ``changed`` or ``deleted``.
+    """Return the differences between the archives of two containers by path: ``added``, ``changed`` or ``deleted``.
 
-    Both come in the same walking order. A file with another content has another size or time.
+    Both have the same walking order. A file with another content has another size or time.
     """
-    found: dict[str, str] = {}
+    differences: dict[str, str] = {}
     old, new = next(before, None), next(now, None)
     while old or new:
         old_key, new_key = (paths.sort_key(it[0].path) if it else None for it in (old, new))
         if new_key is None or (old_key is not None and old_key < new_key):
             assert old
-            found[old[0].path] = "deleted"
+            differences[old[0].path] = "deleted"
             old = next(before, None)
         elif old_key is None or new_key < old_key:
             assert new
-            found[new[0].path] = "added"
+            differences[new[0].path] = "added"
             new = next(now, None)
         else:
             assert old
             assert new
             if old[0] != new[0]:
-                found[new[0].path] = "changed"
+                differences[new[0].path] = "changed"
             old, new = next(before, None), next(now, None)
-    return found
+    return differences

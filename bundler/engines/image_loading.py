@@ -1,93 +1,117 @@
-"""How a new image is handed to an engine: in one of three dialects of an image archive."""
+"""Loading of a new image into an engine, as an image archive in one of three formats."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain
 
 from bundler.engines import answers
 from bundler.engines.connection import TIMEOUT, Client, errors, failure, patience, stream, url
-from bundler.errors import EngineError
+from bundler.engines.engine_facts import EngineFacts
+from bundler.engines.images import Images
+from bundler.errors import EngineError, NotFoundError
 from bundler.format import image_archive
 from bundler.format.content import Descriptor
 from bundler.format.image_archive import Archive, NewImage
 from bundler.ports import Image
 from bundler.streams import Progress, Readable
 
-Way = Callable[[], Iterable[bytes]]
-"""Begins one archive of the new image."""
+OpenArchive = Callable[[], Iterable[bytes]]
+"""Begins an image archive of the new image."""
 
 MOST_REPORTED = 10
-"""Images of which an engine is believed that it loaded them; an archive holds one."""
+"""Largest number of reported images that are looked up; an archive contains one."""
 
 _REPORT = re.compile(r"Loaded image(?: ID)?: *(\S+)")
-"""What Docker and Podman say of each image that they loaded: its name, or the ID of one without a name."""
+"""The report of Docker and Podman for each loaded image: its name, or its ID if it has no name."""
 
 
-def ways(api: Client, image_store: str, image: NewImage, base: Image, others: Iterable[Image], name: str) -> list[Way]:
-    """How to hand over a new image, the cheapest first; ``others`` are images that begin with the base's layers, too."""
-    full = partial(_full_archive, api, image, base, name)
-    if image_store == "classic":
-        return [partial(image_archive.partial_docker_archive, image, name), full]
-    if image_store == "containerd":
-        return [partial(_partial_layout, api, image, chain([base], others), name), full]
-    return [full]
+class ImageLoader:
+    """Sends image archives to an engine, and identifies the loaded image."""
 
+    def __init__(self, api: Client, facts: EngineFacts, images: Images) -> None:
+        self._api = api
+        self._facts = facts
+        self._images = images
 
-def send(api: Client, way: Way, size: int, progress: Progress) -> list[str]:
-    """Load one archive into the engine; gives the names or IDs of what it says that it loaded.
+    def archives(self, image: NewImage, base: Image, name: str) -> list[OpenArchive]:
+        """The archive formats that the engine may accept, the smallest first."""
+        full = partial(self._full_archive, image, base, name)
+        store = self._facts.info.image_store
+        if store == "classic":
+            return [partial(image_archive.partial_docker_archive, image, name), full]
+        if store == "containerd":
+            return [partial(self._partial_layout, image, base, name), full]
+        return [full]
 
-    ``size`` is that of the image in bytes, uncompressed: an engine sends nothing while it works on it.
-    """
-    with errors(api, "loading the new image"):
-        archive = way()
-        body = _Sized(archive, progress) if isinstance(archive, Archive) else _counted(archive, progress)
-        response = api.post(url(api, "/images/load"), data=body, params={"quiet": 1}, timeout=(TIMEOUT, patience(size)))
-        response.raise_for_status()
-        reported = []
-        for line in filter(None, response.content.splitlines()):
-            said = answers.read(answers.LoadLine, answers.parse(line))
-            if said.error:
-                raise failure("loading the new image", said.error)
-            reported += _REPORT.findall(said.stream)
-    return reported[:MOST_REPORTED]
+    def send(self, open_archive: OpenArchive, size: int, progress: Progress) -> list[str]:
+        """Load one archive into the engine; returns the names or IDs that it reports.
 
+        ``size`` is the uncompressed size of the image in bytes: an engine sends nothing while it unpacks it.
+        """
+        with errors(self._api, "loading the new image"):
+            archive = open_archive()
+            body = _Sized(archive, progress) if isinstance(archive, Archive) else _counted(archive, progress)
+            limit = (TIMEOUT, patience(size))
+            response = self._api.post(url(self._api, "/images/load"), data=body, params={"quiet": 1}, timeout=limit)
+            response.raise_for_status()
+            reported = []
+            for data in filter(None, response.content.splitlines()):
+                line = answers.read(answers.LoadLine, answers.parse(data))
+                if line.error:
+                    raise failure("loading the new image", line.error)
+                reported += _REPORT.findall(line.stream)
+        return reported[:MOST_REPORTED]
 
-def _full_archive(api: Client, image: NewImage, base: Image, name: str) -> Iterator[bytes]:
-    with _saved(api, base) as saved:
-        yield from image_archive.full_docker_archive(image, name, saved)
+    def identify(self, new: NewImage, name: str, reported: Sequence[str]) -> Image:
+        """Find the loaded image and give it its temporary name. Engines rewrite names, so ``reported`` ones are tried, too."""
+        for reference in (name, *reported):
+            with contextlib.suppress(NotFoundError):
+                image = self._images.image(reference)
+                if self._images.is_same(image, new):
+                    if reference != name:
+                        self._images.tag(image, name)
+                    return image
+        raise EngineError(
+            f"the engine reported that it loaded {', '.join(reported) or 'nothing'}, but it has no image of these layers",
+            hint="Report this, with the engine's name and version.",
+        )
 
+    def _full_archive(self, image: NewImage, base: Image, name: str) -> Iterator[bytes]:
+        with self._saved(base) as saved:
+            yield from image_archive.full_docker_archive(image, name, saved)
 
-def _partial_layout(api: Client, image: NewImage, bases: Iterable[Image], name: str) -> Archive:
-    return image_archive.partial_oci_layout(image, name, _layers(api, image, bases))
+    def _partial_layout(self, image: NewImage, base: Image, name: str) -> Archive:
+        return image_archive.partial_oci_layout(image, name, self._layers(image, base))
 
+    def _layers(self, image: NewImage, base: Image) -> list[Descriptor]:
+        """The base's layers as the engine's content store has them.
 
-def _layers(api: Client, image: NewImage, bases: Iterable[Image]) -> list[Descriptor]:
-    """The base's layers as the engine's content store has them.
+        A base can lack the content that its manifest names: containerd does not fetch a layer that it has unpacked
+        already, from another image with another compression. Then that other image has the layers.
+        """
+        count = len(image.base_diff_ids)
+        others = (other for other in self._images.images() if other.id != base.id and other.diff_ids[:count] == image.base_diff_ids)
+        failures = []
+        for candidate in chain([base], others):
+            try:
+                with self._saved(candidate) as saved:
+                    return image_archive.layers_of_saved_oci_layout(saved, candidate.diff_ids)[:count]
+            except EngineError as error:
+                failures.append(error)
+        raise failures[0]
 
-    A base can be there without the content that its manifest names: containerd does not fetch a layer that it has unpacked
-    already, out of another image with another compression. Then that other image has the layers.
-    """
-    failures = []
-    for base in bases:
-        try:
-            with _saved(api, base) as saved:
-                return image_archive.layers_of_saved_oci_layout(saved, base.diff_ids)[: len(image.base_diff_ids)]
-        except EngineError as error:
-            failures.append(error)
-    raise failures[0]
-
-
-def _saved(api: Client, image: Image) -> AbstractContextManager[Readable]:
-    doing, endpoint = f"saving the base image {image.id}", f"/images/{image.id}/get"
-    return stream(api, doing, endpoint, silence=patience(image.size))
+    def _saved(self, image: Image) -> AbstractContextManager[Readable]:
+        doing, endpoint = f"saving the base image {image.id}", f"/images/{image.id}/get"
+        return stream(self._api, doing, endpoint, silence=patience(image.size))
 
 
 class _Sized:
-    """An archive on its way, which is sent as a body of known length."""
+    """A request body of known length."""
 
     def __init__(self, archive: Archive, progress: Progress) -> None:
         self._archive = archive

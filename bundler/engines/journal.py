@@ -1,4 +1,4 @@
-"""Notes of what has to be put right if this process dies: one locked file each, and the lock goes with the process."""
+"""Notes of what to clean up if this process dies: one locked file each; the kernel drops the lock with the process."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bundler.localfs import locks, private_file
 
 @dataclass(frozen=True)
 class Abandoned:
-    """A note of a process that is dead; the ``content`` of a damaged one is empty."""
+    """A note of a dead process; the ``content`` of a damaged one is empty."""
 
     path: Path
     content: Mapping[str, str]
 
 
 class Note:
-    """A note while its block runs; `settle` says that nothing has to be put right any more."""
+    """A note while its block runs; after `settle` nothing is left to clean up."""
 
     def __init__(self) -> None:
         self.settled = False
@@ -35,12 +35,12 @@ class Note:
 
 @contextmanager
 def noted(directory: Path, name: str, content: Mapping[str, str]) -> Iterator[Note]:
-    """Keep a note for the length of the block, and after it unless it was settled."""
+    """Keep a note for the length of the block, and after the block unless it was settled."""
     note = Note()
     path = directory / f"{name}.json"
     private_file.make_directory(directory)
     with os.fdopen(private_file.open_file(path, os.O_RDWR | os.O_CREAT), "r+") as file:
-        locks.acquire(file.fileno(), f"what {path} is a note of")
+        locks.acquire(file.fileno(), f"the note {path}")
         with disk_errors(path):
             file.truncate()
             json.dump(content, file)
@@ -54,19 +54,19 @@ def noted(directory: Path, name: str, content: Mapping[str, str]) -> Iterator[No
 
 
 def abandoned(directory: Path) -> list[Abandoned]:
-    """The notes that no process holds, by name.
+    """Return the notes without a live process, by name.
 
-    Raises `TrustError` where another user can have written them, and `StoreError` for one that cannot be read: what it is of
-    would stay as it is unsaid.
+    Raises `TrustError` if another user can have written them. Raises `StoreError` for a note that cannot be read: without an
+    error its cleanup would be skipped silently.
     """
-    found = []
+    notes = []
     with contextlib.suppress(FileNotFoundError):
         private_file.check_directory(directory)
     for path in _notes(directory):
         with contextlib.suppress(FileNotFoundError), os.fdopen(private_file.open_file(path, os.O_RDONLY), "rb") as file:
             if locks.attempt(file.fileno()):
-                found.append(Abandoned(path, _content(file.read(strict_json.MAX_SIZE + 1), path)))
-    return found
+                notes.append(Abandoned(path, _content(file.read(strict_json.MAX_SIZE + 1), path)))
+    return notes
 
 
 def _notes(directory: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Engines behind ssh: the system's client carries sockets of the other host to sockets here (ssh(1), ``-L``)."""
+"""Engines behind ssh: the system's client forwards local sockets to sockets of the other host (ssh(1), ``-L``)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bundler.errors import EngineError
 from bundler.localfs import locks
 
 TIMEOUT = 30
-"""Seconds that ssh may take to reach the other host and to be let in."""
+"""Seconds in which ssh must connect and authenticate."""
 
 _OPTIONS = {
-    "BatchMode": "yes",  # never ask: nobody may be there to answer
-    "ControlMaster": "no",  # a connection that others share ends with them: the watchdog's with the process that it watches
+    "BatchMode": "yes",  # no prompts: the command may run without a terminal
+    "ControlMaster": "no",  # a shared connection would end with its owner: the watchdog's with the watched process
     "ControlPath": "none",
     "ConnectTimeout": "10",
     "ExitOnForwardFailure": "yes",
@@ -30,27 +30,27 @@ _OPTIONS = {
     "StreamLocalBindMask": "0177",
 }
 _PREFIX = "fps-ssh-"
-_MOST_SAID = 1 << 20  # bytes; ssh ends when it, or the other host's banner, says more
-_LONGEST = 500
-_FORGOTTEN = 3600  # seconds after which a directory that nobody holds is no new one
+_MAX_OUTPUT = 1 << 20  # bytes; ssh ends when it, or the other host's banner, writes more
+_MAX_LINE = 500
+_STALE = 3600  # seconds after which an unlocked directory is not one that was just created
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None)
 
 
 class Forward:
-    """A socket here that leads to one of another host, until `close`.
+    """A local socket that is forwarded to one of another host, until `close`.
 
     ``url`` is ``ssh://[USER@]HOST[:PORT][/…]``; ``target`` a path of a socket there, or ``HOST:PORT`` as seen from there.
-    Raises `EngineError` when ssh cannot get there.
+    Raises `EngineError` when ssh cannot connect.
     """
 
     def __init__(self, url: str, target: str) -> None:
         _sweep()
         self._directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self.path = self._directory / "socket"
-        self._said = self._directory / "said"
+        self._log = self._directory / "log"
         try:
-            self._process = _start(url, f"{self.path}:{target}", self._said)
+            self._process = _start(url, f"{self.path}:{target}", self._log)
         except BaseException:
             shutil.rmtree(self._directory)
             raise
@@ -58,21 +58,21 @@ class Forward:
         deadline = time.monotonic() + TIMEOUT
         while not self.path.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                said = self.complaint() or f"it did not get there in {TIMEOUT} s"
+                output = self.last_output() or f"no connection within {TIMEOUT} s"
                 self.close()
                 raise EngineError(
-                    f"ssh cannot reach {url}: {said}",
-                    hint="Try it by hand; it must work without a question: ssh -o BatchMode=yes …",
+                    f"ssh cannot reach {url}: {output}",
+                    hint="Run it by hand; it must work without a prompt: ssh -o BatchMode=yes …",
                 )
             time.sleep(0.02)
 
-    def complaint(self) -> str:
-        """What ssh, or the other host through it, said last."""
-        lines = self._said.read_text(errors="replace").split("\n")
-        return next((line.strip()[:_LONGEST] for line in reversed(lines) if line.strip()), "")
+    def last_output(self) -> str:
+        """Return the last line that ssh, or the other host through it, wrote."""
+        lines = self._log.read_text(errors="replace").split("\n")
+        return next((line.strip()[:_MAX_LINE] for line in reversed(lines) if line.strip()), "")
 
 
-def _start(url: str, forward: str, said: Path) -> subprocess.Popen[bytes]:
+def _start(url: str, forward: str, log_path: Path) -> subprocess.Popen[bytes]:
     address = urlsplit(url)
     command = ["ssh", "-N", "-T", "-L", forward]
     for key, value in _OPTIONS.items():
@@ -82,9 +82,9 @@ def _start(url: str, forward: str, said: Path) -> subprocess.Popen[bytes]:
     if address.port:
         command += ["-p", str(address.port)]
     try:
-        with said.open("wb") as log:
-            locks.acquire(log.fileno(), f"the connection to {url}")  # held by ssh, which inherits it, as long as it runs
-            # In a session of its own, because a Ctrl-C of ours must not cut the way by which we clean up.
+        with log_path.open("wb") as log:
+            locks.acquire(log.fileno(), f"the connection to {url}")  # ssh inherits the lock and holds it while it runs
+            # In a session of its own: a Ctrl-C must not end the connection that the cleanup needs.
             return subprocess.Popen(
                 [*command, "--", address.hostname or ""],
                 stdin=subprocess.DEVNULL,
@@ -94,20 +94,20 @@ def _start(url: str, forward: str, said: Path) -> subprocess.Popen[bytes]:
                 preexec_fn=_end_with_parent,
             )
     except FileNotFoundError as error:
-        raise EngineError(f"{url} takes the program ssh, which is not here", hint="Install an ssh client.") from error
+        raise EngineError(f"cannot connect to {url}: the program ssh is not installed", hint="Install an ssh client.") from error
 
 
 def _sweep() -> None:
-    """Remove what was left by processes that were killed."""
-    for said in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/said"):
-        with contextlib.suppress(OSError), said.open("rb") as file:
-            if locks.attempt(file.fileno()) and time.time() - said.stat().st_mtime > _FORGOTTEN:
-                shutil.rmtree(said.parent)
+    """Remove the directories of killed processes."""
+    for log in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/log"):
+        with contextlib.suppress(OSError), log.open("rb") as file:
+            if locks.attempt(file.fileno()) and time.time() - log.stat().st_mtime > _STALE:
+                shutil.rmtree(log.parent)
 
 
 def _end_with_parent() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the watchdog ignores it, and children inherit that
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_SAID, _MOST_SAID))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the watchdog ignores it, and its children inherit that
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_OUTPUT, _MAX_OUTPUT))
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""What we make on an engine and take away again, also when we are killed: then the next command does it."""
+"""Names of temporary containers and images, and their removal by the next command if this process is killed."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from bundler.engines.journal import Note
 from bundler.errors import EngineError
 
 IMAGES = "fps-bundle-loading"
-"""Repository under which an image stands between being made and being verified."""
+"""Repository of an image that was made and is not verified yet."""
 
 CONTAINERS = "fps-bundle"
-"""How the names of temporary containers begin."""
+"""Prefix of the names of temporary containers."""
 
 PATIENCE = 24 * 3600
-"""Seconds for which a thing that is not there may still appear, from a request that was under way when we died."""
+"""Seconds for which a missing object may still appear, from a request that was in progress when its process died."""
 
 
 Remove = Callable[[str], bool]
-"""Removes a thing by its name; False when there was none."""
+"""Removes an object by its name; False if it does not exist."""
 
 
 @contextmanager
 def noted(state: Path, url: str, kind: str) -> Iterator[tuple[str, Note]]:
-    """A name for a ``container`` or an ``image`` of the engine at ``url``; the note is to be settled when it is gone."""
+    """Give a new name for a ``container`` or an ``image`` of the engine at ``url``; settle the note when the object is removed."""
     unique = uuid.uuid4().hex
     name = f"{IMAGES}:{unique}" if kind == "image" else f"{CONTAINERS}-{unique[:12]}"
     with journal.noted(_directory(state), f"{kind}-{unique}", {"host": url, "kind": kind, "name": name}) as note:
@@ -37,21 +37,21 @@ def noted(state: Path, url: str, kind: str) -> Iterator[tuple[str, Note]]:
 
 
 def sweep(state: Path, url: str, removers: Mapping[str, Remove]) -> list[str]:
-    """Remove what dead processes of ours left on the engine at ``url``; gives the names.
+    """Remove what dead processes of ours left on the engine at ``url``; returns the names.
 
-    ``removers`` are by kind. What cannot be removed now is left for the next time.
+    ``removers`` are by kind. An object that cannot be removed now is left for the next command.
     """
-    swept = []
-    for left in journal.abandoned(_directory(state)):  # by name: containers come before the images that they are of
+    removed = []
+    for left in journal.abandoned(_directory(state)):  # by name, so containers before their images
         if left.content.get("host") != url:
             continue
         with contextlib.suppress(EngineError, FileNotFoundError):
-            found = removers[left.content["kind"]](left.content["name"])
-            if found:
-                swept.append(left.content["name"])
-            if found or time.time() - left.path.stat().st_mtime > PATIENCE:
+            existed = removers[left.content["kind"]](left.content["name"])
+            if existed:
+                removed.append(left.content["name"])
+            if existed or time.time() - left.path.stat().st_mtime > PATIENCE:
                 left.path.unlink()
-    return swept
+    return removed
 
 
 def _directory(state: Path) -> Path:

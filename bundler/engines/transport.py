@@ -1,7 +1,7 @@
-"""HTTP to an engine with one deadline for each answer, however its bytes trickle in.
+"""HTTP adapters for an engine with one deadline for each whole answer.
 
-A timeout of a socket counts from byte to byte, so one byte a second would hold a request for ever. Connections of these adapters
-begin a `Deadline` when the request was sent; when that passes the socket is shut down, which ends any wait for it.
+A socket's timeout counts from byte to byte, so one byte a second would hold a request for ever. Connections of these adapters
+begin a `Deadline` after the request was sent. When it passes, the socket is shut down, which ends any wait for it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Deadline:
     def _end(self, connection: socket.socket) -> None:
         self.passed = True
         with suppress(OSError):
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not TLS's own, which would wait for the other side
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # without TLS's own shutdown, which would wait for the peer
 
 
 _CURRENT: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
@@ -52,7 +52,7 @@ _CURRENT: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def limited() -> Iterator[Deadline]:
-    """Give the answer that is waited for in the block a deadline; raises ``TimeoutError`` when it has passed."""
+    """Set a deadline for the answer that the block waits for; raises ``TimeoutError`` when it has passed."""
     deadline = Deadline()
     token = _CURRENT.set(deadline)
     try:
@@ -69,29 +69,29 @@ def limited() -> Iterator[Deadline]:
 
 
 class Pace:
-    """Raises ``TimeoutError`` when a stream brings next to nothing; only time that is spent waiting for it counts."""
+    """Raises ``TimeoutError`` when a stream is too slow; only time spent waiting for it counts."""
 
     def __init__(self, silence: float) -> None:
         self._silence = silence
         self._waited = 0.0
-        self._came = 0
+        self._received = 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         if self._waited >= self._silence:
-            if self._came < self._waited * SLOWEST:
+            if self._received < self._waited * SLOWEST:
                 raise TimeoutError("the stream is too slow")
-            self._waited, self._came = 0.0, 0
+            self._waited, self._received = 0.0, 0
         began = time.monotonic()
         yield
         self._waited += time.monotonic() - began
 
-    def came(self, size: int) -> None:
-        self._came += size
+    def received(self, size: int) -> None:
+        self._received += size
 
 
 def adapter(given: BaseAdapter) -> BaseAdapter:
-    """An adapter like the given one, whose connections know deadlines."""
+    """Return an adapter like the given one, with deadlines."""
     if isinstance(given, UnixHTTPAdapter):
         return _UnixAdapter(f"http+unix://{given.socket_path}", given.timeout, max_pool_size=given.max_pool_size)
     return _TCPAdapter() if type(given) is HTTPAdapter else given

@@ -1,8 +1,8 @@
-"""A long answer of an engine, over its Unix socket.
+"""HTTP client for long answers of an engine, over its Unix socket.
 
-It is asked for as HTTP/1.0, so that the body comes as it is and not in chunks (RFC 9112, section 7.1): that is half of the
-engine's work. Nothing but the content itself tells then whether a body is whole; a tar archive that has its end is. And what
-the engine sends in a hundred thousand small pieces is put together by the kernel (recv(2), ``MSG_WAITALL``).
+The request is HTTP/1.0, so that the body comes without chunks (RFC 9112, section 7.1): chunking is half of the engine's work.
+Only the content itself then shows that a body is complete, as the end of a tar archive does. The engine sends a hundred
+thousand small blocks; the kernel joins them (recv(2), ``MSG_WAITALL``).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from bundler.engines import transport
 from bundler.errors import EngineError
 from bundler.streams import BLOCK, Readable
 
-_LONGEST_REFUSAL = 64 << 10
+_MAX_REFUSAL = 64 << 10
 
 
 @contextmanager
 def get(path: str, target: str, timeout: float, silence: float) -> Iterator[tuple[int, Readable]]:
-    """The status and the body of the answer to a GET for ``target`` by the engine that listens at ``path``.
+    """GET ``target`` from the engine that listens at ``path``; gives the status and the body.
 
-    Connecting takes no longer than ``timeout`` seconds, and nothing that comes afterwards longer than ``silence``. Raises
-    `OSError`, and `EngineError` for an answer that is no HTTP.
+    Connecting takes at most ``timeout`` seconds, and each wait afterwards at most ``silence``. Raises `OSError`, and
+    `EngineError` for an answer that is not HTTP.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
@@ -40,23 +40,23 @@ def get(path: str, target: str, timeout: float, silence: float) -> Iterator[tupl
                 deadline.begin(connection, silence)
                 answer = HTTPResponse(connection, method="GET")
                 answer.begin()
-                refusal = answer.read(_LONGEST_REFUSAL) if answer.status != 200 else b""
+                refusal = answer.read(_MAX_REFUSAL) if answer.status != 200 else b""
         except HTTPException as error:
-            raise EngineError(f"what answers at {path} is no engine: {str(error)[:200] or repr(error)}") from error
+            raise EngineError(f"no HTTP server at {path}: {str(error)[:200] or repr(error)}") from error
         with answer:
             if answer.status != 200:
                 yield answer.status, io.BytesIO(refusal)
             elif answer.chunked or answer.length is not None:
-                yield answer.status, _Paced(answer, silence)  # a proxy on the way to the engine knows no HTTP/1.0
+                yield answer.status, _Paced(answer, silence)  # from a proxy that ignores HTTP/1.0
             else:
                 yield answer.status, io.BufferedReader(_Body(connection, answer.fp.peek(), silence), BLOCK)
 
 
 class _Body(io.RawIOBase):
-    """What comes over a connection, after the bytes that came with the answer's head."""
+    """The body on a connection, after the bytes that were received with the header."""
 
     def __init__(self, connection: socket.socket, ahead: bytes, silence: float) -> None:
-        # Python's own timeouts make a socket one that never waits, not for all of a buffer either.
+        # With a timeout of Python's own a socket is non-blocking, and MSG_WAITALL has no effect.
         connection.settimeout(None)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", math.ceil(silence), 0))
         self._connection = connection
@@ -70,15 +70,15 @@ class _Body(io.RawIOBase):
         if not self._ahead:
             with self._pace.waiting():
                 size = self._connection.recv_into(buffer, 0, socket.MSG_WAITALL)
-            self._pace.came(size)
+            self._pace.received(size)
             return size
-        found, self._ahead = self._ahead[: len(buffer)], self._ahead[len(buffer) :]
-        buffer[: len(found)] = found
-        return len(found)
+        data, self._ahead = self._ahead[: len(buffer)], self._ahead[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Paced:
-    """A body that `http.client` reads; it is not waited for when next to nothing comes."""
+    """A body that `http.client` reads; raises ``TimeoutError`` when it is too slow."""
 
     def __init__(self, answer: HTTPResponse, silence: float) -> None:
         self._answer = answer
@@ -87,5 +87,5 @@ class _Paced:
     def read(self, size: int = -1, /) -> bytes:
         with self._pace.waiting():
             data = self._answer.read1(size)
-        self._pace.came(len(data))
+        self._pace.received(len(data))
         return data

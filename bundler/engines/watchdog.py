@@ -1,23 +1,23 @@
-"""The watchdog's process: ``python -m bundler.engines.watchdog HOST CONTAINER``."""
+"""The watchdog process: ``python -m bundler.engines.watchdog HOST CONTAINER``."""
 
 from __future__ import annotations
 
 import signal
 import sys
 
-from bundler.engines import pause
+from bundler.engines import pause_guard
 
 
 def main() -> None:
-    # What ends the command, a Ctrl-C or a hang-up of the terminal, must not end its watchdog.
+    # A Ctrl-C or a hang-up of the terminal ends the command; the watchdog must survive it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    pause.say_ready()
-    from bundler.engines.docker import DockerEngine  # slow to load, and loaded in the process that waits for us
+    pause_guard.say_ready()
+    from bundler.engines.docker import DockerEngine  # slow to import, so only after the watched process may go on
 
     host, container = sys.argv[1:]
     engine = DockerEngine(host or None)
-    pause.watch(lambda: engine.is_paused(container), lambda: engine.resume(container))
+    pause_guard.watch(lambda: engine.is_paused(container), lambda: engine.resume(container))
 
 
 if __name__ == "__main__":

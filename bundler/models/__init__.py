@@ -1,1 +1,1 @@
-"""How a model is spoken to."""
+"""Adapters for models: gRPC."""

@@ -1,6 +1,6 @@
-"""The model's side of the contract over gRPC; the only importer of ``grpc`` and of generated code.
+"""Client of a model's Migrator over gRPC; only this module imports ``grpc`` and the generated code.
 
-A model is not trusted: its messages come as bytes, and are parsed only when they are no larger than any that is read.
+A model is not trusted: its messages arrive as bytes, and are parsed only below a size limit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what its core logs on stderr can be a model's own text
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core's log on stderr can contain a model's own text
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -24,20 +24,20 @@ T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 MAX_EXPORT = 32 << 20
-"""Longest answer to Export in bytes."""
+"""Largest answer to Export in bytes."""
 MAX_REQUEST = 64 << 10
-"""Longest request of Ingest in bytes: two paths have a quarter of that."""
+"""Largest request of Ingest in bytes; two paths need a quarter of that."""
 MAX_WAITING = 64 << 20
-"""Most bytes of results that wait until a model takes them."""
+"""Largest number of bytes of results that a model has not taken."""
 MAX_ERROR = 4096
-"""Longest reason in characters for which a model is told that a copy failed."""
+"""Longest error message in characters that is sent to a model."""
 
 _PATH = b"\x0a"
-"""Begins each path of an ExportResponse (protobuf, "Encoding": field 1, LEN)."""
+"""First byte of each path in an ExportResponse (protobuf, "Encoding": field 1, LEN)."""
 _METHOD = f"/{migrator_pb2.DESCRIPTOR.services_by_name['Migrator'].full_name}/"
 
 _OPTIONS = (
-    # A model is reached directly: a proxy that stands in the environment is meant for the internet.
+    # Models are reached directly: a proxy of the environment is meant for the internet.
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", MAX_EXPORT),
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -46,7 +46,7 @@ _OPTIONS = (
 
 
 class GrpcModel:
-    """A Migrator at ``HOST:PORT``, reached by the way of ``dial`` if that is another; ``wait`` and ``deadline`` are in seconds."""
+    """A Migrator at ``HOST:PORT``; ``dial`` is the address to connect to if it differs. Times are in seconds."""
 
     def __init__(self, endpoint: str, *, wait: float, deadline: float, dial: str = "") -> None:
         self._endpoint = endpoint
@@ -65,7 +65,7 @@ class GrpcModel:
         except grpc.FutureTimeoutError as error:
             raise ModelError(
                 f"no Migrator answered at {self._endpoint} within {self._wait:g} s",
-                hint="Does it serve t1.fps.model.Migrator? --endpoint, --port and --wait say where and how long to look.",
+                hint="Check that it serves t1.fps.model.Migrator; set the address with --endpoint or --port, the time with --wait.",
             ) from error
         self._connected = True
 
@@ -75,28 +75,28 @@ class GrpcModel:
             data = self._export(migrator_pb2.ExportRequest().SerializeToString(), timeout=self._deadline)
         except grpc.RpcError as error:
             raise _failed(self._endpoint, "Export", error) from error
-        if data.count(_PATH) > 4 * paths.MAX_PATHS:  # lengths and names can have that byte, too
-            raise self._strange("Export", f"it names more than {paths.MAX_PATHS} paths")
+        if data.count(_PATH) > 4 * paths.MAX_PATHS:  # lengths and names can contain that byte, too
+            raise self._invalid("Export", f"it has more than {paths.MAX_PATHS} paths")
         return list(self._parsed(migrator_pb2.ExportResponse, "Export", data).paths)
 
     def ingest(self, copy: Callable[[str, str], str]) -> None:
         self.connect()
         results = _Results()
         call = self._ingest(iter(results))
-        silence = _Silence(call, self._deadline)
+        idle = _IdleTimeout(call, self._deadline)
         try:
-            while (data := silence.limit(lambda: next(call, None))) is not None:
+            while (data := idle.limit(lambda: next(call, None))) is not None:
                 if len(data) > MAX_REQUEST:
-                    raise self._strange("Ingest", f"a request has {len(data)} bytes, more than {MAX_REQUEST}")
+                    raise self._invalid("Ingest", f"a request has {len(data)} bytes, more than {MAX_REQUEST}")
                 request = self._parsed(migrator_pb2.IngestFileCopy, "Ingest", data)
                 results.put(request.source_path, request.dest_path, copy(request.source_path, request.dest_path))
                 if results.waiting > MAX_WAITING:
-                    raise self._strange("Ingest", "it asks for copies and does not take their results")
+                    raise self._invalid("Ingest", "it requests copies without reading the results")
         except grpc.RpcError as error:
-            if silence.broken:
+            if idle.expired:
                 raise ModelError(
-                    f"the model at {self._endpoint} asked for nothing for {self._deadline:g} s in the middle of Ingest",
-                    hint="Look at its log; --idle-timeout gives it longer.",
+                    f"timeout: the model at {self._endpoint} sent no request for {self._deadline:g} s during Ingest",
+                    hint="Read its log, or raise --idle-timeout.",
                 ) from error
             raise _failed(self._endpoint, "Ingest", error) from error
         finally:
@@ -111,18 +111,18 @@ class GrpcModel:
         try:
             message.ParseFromString(data)
         except DecodeError as error:
-            raise self._strange(method, "it is no such message, or its paths are not UTF-8") from error
+            raise self._invalid(method, "it cannot be parsed, or its paths are not UTF-8") from error
         return message
 
-    def _strange(self, method: str, why: str) -> ModelError:
+    def _invalid(self, method: str, why: str) -> ModelError:
         return ModelError(
-            f"what the model at {self._endpoint} sent for {method} is not taken: {why}",
-            hint="Check that it serves t1.fps.model.Migrator as its proto says.",
+            f"invalid {method} message of the model at {self._endpoint}: {why}",
+            hint="Check that it serves t1.fps.model.Migrator as defined in its proto file.",
         )
 
 
 class _Results:
-    """The results of copies, on their way to the model; ``waiting`` bytes of them were not taken yet."""
+    """The results of copies, as a stream to the model; ``waiting`` bytes of them were not taken yet."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
@@ -147,16 +147,16 @@ class _Results:
             yield result
 
 
-class _Silence:
-    """Breaks a call off when the other side says nothing for too long; gRPC's own deadline is for whole calls."""
+class _IdleTimeout:
+    """Cancels a call when the model sends nothing for too long; gRPC's own deadline is for whole calls."""
 
     def __init__(self, call: grpc.Call, seconds: float) -> None:
         self._call = call
         self._seconds = seconds
-        self.broken = False
+        self.expired = False
 
     def limit(self, wait: Callable[[], T]) -> T:
-        timer = threading.Timer(self._seconds, self._break)
+        timer = threading.Timer(self._seconds, self._expire)
         timer.daemon = True
         timer.start()
         try:
@@ -164,8 +164,8 @@ class _Silence:
         finally:
             timer.cancel()
 
-    def _break(self) -> None:
-        self.broken = True
+    def _expire(self) -> None:
+        self.expired = True
         self._call.cancel()
 
 
@@ -175,11 +175,11 @@ def _failed(endpoint: str, method: str, error: grpc.RpcError) -> ModelError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ModelError(
             f"the model at {endpoint} did not finish {method} in time",
-            hint="Give it longer with --export-timeout, or look at its log.",
+            hint="Raise --export-timeout, or read the model's log.",
         )
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return ModelError(
-            f"what answers at {endpoint} does not implement {method} of t1.fps.model.Migrator",
-            hint="Check the port: --port or --endpoint name another one.",
+            f"the server at {endpoint} does not implement {method} of t1.fps.model.Migrator",
+            hint="Choose another port with --port or --endpoint.",
         )
-    return ModelError(f"the model at {endpoint} failed {method}: {code.name}: {details[:500]}", hint="Look at the model's log.")
+    return ModelError(f"the model at {endpoint} failed {method}: {code.name}: {details[:500]}", hint="Read the model's log.")

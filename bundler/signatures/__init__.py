@@ -1,1 +1,1 @@
-"""Who signs, and who checks signatures."""
+"""Adapters for signatures: OpenSSH."""

@@ -1,4 +1,4 @@
-"""Which image is the clean base: of a container that is pushed, and for a bundle that is applied."""
+"""Base image: find the clean base of a container that is pushed, and of a bundle that is applied."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bundler.streams import Progress
 
 
 def of_container(container: Container, source: Image, given: str | None, engine: Engine, progress: Progress) -> Base:
-    """The clean base of a container: the given one, the one that our labels on its image name, or that image itself.
+    """Return the clean base of a container: the given one, the one in our labels on its image, or that image itself.
 
     Raises `BaseMismatchError` when the container's image was not built on the given one.
     """
@@ -25,16 +25,16 @@ def of_container(container: Container, source: Image, given: str | None, engine:
     if clean is None:
         if any(label.startswith(image.LABEL_PREFIX) for label in source.labels):
             progress.warn(
-                f"the image of {container.name} carries {image.LABEL_PREFIX}* labels that speak of other layers; "
-                "it was built on an applied image, and is taken as a clean base itself"
+                f"the {image.LABEL_PREFIX}* labels on the image of {container.name} describe other layers; "
+                "it was built on an applied image, and is used as a clean base itself"
             )
         clean = len(source.diff_ids)
     diff_ids = source.diff_ids[:clean]
     recorded = source.labels.get(image.LABEL_BASE_NAME)
     names = (recorded,) if recorded else ()
-    found = source if clean == len(source.diff_ids) else image_with(engine, diff_ids, source.platform, names)
-    if found:
-        return describe(found)
+    base = source if clean == len(source.diff_ids) else image_with(engine, diff_ids, source.platform, names)
+    if base:
+        return describe(base)
     return Base(
         names=names,
         repo_digests=(),
@@ -48,45 +48,45 @@ def of_container(container: Container, source: Image, given: str | None, engine:
 
 @contextmanager
 def materialized_base(clean: Base, source: Image, engine: Engine, progress: Progress) -> Iterator[Image]:
-    """The base that `of_container` found, as an image; where none was left, made again out of the leading layers of ``source``."""
+    """Yield the base that `of_container` found as an image; rebuild a missing one from the leading layers of ``source``."""
     if clean.image_id:
         yield engine.image(clean.image_id)
         return
-    progress.stage("making the clean base again out of the image's leading layers")
+    progress.stage("rebuilding the clean base from the image's leading layers")
     with engine.loaded(NewImage(image.clean_config(clean), tuple(clean.diff_ids), ()), source, progress) as rebuilt:
         yield rebuilt
 
 
 def find(recorded: Base, engine: Engine, given: str | None) -> Image:
-    """The local image that a bundle belongs on: the given one, else the one with the recorded diff IDs.
+    """Return the local image that is the base of a bundle: the given one, else the one with the recorded diff IDs.
 
-    Raises `BaseMismatchError` when the given image is another one, or no local image is the right one,
-    and `NotFoundError` when the given one is not there.
+    Raises `BaseMismatchError` when the given image is not the base, or no local image is,
+    and `NotFoundError` when the given one does not exist.
     """
     names = " or ".join(recorded.names) or f"the image {recorded.image_id}"
     if given:
         found = engine.image(given)
         if mismatches := compatibility.check(recorded, found.platform, found.diff_ids):
-            hint = f"The bundle was made on {names}. Without --base the right image is looked for."
+            hint = f"Omit --base to search for the base image; the bundle was made on {names}."
             raise BaseMismatchError(f"{given} is not the base of this bundle", mismatches=mismatches, hint=hint)
         return found
     if fitting := image_with(engine, recorded.diff_ids, recorded.platform, recorded.names):
         return fitting
     nearest = _nearest(recorded, engine)
-    hint = f"Bring {names} here first (docker load or docker pull), then run the command again."
+    hint = f"Load {names} first (docker load or docker pull), then run the command again."
     if nearest:
-        hint += f" The nearest image here is {nearest.names[0] if nearest.names else nearest.id}."
+        hint += f" The most similar image here is {nearest.names[0] if nearest.names else nearest.id}."
     raise BaseMismatchError(
-        f"no image here is the base of this bundle, {names}",
+        f"no local image is the base of this bundle, {names}",
         mismatches=compatibility.check(recorded, nearest.platform, nearest.diff_ids) if nearest else (),
         hint=hint,
     )
 
 
 def find_version(model: Model, recorded: Base, engine: Engine, given: str | None) -> tuple[Image, Base | None]:
-    """The base by its layers, or else an image of the same title, version and vendor, described as the base that it becomes.
+    """Return the base with the recorded layers, else an image with the same title, version and vendor, and its description.
 
-    Raises `BaseMismatchError` when the given image, or every image here, says that it is something else.
+    Raises `BaseMismatchError` when the labels of the given image, or of all local images, differ.
     """
     candidates = [engine.image(given)] if given else list(engine.images())
     for candidate in candidates:
@@ -96,18 +96,20 @@ def find_version(model: Model, recorded: Base, engine: Engine, given: str | None
     if not same:
         wanted = " ".join(part for part in (model.title, model.version, model.vendor) if part)
         raise BaseMismatchError(
-            f"{given or 'no image here'} is {'not ' if given else ''}labelled as {wanted}",
-            hint="Bring the base of that version here.",
+            f"{given or 'no local image'} is {'not ' if given else ''}labelled as {wanted}",
+            hint="Load the base of that version first.",
         )
     chosen = min(same, key=lambda candidate: candidate.names)
     return chosen, describe(chosen)
 
 
 def image_with(engine: Engine, diff_ids: Sequence[Digest], platform: Platform, names: Sequence[str]) -> Image | None:
-    """An image that consists of exactly these layers: rather a clean one than one that we made, and rather one of these names."""
-    found = [candidate for candidate in engine.images() if candidate.diff_ids == tuple(diff_ids) and candidate.platform == platform]
+    """Return an image with exactly these layers: prefer a clean one to one of ours, then one with one of these names."""
+    matching = [
+        candidate for candidate in engine.images() if candidate.diff_ids == tuple(diff_ids) and candidate.platform == platform
+    ]
     return min(
-        found,
+        matching,
         key=lambda candidate: (image.is_ours(candidate.labels), not set(names) & set(candidate.names), candidate.names),
         default=None,
     )
@@ -115,8 +117,8 @@ def image_with(engine: Engine, diff_ids: Sequence[Digest], platform: Platform, n
 
 def _is_version(model: Model, candidate: Image) -> bool:
     labels = candidate.labels
-    told = (labels.get(artifact.TITLE), labels.get(artifact.VERSION), labels.get(artifact.VENDOR) or None)
-    return told == (model.title, model.version, model.vendor) and not image.is_ours(labels)
+    labelled = (labels.get(artifact.TITLE), labels.get(artifact.VERSION), labels.get(artifact.VENDOR) or None)
+    return labelled == (model.title, model.version, model.vendor) and not image.is_ours(labels)
 
 
 def _given(container: Container, source: Image, wanted: Image, name: str) -> Base:
@@ -125,26 +127,26 @@ def _given(container: Container, source: Image, wanted: Image, name: str) -> Bas
         raise BaseMismatchError(
             f"{name} is not the base of {container.name}: its image was not built on it",
             mismatches=compatibility.check(described, source.platform, source.diff_ids[: len(wanted.diff_ids)]),
-            hint="Without --base the image that the container was started from is the base.",
+            hint="Omit --base to use the image that the container was started from.",
         )
     return describe(wanted)
 
 
-def describe(found: Image) -> Base:
-    """An image of the engine as the clean base that it is."""
+def describe(clean: Image) -> Base:
+    """Return the description of an image as a clean base."""
     return Base(
-        names=found.names,
-        repo_digests=found.repo_digests,
-        image_id=found.id,
-        platform=found.platform,
-        diff_ids=found.diff_ids,
-        chain_id=image.chain_id(found.diff_ids),
-        config=image.settings(found.config),
+        names=clean.names,
+        repo_digests=clean.repo_digests,
+        image_id=clean.id,
+        platform=clean.platform,
+        diff_ids=clean.diff_ids,
+        chain_id=image.chain_id(clean.diff_ids),
+        config=image.settings(clean.config),
     )
 
 
 def _nearest(recorded: Base, engine: Engine) -> Image | None:
-    """The image that is most like a base: of a recorded name, or else with the most layers in common."""
+    """Return the image most similar to a base: with a recorded name, else with the most common leading layers."""
 
     def likeness(candidate: Image) -> tuple[bool, int]:
         pairs = zip(recorded.diff_ids, candidate.diff_ids, strict=False)

@@ -1,9 +1,9 @@
-"""Whether an engine's archive held every file: compared with what the engine says has changed in the container.
+"""Check that an engine's archive had every file, by the engine's list of changes in the container.
 
-An engine writes an archive to its end when it cannot read a file, and leaves the file out without a word; it leaves out sockets,
-too. What differs from the image must be in the archive, so what the engine lists as added or changed, and no entry was read of, is
-looked at by itself. The rest of the container is the clean base, whose files `removals` looks for. Nothing tells what an engine
-left out of a volume or a bind mount, nor of names that are not UTF-8, which engines do not list as they are.
+An engine that cannot read a file leaves it out of the archive without an error; it leaves out sockets, too. Each path that the
+engine lists as added or changed must be in the archive; each one that is not is looked up. All other files are those of the
+clean base, which `Removals` compares. Two kinds of omissions cannot be found: those in a volume or bind mount, and names
+that are not UTF-8, which engines do not list exactly.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from bundler.format import paths
 from bundler.ports import Container, Engine, Reader
 from bundler.verbs.mounts import ENGINE_FILES
 
-_REPLACED = "\ufffd"  # stands in JSON for bytes that are not UTF-8
+_REPLACED = "\ufffd"  # replaces bytes in JSON that are not UTF-8
 
 
-class Expected:
-    """The paths below some exports of which a capture must see an entry."""
+class ExpectedPaths:
+    """The paths below the exports that a capture must read an entry of."""
 
     def __init__(self, changes: Mapping[str, str], exports: Collection[str], container: Container) -> None:
         tops, outside = frozenset(exports), frozenset((*container.mounts, *ENGINE_FILES))
@@ -30,23 +30,23 @@ class Expected:
         }
 
     def saw(self, path: str) -> None:
-        """Take note of an entry that was read."""
+        """Record an entry that was read."""
         self._unseen.discard(path)
 
     def left_out(self, container: Container, engine: Engine, reader: Reader) -> list[str]:
-        """The sockets that the archive lacks; raises `ModelError` for anything else that it lacks.
+        """Return the sockets that the archive lacks; raises `ModelError` for any other missing path.
 
-        No stream of the container may be open. What is empty, and neither a directory nor a link, is taken for a socket.
+        No stream of the container may be open. An empty entry that is neither a directory nor a link counts as a socket.
         """
         sockets = []
         for path in sorted(self._unseen, key=paths.sort_key):
             info = reader.stat(path)
-            if info is None:  # it was deleted since the changes were listed
+            if info is None:  # deleted since the changes were listed
                 continue
             if info.is_directory or info.link_target is not None or engine.size(container, path):
                 raise ModelError(
-                    f"the engine left {paths.encode(path)!r} out of what it sent",
-                    hint="See the engine's log for the reason, and check the disk; or use --reader direct as root on that host.",
+                    f"the engine left {paths.encode(path)!r} out of its archive",
+                    hint="Check the engine's log and the disk, or use --reader direct as root on that host.",
                 )
             sockets.append(path)
         return sockets

@@ -1,4 +1,4 @@
-"""All damaged blobs of a bundle: looked for when the first error of a check has shown that there are any."""
+"""Damage: find all damaged blobs of a bundle, after a check has failed on the first one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bundler.streams import Progress, drain, watched
 
 
 class DamageError(IntegrityError):
-    """Blobs of a bundle are damaged or missing; all of them are named."""
+    """Blobs of a bundle are damaged or missing; the message names all of them."""
 
 
 @contextmanager
 def named(store: Store, progress: Progress, manifest: Descriptor) -> Iterator[None]:
-    """Replace an error of the block by one that names every damaged blob of a bundle, and of what refers to it.
+    """Replace an error of the block by one that names every damaged blob of a bundle and its referrers.
 
-    Without damage the error stays: then it is the content that is refused.
+    Without damaged blobs the error stays: then the content is invalid.
     """
     try:
         yield
@@ -34,19 +34,19 @@ def named(store: Store, progress: Progress, manifest: Descriptor) -> Iterator[No
 
 
 def find(store: Store, progress: Progress, manifest: Descriptor) -> list[BundlerError]:
-    """Why each blob of a bundle that is damaged or missing cannot be used; nothing where its manifest cannot be read."""
+    """Return an error for each damaged or missing blob of a bundle; none where its manifest cannot be read."""
     try:
         blobs = artifact.blobs(store.manifest(manifest), store.where)
     except BundlerError:
         return []
-    found, faults = _referring(store, manifest)
-    each = list(dict.fromkeys([*blobs, *found]))
-    progress.stage(f"looking for all damaged blobs of {store.where}", sum(blob.size for blob in each))
+    referring, faults = _referring(store, manifest)
+    each = list(dict.fromkeys([*blobs, *referring]))
+    progress.stage(f"checking all blobs of {store.where}", sum(blob.size for blob in each))
     return faults + [fault for blob in each if (fault := _fault(store, blob, progress))]
 
 
 def _referring(store: Store, manifest: Descriptor) -> tuple[Sequence[Descriptor], list[BundlerError]]:
-    """The blobs of what refers to a manifest, and the faults of the referrers that cannot be read."""
+    """Return the blobs of all referrers of a manifest, and the errors for referrers that cannot be read."""
     blobs: list[Descriptor] = []
     faults: list[BundlerError] = []
     for descriptor in _referrers(store, manifest):
@@ -60,7 +60,7 @@ def _referring(store: Store, manifest: Descriptor) -> tuple[Sequence[Descriptor]
 
 
 def _referrers(store: Store, manifest: Descriptor) -> Sequence[Descriptor]:
-    """What may refer to a manifest: in an index all that has no name, as only its content tells."""
+    """Return possible referrers of a manifest; in a layout these are all manifests without a name."""
     if not store.rereadable:
         return store.referrers(manifest)
     return [named.manifest for named in store.names() if not named.name and named.manifest.artifact_type != artifact.BUNDLE]
@@ -73,7 +73,7 @@ def _fault(store: Store, blob: Descriptor, progress: Progress) -> BundlerError |
     except (IntegrityError, NotFoundError) as error:
         return error
     except StoreError as error:
-        if not store.rereadable:  # the network, and not the blob
+        if not store.rereadable:  # a fault of the network, not of the blob
             raise
         return error
     return None

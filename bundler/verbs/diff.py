@@ -1,4 +1,4 @@
-"""What differs between the files of two bundles."""
+"""Diff: compare the files of two bundles."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from bundler.verbs.listing import Node
 
 
 class Change(Enum):
-    """What became of a path from the old bundle to the new one."""
+    """How a path changed from the old bundle to the new one."""
 
     ADDED = "added"
     REMOVED = "removed"
     CONTENT = "content"
     METADATA = "metadata"
     DELETED = "deleted"
-    """The new one deletes what the base has there, of which the old one says nothing."""
+    """The new bundle deletes a path of the base; the old one keeps it."""
     RESTORED = "restored"
-    """The old one deletes what the base has there, of which the new one says nothing."""
+    """The old bundle deletes a path of the base; the new one keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A path at which two bundles differ, and for two entries in which ``fields``."""
+    """A path at which two bundles differ; where both have an entry, ``fields`` names the differences."""
 
     change: Change
     old: Node | None
@@ -41,13 +41,13 @@ class Difference:
     @property
     def path(self) -> str:
         node = self.new or self.old
-        assert node, "something differs from something"
+        assert node, "at least one bundle has the path"
         return node.path
 
 
 @dataclass(slots=True)
 class Total:
-    """How many paths changed in one way, and how many bytes of content they had and have."""
+    """The number of paths with one kind of change, and their bytes of content before and after."""
 
     paths: int = 0
     old_size: int = 0
@@ -60,13 +60,13 @@ class Total:
 
 
 def find(old: Bundle, old_store: Store, new: Bundle, new_store: Store, progress: Progress) -> Iterator[Difference]:
-    """What differs between two bundles, in walking order; layers that both have as the same blob are not read."""
+    """Yield the differences of two bundles in walking order; layers that are the same blob in both are not read."""
     both = _in_both(old, new)
     return compare(listing.tree(old, old_store, progress, both), listing.tree(new, new_store, progress, both))
 
 
 def compare(olds: Iterable[Node], news: Iterable[Node]) -> Iterator[Difference]:
-    """What differs between two trees that come in walking order, of which no more is held than a node of each."""
+    """Yield the differences of two trees in walking order, holding one node of each in memory."""
     left, right = iter(olds), iter(news)
     old, new = next(left, None), next(right, None)
     while old or new:
@@ -82,7 +82,7 @@ def compare(olds: Iterable[Node], news: Iterable[Node]) -> Iterator[Difference]:
 
 
 def _between(old: Node, new: Node) -> Iterator[Difference]:
-    """What differs at one path."""
+    """Yield the difference at one path, if any."""
     if not (old.entry and new.entry):
         if old.entry or new.entry:
             yield Difference(Change.ADDED if new.entry else Change.REMOVED, old, new)
@@ -106,9 +106,9 @@ def _metadata(old: Entry, new: Entry) -> tuple[str, ...]:
 
 
 def _in_both(old: Bundle, new: Bundle) -> frozenset[Digest]:
-    """The blobs of layers that say the same in both: what is state and what is above it, the exports decide.
+    """Return the blobs of layers that mean the same in both; exports decide which entries are state and which are above it.
 
-    A diff ID alone is not enough: it stands in the metadata, and another blob may have another content.
+    A diff ID alone is not enough: the metadata states it, and another blob may have other content.
     """
     if _tops(old) != _tops(new):
         return frozenset()

@@ -1,87 +1,87 @@
-"""Layers that travel while the rest of their bundle is still packed."""
+"""Early upload: layers are sent while the rest of their bundle is still being packed."""
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 
 from bundler.format.content import Descriptor, Digest
-from bundler.format.reference import LocalReference
-from bundler.ports import Spool, Store, Upload
+from bundler.ports import Store, Upload
 from bundler.streams import NULL_PROGRESS, Progress, WatchedOpener
 
-_FAREWELL = 2.0
-"""Seconds for which a transfer that is not wanted any more may end what it does."""
+_JOIN_TIMEOUT = 2.0
+"""Seconds to wait for the sending thread when the upload ends."""
 
 
 class Sender:
-    """Brings blobs of a store into an upload, one after the other; the copy of their bundle goes on with both.
+    """Sends blobs from a store into an upload, one at a time, in a thread; the copy of their bundle continues the upload.
 
-    Nobody watches before that, and what fails is left: the copy tries it again, and tells of it.
+    ``blobs`` may block until the next blob is packed, and must end. The first failure ends the sending without an error:
+    the copy sends that blob again and reports the failure.
     """
 
-    def __init__(self, source: Store, upload: Upload) -> None:
+    def __init__(self, source: Store, upload: Upload, blobs: Iterable[Descriptor]) -> None:
         self.upload = upload
         self.stop = threading.Event()
-        """Breaks off what is under way, when it is set."""
+        """Aborts the transfer under way when it is set."""
         self._source = source
-        self._todo: queue.SimpleQueue[Descriptor | None] = queue.SimpleQueue()
-        self._blobs: dict[Digest, Future[None]] = {}
-        self._come = 0  # bytes of the blob under way
+        self._blobs = blobs
+        self._is_open = True
+        self._under_way: tuple[Digest, Future[None]] | None = None
+        self._position = 0  # bytes of the blob under way
         self._progress: Progress = NULL_PROGRESS
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._send_all, daemon=True)
         self._thread.start()
 
-    def add(self, blob: Descriptor) -> None:
-        self._blobs[blob.digest] = Future()
-        self._todo.put(blob)
-
     def begin_no_more(self) -> Digest | None:
-        """Leave what has not been begun to others; gives the blob that is under way."""
-        self._todo.put(None)
-        for future in self._blobs.values():
-            future.cancel()
-        return next((digest for digest, future in self._blobs.items() if future.running()), None)
+        """Start no further blob; return the digest of the blob under way."""
+        with self._lock:
+            self._is_open = False
+            return self._under_way[0] if self._under_way and not self._under_way[1].done() else None
 
     def finish(self, digest: Digest, progress: Progress) -> bool:
-        """Wait for the blob that is under way, tell ``progress`` how far it comes, and say whether it has arrived."""
+        """Wait for the blob under way, report its bytes to ``progress``, and return whether it was sent."""
+        assert self._under_way, "begin_no_more has returned its digest"
+        under_way, sent = self._under_way
+        assert under_way == digest
         with self._lock:
             self._progress = progress
-            progress.advance(self._come)
-        if not self._blobs[digest].exception():
+            progress.advance(self._position)
+        if not sent.exception():
             return True
-        progress.advance(-self._come)
+        progress.advance(-self._position)
         return False
 
     def advance(self, count: int) -> None:
         with self._lock:
-            self._come += count
+            self._position += count
             self._progress.advance(count)
 
     def close(self) -> None:
+        """Abort the transfer under way and end the thread."""
         self.stop.set()
-        self._todo.put(None)
-        self._thread.join(_FAREWELL)
+        self.begin_no_more()
+        self._thread.join(_JOIN_TIMEOUT)
 
     def _send_all(self) -> None:
-        while blob := self._todo.get():
-            future = self._blobs[blob.digest]
-            if not future.set_running_or_notify_cancel():
-                return
+        for blob in self._blobs:
+            sent: Future[None] = Future()
+            with self._lock:
+                if not self._is_open:
+                    return
+                self._under_way, self._position = (blob.digest, sent), 0
             try:
                 self._send(blob)
             except BaseException as error:
-                future.set_exception(error)
+                sent.set_exception(error)
                 return
-            future.set_result(None)
+            sent.set_result(None)
 
     def _send(self, blob: Descriptor) -> None:
-        self._come = 0
         if self.upload.has(blob):
             self.advance(blob.size)
             return
@@ -89,15 +89,14 @@ class Sender:
 
 
 @contextmanager
-def sender(spool: Spool, target: Store | LocalReference, *, enabled: bool) -> Iterator[Sender | None]:
-    """A sender for the length of the block, where the target is one that blobs may come to in any order, over a network."""
-    if not enabled or isinstance(target, LocalReference) or target.ordered or target.rereadable:
+def sending(source: Store, target: Store, blobs: Iterable[Descriptor]) -> Iterator[Sender | None]:
+    """Send blobs for the length of the block; None where the target is on a disk, or needs its blobs in one order."""
+    if target.ordered or target.rereadable:
         yield None
         return
-    source = spool.open(LocalReference(""))
     with target.upload("", source) as upload:
-        found = Sender(source, upload)
+        sender = Sender(source, upload, blobs)
         try:
-            yield found
+            yield sender
         finally:
-            found.close()
+            sender.close()

@@ -1,7 +1,7 @@
-"""What engines can run, checked before a model or an engine is touched: how many layers, and which settings of an image.
+"""Limits of engines, checked before a model or an engine is changed: the number of layers, and the settings of an image.
 
-The figures are measured (docs/spec/fidelity.md). Docker's classic store refuses to load an image of more layers. The others
-load it, and fail when a container of it is created or started, which is too late: the image has its name by then.
+The figures are measured (docs/spec/fidelity.md). Docker's classic store refuses to load an image with more layers. The others
+load it, and fail when a container of it is created or started. That is too late: the image has its name by then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bundler.ports import EngineInfo
 from bundler.streams import Progress
 
 PORTABLE = 125
-"""Layers that an image may have on every engine."""
+"""Most layers of an image that every engine runs."""
 
 _CLASSIC = 125
 _CONTAINERD = 499
@@ -25,7 +25,7 @@ _FEWER = "Build the base image with fewer layers, for example in a multi-stage b
 
 
 def most_layers(engine: EngineInfo) -> int:
-    """The most layers of an image that this engine can run."""
+    """Return the most layers of an image that this engine can run."""
     if engine.image_store == "podman":
         major = engine.version.partition(".")[0]
         return _PODMAN_5 if major.isdigit() and int(major) >= 5 else _PODMAN_4
@@ -38,7 +38,7 @@ def check_push(base_layers: int, engine: EngineInfo, progress: Progress) -> None
     if least > most:
         raise ModelError(
             f"the base image has {base_layers} layers, and {_name(engine)} runs images of at most {most}: "
-            "there is no room for the layer that holds the state",
+            "no room for the layer with the state",
             hint=_FEWER,
         )
     if least > PORTABLE:
@@ -49,16 +49,16 @@ def check_push(base_layers: int, engine: EngineInfo, progress: Progress) -> None
 
 
 def check_settings(name: str, config: Mapping[str, Any]) -> None:
-    """Raise `ModelError` when no engine takes the ``config`` of an image, so that what is pushed could not be applied."""
-    if found := image_config.fault(config):
+    """Raise `ModelError` when no engine accepts the ``config`` of an image, as its bundle could not be applied."""
+    if fault := image_config.fault(config):
         raise ModelError(
-            f"no engine takes the settings of the image {name}: {found}",
+            f"no engine accepts the settings of the image {name}: {fault}",
             hint="Correct the image, start the model from it, and push again.",
         )
 
 
 def check_image(base_layers: int, new_layers: int, engine: EngineInfo) -> None:
-    """Raise `EngineError` when the base and the new layers are more than the engine can run."""
+    """Raise `EngineError` when base and new layers together exceed the engine's limit."""
     layers, most = base_layers + new_layers, most_layers(engine)
     if layers > most:
         raise EngineError(

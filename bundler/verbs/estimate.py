@@ -1,4 +1,4 @@
-"""How long a model will be paused, estimated while it still runs."""
+"""Estimate the size of the state and the pause, while the model still runs."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from bundler.ports import Container, Engine, Reader, Surveyor
 from bundler.verbs.mounts import mounted
 
 DIRECT_RATE = 150e6
-"""Bytes per second of content that the direct reader can be counted on to read and pack on two cores.
+"""Bytes per second that the direct reader at least reads and packs on two cores.
 
-This and the rates below are about half of what was measured on two cores that do nothing else (docs/user/transport.md), so that a
-pause is shorter than expected rather than longer.
+This and the rates below are about half of those measured on two idle cores (docs/user/transport.md). So a pause is
+shorter than estimated, rather than longer.
 """
 
 API_RATE = 100e6
-"""The same by the engine's API, on this host."""
+"""The same for the engine's API, on this host."""
 
 BEST_RATE = 20e6
-"""The same with ``--compression best``, whatever the reader."""
+"""The same with ``--compression best``, for every reader."""
 
 FIXED_TIME = 0.2
-"""Seconds that the shortest pause takes: pausing, looking where the exports lie, resuming."""
+"""Seconds of the shortest pause: to pause, resolve the exports, and resume."""
 
 ENTRY_TIME = 100e-6
-"""Seconds for each entry, with both walks that look for changes."""
+"""Seconds for each entry, with both walks that detect changes."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What will be read, in bytes, and for how many seconds the model will be paused.
+    """The bytes that will be read, and the seconds for which the model will be paused.
 
-    ``size`` has the holes of sparse files, ``data`` has not; ``capacity`` is that of the disk they lie on. Where nothing but a
+    ``size`` includes the holes of sparse files, ``data`` does not; ``capacity`` is the size of their disk. Where only a
     rough size is known, ``exact`` is false, and ``entries`` and ``capacity`` are 0.
     """
 
@@ -47,7 +47,7 @@ class Estimate:
 
 
 def cost_of_holes(size: int) -> float:
-    """Seconds for so many bytes of holes."""
+    """Seconds to read and pack ``size`` bytes of holes."""
     return size / (1 << 30) * SECONDS_PER_GIB_OF_HOLE
 
 
@@ -59,7 +59,7 @@ def estimate(
     ignored: Callable[[str], bool],
     compression: Compression,
 ) -> Estimate | None:
-    """Look at the exported paths without reading them; None where the engine's API cannot tell how large they are."""
+    """Measure the exported paths without reading them; None where the engine's API does not report their size."""
     best = compression is Compression.BEST
     if isinstance(reader, Surveyor):
         size = data = entries = 0

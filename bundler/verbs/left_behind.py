@@ -1,12 +1,12 @@
-"""What the exported files need and a bundle leaves behind: targets of symlinks, and journals of SQLite databases.
+"""Files that the exported ones need and a bundle leaves behind: targets of symlinks, and journals of SQLite databases.
 
-A symlink is reported when what it leads to is not exported, exists in the container, and is not part of the clean base.
-Its target is looked up in the container, through any other links on the way; each of those counts as a target, too. A dangling
-link is not reported, nor is a link into `/proc`, `/sys`, `/dev` or a tmpfs, which no image holds. A changed file whose name is
-not UTF-8 is not recognised as changed, because engines list changes as JSON.
+A symlink is reported when its target is not exported, exists in the container, and is not part of the clean base.
+The target is looked up in the container, through any other links on the way; each of those counts as a target, too. Dangling
+links are not reported, nor are links into `/proc`, `/sys`, `/dev` or a tmpfs, which no image contains. A changed file whose name
+is not UTF-8 is not recognised as changed, because engines list changes as JSON.
 
-An exported file is reported when a file of the same name with ``-wal`` or ``-journal`` at its end stands beside it, is not
-empty, and is not exported: SQLite then finds a database without its last transactions (https://www.sqlite.org/wal.html).
+An exported file is reported when a file of the same name with the suffix ``-wal`` or ``-journal`` is beside it, is not
+empty, and is not exported: without it SQLite loses the last transactions (https://www.sqlite.org/wal.html).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bundler.ports import Container, Engine, Image, Reader
 from bundler.verbs.mounts import ENGINE_FILES, on_tmpfs
 
 MAX_LINKS = 10_000
-"""Links whose targets are looked up; further ones are counted only."""
+"""Links whose targets are looked up; further ones are only counted."""
 
 _SHOWN = 5
 _SIDECARS = ("-wal", "-journal")
@@ -30,38 +30,38 @@ _SIDECARS = ("-wal", "-journal")
 
 @dataclass(frozen=True)
 class LeftBehind:
-    """A file or directory that stays behind, and the exported path that needs it."""
+    """A file or directory that is left behind (``needed``), and the exported ``path`` that needs it."""
 
     path: str
     needed: str
 
 
 @dataclass(frozen=True)
-class Findings:
-    """All that stays behind; of the links that lead out, ``unchecked`` were too many to look up."""
+class LeftBehindFiles:
+    """All files left behind; ``unchecked`` is the number of outward links beyond `MAX_LINKS`."""
 
     targets: Sequence[LeftBehind] = ()
     sidecars: Sequence[LeftBehind] = ()
     unchecked: int = 0
 
     def messages(self) -> Iterator[str]:
-        """What to say about them, with counts and a few examples."""
+        """Yield a message for each kind, with counts and a few examples."""
         if self.targets:
             shown = ", ".join(f"{paths.encode(it.path)} -> {paths.encode(it.needed)}" for it in self.targets[:_SHOWN])
             links = units.counted(len(self.targets), "exported symbolic link")
-            yield f"not exported, so they stay behind: the targets of {links}: {shown}"
+            yield f"left behind, as they are not exported: the targets of {links}: {shown}"
         if self.unchecked:
             links = units.counted(self.unchecked, "more symbolic link")
-            yield f"the targets of {links} that lead out of the exported paths were not looked up"
+            yield f"targets not checked of {links} that lead out of the exported paths"
         if self.sidecars:
             shown = ", ".join(paths.encode(it.needed) for it in self.sidecars[:_SHOWN])
             databases = units.counted(len(self.sidecars), "exported database")
-            yield f"not exported, so the last transactions of {databases} stay behind: the journals {shown}"
+            yield f"the last transactions of {databases} are left behind, as these journals are not exported: {shown}"
 
 
 @dataclass
 class Needs:
-    """Notes, while the exports are read, what in them may need something from outside."""
+    """Collects, while the exports are read, the entries that may need files outside of the exports."""
 
     exports: frozenset[str]
     _links: list[Entry] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Needs:
     _files: list[str] = field(default_factory=list)
 
     def saw(self, entry: Entry) -> None:
-        """Take note of one entry of the state."""
+        """Record one entry of the state."""
         if entry.kind is Kind.SYMLINK and not paths.top_of(paths.absolute(entry.target, entry.path), self.exports):
             if len(self._links) < MAX_LINKS:
                 self._links.append(entry)
@@ -78,23 +78,23 @@ class Needs:
         elif entry.kind in (Kind.FILE, Kind.HARD_LINK) and entry.path in self.exports:
             self._files.append(entry.path)
 
-    def find(self, container: Container, base: Image, engine: Engine, reader: Reader) -> Findings:
-        """Find out what stays behind; no stream of the container may be open."""
+    def find(self, container: Container, base: Image, engine: Engine, reader: Reader) -> LeftBehindFiles:
+        """Find the files that are left behind; no stream of the container may be open."""
         needed = {link.path: _needed(link, self.exports, container, reader) for link in self._links}
-        kept = _kept({path for found in needed.values() for path in found}, self.exports, container, base, engine)
-        lost = {link: [path for path in found if path not in kept] for link, found in needed.items()}
-        targets = [LeftBehind(link, found[-1]) for link, found in lost.items() if found]
+        kept = _kept({path for outside in needed.values() for path in outside}, self.exports, container, base, engine)
+        lost = {link: [path for path in outside if path not in kept] for link, outside in needed.items()}
+        targets = [LeftBehind(link, outside[-1]) for link, outside in lost.items() if outside]
         sidecars = [
             LeftBehind(file, beside)
             for file in self._files
             for beside in (file + suffix for suffix in _SIDECARS)
             if not paths.top_of(beside, self.exports) and reader.stat(beside) and engine.size(container, beside)
         ]
-        return Findings(targets, sidecars, self._unchecked)
+        return LeftBehindFiles(targets, sidecars, self._unchecked)
 
 
 def _needed(link: Entry, exports: Collection[str], container: Container, reader: Reader) -> list[str]:
-    """What stands outside of the exports on the way from a link to its target, the target last; nothing for a dangling link."""
+    """Return the paths outside of the exports on the way from a link to its target, target last; none for a dangling link."""
     passed: list[str] = []
 
     def read_link(path: str) -> str | None:
@@ -114,50 +114,50 @@ def _needed(link: Entry, exports: Collection[str], container: Container, reader:
             return []
         passed.append(where)
         if info.link_target is None:
-            return [path for path in passed if not paths.top_of(path, exports) and not _is_made_anew(path, container)]
+            return [path for path in passed if not paths.top_of(path, exports) and not _is_never_in_images(path, container)]
         target = info.link_target
     return []
 
 
-def _is_made_anew(path: str, container: Container) -> bool:
-    """Whether no image holds a path: the engine makes it for every container, or it is in memory."""
+def _is_never_in_images(path: str, container: Container) -> bool:
+    """Whether images never contain a path: the engine creates it for each container, or it is in memory."""
     return path in ENGINE_FILES or "/" + path.split("/")[1] in paths.FORBIDDEN or on_tmpfs(container, path)
 
 
 def _kept(needed: Collection[str], exports: Collection[str], container: Container, base: Image, engine: Engine) -> set[str]:
-    """Those of some paths outside of the exports that are as in the clean base, so that a new image has them, too."""
+    """Return the paths that are as in the clean base, so that a new image has them, too."""
     if not needed:
         return set()
     changes = _Changes(engine.changes(container), exports, container)
     kept = {path for path in needed if not changes.concern(path)}
     if engine.image(container.image_id).diff_ids == base.diff_ids:
         return kept
-    with engine.created(base) as clean:  # what an earlier bundle brought is no change of this container's
-        there = engine.reader(clean, "api")
-        return {path for path in kept if there.stat(path) is not None}
+    with engine.created(base) as clean:  # files of an applied bundle are in the container's image, but not in the clean base
+        base_reader = engine.reader(clean, "api")
+        return {path for path in kept if base_reader.stat(path) is not None}
 
 
 class _Changes:
-    """What differs from the container's image outside of the exports."""
+    """The differences from the container's image outside of the exports."""
 
     def __init__(self, changes: dict[str, str], exports: Collection[str], container: Container) -> None:
-        # A directory counts as changed when something in it is; and a bundle brings the directories above its exports.
+        # A directory counts as changed when an entry in it is. A bundle contains the directories above its exports.
         parents = _above(path for path, change in changes.items() if change != "deleted")
-        brought = _above((*exports, *ENGINE_FILES))
+        in_bundle = _above((*exports, *ENGINE_FILES))
         self._changed = {
             path
             for path, change in changes.items()
             if change != "deleted"
-            and path not in brought
+            and path not in in_bundle
             and not (change == "changed" and path in parents)
             and not paths.top_of(path, exports)
-            and not _is_made_anew(path, container)
+            and not _is_never_in_images(path, container)
         }
         self._mounts = [path for path, kind in container.mounts.items() if kind != "tmpfs" and not paths.top_of(path, exports)]
         self._parents = _above((*self._changed, *self._mounts))
 
     def concern(self, path: str) -> bool:
-        """Whether something at or below a path is not as in the image."""
+        """Whether an entry at or below a path differs from the image."""
         inside = path in self._changed or path in self._parents or any(paths.is_within(path, mount) for mount in self._mounts)
         return inside or (path == "/" and bool(self._changed or self._mounts))
 

@@ -1,4 +1,4 @@
-"""The files in a bundle, told by the tables of its layers: all of them as one tree, and the content of one."""
+"""Listing: the files in a bundle as one tree, and the content of one file, by the tables of contents of its layers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EMPTY = Digest.of(b"")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a bundle has at a path: an entry, with the digest of a file's content; or none, where what the base has is deleted."""
+    """A path in a bundle: its entry, with the digest of a file's content; or no entry, where a path of the base is deleted."""
 
     path: str
     entry: Entry | None = None
@@ -49,16 +49,16 @@ class _Layer:
 
 
 def tree(bundle: Bundle, store: Store, progress: Progress, left_out: Collection[Digest] = ()) -> Iterator[Node]:
-    """Each path that a bundle has an entry for, or deletes, in walking order; raises `IntegrityError`.
+    """Yield each path that a bundle has or deletes, in walking order; raises `IntegrityError`.
 
-    A layer that has no table is read itself. Layers whose blob is in ``left_out`` are not read at all.
+    A layer without a table is read to its end. Layers whose blob is in ``left_out`` are not read.
     """
     above = {paths.decode(parent.path): parent for parent in bundle.metadata.parents}
     layers = list(_layers(bundle, store))
     own, final = [[it for it in some if it.blob.digest not in left_out] for some in (layers[:-1], layers[-1:])]
     if sum(layer.described.entries for layer in own) > MAX_OWN:
         raise IntegrityError(f"{store.where}: the layers but the last have more than {MAX_OWN} entries")
-    # Directories of these layers have their true entry in the last one, as have those above the exports in the metadata.
+    # The valid entries of directories are in the last layer, and of those above the exports in the metadata.
     files = [node for layer in own for node in _nodes(layer, progress) if node.entry and node.entry.kind is not Kind.DIRECTORY]
     last = (node for layer in final for node in _nodes(layer, progress) if node.path not in above)
     parents = [Node(path, Entry(path, Kind.DIRECTORY, parent.mode, parent.uid, parent.gid, 0)) for path, parent in above.items()]
@@ -68,30 +68,32 @@ def tree(bundle: Bundle, store: Store, progress: Progress, left_out: Collection[
 
 
 def content(bundle: Bundle, store: Store, path: str, progress: Progress) -> Iterator[bytes]:
-    """The content of one file; nothing is read but the tables where it may stand, and the frames that hold it.
+    """Yield the content of one file, reading only tables of contents and the frames with the content.
 
-    No byte of it is given that was not verified, unless its layer has no table: that is read to its end, and has been
-    verified when the iterator ends. Raises `NotFoundError` for what is no file.
+    Content is verified before it is yielded. A layer without a table is read to its end, and verified
+    when the iterator ends. Raises `NotFoundError` when the path is not a file.
     """
     for layer in _holding(bundle, store, path):
-        found = yield from _content(layer, path, progress)
-        if found and found.kind is Kind.HARD_LINK:
-            found = yield from _content(layer, found.target, progress)
-        if found:
-            _check_is_file(found, store.where)
+        entry = yield from _content(layer, path, progress)
+        if entry and entry.kind is Kind.HARD_LINK:
+            entry = yield from _content(layer, entry.target, progress)
+        if entry:
+            _check_is_file(entry, store.where)
             return
     raise _missing(bundle, store.where, path)
 
 
 def parse(text: str) -> str:
-    """A path in a bundle as a user writes it: percent-encoded as we print it, or as it is; raises `UsageError`."""
+    """Parse a path in a bundle, percent-encoded or plain; raises `UsageError`."""
     try:
         path = paths.decode(text)
     except IntegrityError:
         path = text
     path = path if path == "/" else path.removesuffix("/")
     if path != "/" and not paths.is_clean(path):
-        raise UsageError(f"{paths.encode(path)!r} is no absolute path", hint="Name it as `fps-bundle inspect --files` does.")
+        raise UsageError(
+            f"{paths.encode(path)!r} is not an absolute path", hint="Write it as `fps-bundle inspect --files` prints it."
+        )
     return path
 
 
@@ -108,30 +110,32 @@ def _nodes(layer: _Layer, progress: Progress) -> Iterator[Node]:
 
 
 def _items(layer: _Layer, progress: Progress) -> Iterator[Item]:
-    """What is in a layer, which has as many entries as the metadata says."""
+    """Yield the items of a layer; raises `IntegrityError` when their number differs from the metadata."""
     table = Table.of(layer.blob)
     count = 0
-    for item in _told(layer, table) if table else _walked(layer, progress):
+    for item in _from_table(layer, table) if table else _from_tar(layer, progress):
         count += 1
         if count <= layer.described.entries:
             yield item
     if count != layer.described.entries:
-        raise IntegrityError(f"{layer.what} has {units.counted(count, 'entry', 'entries')} in place of {layer.described.entries}")
+        raise IntegrityError(
+            f"{layer.what} has {units.counted(count, 'entry', 'entries')}; the metadata says {layer.described.entries}"
+        )
 
 
-def _told(layer: _Layer, table: Table) -> Iterator[Item]:
+def _from_table(layer: _Layer, table: Table) -> Iterator[Item]:
     where = layer.store.where
     expected = Descriptor(layer.blob.media_type, table.digest, table.length)
     with VerifyingReader(layer.store.open_range(layer.blob, table.offset, table.length), expected, where) as stream:
         try:
             yield from toc.read(stream, table, where)
         except IntegrityError:
-            drain(stream)  # a table that was damaged on its way is told as that, by its digest
+            drain(stream)  # reports a table damaged in transit by its digest
             raise
         drain(stream)
 
 
-def _walked(layer: _Layer, progress: Progress) -> Iterator[Item]:
+def _from_tar(layer: _Layer, progress: Progress) -> Iterator[Item]:
     _note(layer, progress)
     with layer.store.open(layer.blob) as blob, decompressed(blob, layer.described, layer.store.where) as stream:
         for entry, data in tar.read(stream, canonical=True):
@@ -145,13 +149,13 @@ def _each_once(nodes: Iterable[Node], where: str) -> Iterator[Node]:
     for node in nodes:
         key = _sort_key(node)
         if key <= previous:
-            raise IntegrityError(f"{where}: the layers have {paths.encode(node.path)[:1000]!r} a second time or out of order")
+            raise IntegrityError(f"{where}: {paths.encode(node.path)[:1000]!r} is duplicate or out of order in the layers")
         previous = key
         yield node
 
 
 def _holding(bundle: Bundle, store: Store, path: str) -> list[_Layer]:
-    """The layers where a path may stand; first the last one, which most files are in."""
+    """Return the layers that may contain a path, the last one first, as it has most files."""
     layers = [
         layer
         for layer in _layers(bundle, store)
@@ -161,73 +165,73 @@ def _holding(bundle: Bundle, store: Store, path: str) -> list[_Layer]:
 
 
 def _content(layer: _Layer, path: str, progress: Progress) -> Generator[bytes, None, Entry | None]:
-    """What a layer has at a path, or what symbolic link on the way to it; the content where it is a file."""
+    """Yield a file's content; return the entry at the path, or a symbolic link above it."""
     table = Table.of(layer.blob)
     if not table:
-        return (yield from _walked_content(layer, path, progress))
-    found = None
-    for item in _items(layer, progress):  # to its end: before that it is not verified
-        found = found or (item if _is_met(item.entry, path) else None)
-    if found and found.chunks:
-        begin = found.chunks[0].offset
-        if found.end > table.begin:
-            raise IntegrityError(f"{layer.what} has no {found.end} bytes before its table")
-        with layer.store.open_range(layer.blob, begin, found.end - begin) as stream:
-            yield from file_reader.read(stream, found, layer.store.where)
-    return found.entry if found else None
+        return (yield from _content_from_tar(layer, path, progress))
+    match = None
+    for item in _items(layer, progress):  # to the end, as the table is verified only then
+        match = match or (item if _matches(item.entry, path) else None)
+    if match and match.chunks:
+        begin = match.chunks[0].offset
+        if match.end > table.begin:
+            raise IntegrityError(f"{layer.what} has no {match.end} bytes before its table")
+        with layer.store.open_range(layer.blob, begin, match.end - begin) as stream:
+            yield from file_reader.read(stream, match, layer.store.where)
+    return match.entry if match else None
 
 
-def _walked_content(layer: _Layer, path: str, progress: Progress) -> Generator[bytes, None, Entry | None]:
+def _content_from_tar(layer: _Layer, path: str, progress: Progress) -> Generator[bytes, None, Entry | None]:
     _note(layer, progress)
-    found = None
+    match = None
     with layer.store.open(layer.blob) as blob, decompressed(blob, layer.described, layer.store.where) as stream:
         for entry, data in tar.read(stream, canonical=True):
-            if not found and _is_met(entry, path):
-                found = entry
+            if not match and _matches(entry, path):
+                match = entry
                 while block := data.read(BLOCK):
                     yield block
-    return found
+    return match
 
 
-def _is_met(entry: Entry, path: str) -> bool:
-    """Whether an entry is what stands at a path, or a symbolic link that leads elsewhere on the way there."""
+def _matches(entry: Entry, path: str) -> bool:
+    """Whether an entry is at a path, or is a symbolic link above it."""
     return entry.path == path or (entry.kind is Kind.SYMLINK and paths.is_within(path, entry.path))
 
 
-def _check_is_file(found: Entry, where: str) -> None:
-    name = f"{where}: {paths.encode(found.path)!r}"
-    if found.kind is Kind.SYMLINK:
-        raise NotFoundError(f"{name} is a symbolic link to {paths.encode(found.target)!r}", hint="Name what it leads to.")
-    if found.kind is not Kind.FILE:
+def _check_is_file(entry: Entry, where: str) -> None:
+    name = f"{where}: {paths.encode(entry.path)!r}"
+    if entry.kind is Kind.SYMLINK:
+        raise NotFoundError(f"{name} is a symbolic link to {paths.encode(entry.target)!r}", hint="Name its target.")
+    if entry.kind is not Kind.FILE:
         raise _directory(name, where)
 
 
 def _missing(bundle: Bundle, where: str, path: str) -> NotFoundError:
     name = f"{where}: {paths.encode(path)!r}"
     if any(paths.is_within(path, paths.decode(removed)) for removed in bundle.metadata.removed):
-        return NotFoundError(f"{name} is deleted: the base may have it, but the model no longer does")
+        return NotFoundError(f"{name} is deleted: the model removed this path of the base")
     if path == "/" or path in {paths.decode(parent.path) for parent in bundle.metadata.parents}:
         return _directory(name, where)
-    return NotFoundError(f"{name} is not in the bundle", hint=_look(where))
+    return NotFoundError(f"{name} is not in the bundle", hint=_list_hint(where))
 
 
 def _directory(name: str, where: str) -> NotFoundError:
-    return NotFoundError(f"{name} is a directory", hint=_look(where))
+    return NotFoundError(f"{name} is a directory", hint=_list_hint(where))
 
 
-def _look(where: str) -> str:
-    return f"What there is: fps-bundle inspect --files {where}"
+def _list_hint(where: str) -> str:
+    return f"List the files: fps-bundle inspect --files {where}"
 
 
 def _note(layer: _Layer, progress: Progress) -> None:
-    progress.note(f"{layer.what} has no table of its files, so all of its {layer.blob.size} bytes are read")
+    progress.note(f"{layer.what} has no table of contents: reading all of its {layer.blob.size} bytes")
 
 
 def _digest(data: Readable) -> Digest:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     while block := data.read(BLOCK):
-        found.update(block)
-    return Digest(found.hexdigest())
+        digest.update(block)
+    return Digest(digest.hexdigest())
 
 
 def _sort_key(node: Node) -> tuple[bytes, ...]:

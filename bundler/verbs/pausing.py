@@ -1,4 +1,4 @@
-"""What is said, and refused, before a model is paused."""
+"""Warnings and refusals before a model is paused."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from bundler.streams import Progress
 from bundler.verbs.estimate import Estimate
 
 LONG = 60.0
-"""Seconds of an expected pause that are worth a warning."""
+"""Seconds of an expected pause above which push warns."""
 
 _SUPERVISORS = {
     "autoheal": "its label autoheal",
-    "com.docker.swarm.service.name": "Swarm, of which it is a service",
-    "io.kubernetes.pod.name": "Kubernetes, of whose pod it is a part",
+    "com.docker.swarm.service.name": "Swarm, as a service of it",
+    "io.kubernetes.pod.name": "Kubernetes, as part of a pod",
 }
-"""Labels of containers that something restarts when they are unhealthy."""
+"""Labels of containers that are restarted when they are unhealthy, and what restarts them."""
 
 
 def refuse_unappliable(expected: Estimate | None) -> None:
-    """Raises `ModelError` for sparse files that no engine on such a host can unpack, as engines fill the holes."""
+    """Raise `ModelError` for sparse files larger than the disk: engines fill the holes when they unpack."""
     if expected and expected.exact and expected.size > expected.capacity:
         size, holes, capacity = (units.shown(count) for count in (expected.size, expected.size - expected.data, expected.capacity))
         raise ModelError(
             f"the state is {size}, of which {holes} are holes of sparse files: more than the whole disk of the container "
-            f"({capacity}), and an engine that unpacks it fills the holes",
-            hint="Have the model keep smaller files, for example an LMDB database with a smaller map size.",
+            f"({capacity}), and engines fill the holes when they unpack it",
+            hint="Configure the model to keep smaller files, for example an LMDB database with a smaller map size.",
         )
 
 
 def refuse_long_pause(expected: Estimate | None, longest: float | None) -> None:
-    """Raises `ModelError` when the pause is expected to be longer than so many seconds, or cannot be estimated."""
+    """Raise `ModelError` when the expected pause is longer than ``longest`` seconds, or unknown."""
     if longest is None:
         return
     if expected is None:
         raise ModelError(
-            "how long the model would be paused is not known: an exported path is on a mount, whose size the engine does not tell",
-            hint="Run this as root on the engine's own host, for the direct reader, or leave --max-pause away.",
+            "cannot estimate the pause: an exported path is on a mount, whose size the engine does not report",
+            hint="Run as root on the engine's host, for the direct reader, or omit --max-pause.",
         )
     if expected.seconds > longest:
         raise ModelError(
-            f"the model would be paused for about {expected.seconds:.0f} s, which is more than --max-pause allows ({longest:g} s)",
-            hint="Raise --max-pause, have the model export less, or use --no-pause.",
+            f"the model would be paused for about {expected.seconds:.0f} s, which exceeds --max-pause ({longest:g} s)",
+            hint="Raise --max-pause, export less, or use --no-pause.",
         )
 
 
@@ -50,12 +50,12 @@ def warn_of_long_pause(expected: Estimate | None, progress: Progress) -> None:
     if expected and expected.seconds > LONG:
         progress.warn(
             f"the model will be paused for about {expected.seconds:.0f} s: "
-            "--max-pause refuses that, --no-pause reads the files while it runs"
+            "use --max-pause to refuse such a pause, or --no-pause to read the files while the model runs"
         )
 
 
 def warn_of_small_disk(expected: Estimate | None, spool: Spool, progress: Progress) -> None:
-    """Warn where the state fits only when it can be compressed; by how much is not known before it has been read."""
+    """Warn when the state fits only if it can be compressed; how well it compresses is unknown before it has been read."""
     if expected:
         try:
             spool.reserve(expected.data)
@@ -64,11 +64,11 @@ def warn_of_small_disk(expected: Estimate | None, spool: Spool, progress: Progre
 
 
 def warn_of_health_check(container: Container, engine: str, expected: Estimate | None, progress: Progress) -> None:
-    """Warn when the pause can make the container unhealthy, and of what may then restart it.
+    """Warn when the pause can make the container unhealthy, and name what may restart it then.
 
-    Docker calls a container with a health check unhealthy as soon as it is paused, until a check succeeds after the pause. Podman
-    makes no check meanwhile, but one that was under way fails when the pause is longer than its timeout. A restart policy
-    alone does not act on a pause.
+    Docker reports a paused container with a health check as unhealthy until a check succeeds after the pause. Podman runs
+    no check during the pause, but a check that has started fails when the pause exceeds its timeout. A restart policy
+    alone does not react to a pause.
     """
     check = container.health_check
     if not check:
@@ -76,7 +76,7 @@ def warn_of_health_check(container: Container, engine: str, expected: Estimate |
     if engine == "Podman":
         if check.retries > 1 or not expected or expected.seconds < check.timeout:
             return
-        when = f"if a health check is under way when the pause begins: its timeout is {check.timeout:g} s and it has no retries"
+        when = f"if the pause begins during a health check: its timeout is {check.timeout:g} s and it has no retries"
     else:
         when = f"from the pause until the next health check succeeds (interval {check.interval:g} s)"
     acts = [why for label, why in _SUPERVISORS.items() if container.labels.get(label, "false").lower() != "false"]

@@ -1,10 +1,10 @@
-"""Push: from a running model container to a bundle in a store."""
+"""Push: capture the state of a running model container as a bundle, and bring the bundle to a store."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -12,36 +12,40 @@ from bundler.bundle import Bundle, list_bundles, read_bundle
 from bundler.errors import BundlerError, ModelError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
-from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest
 from bundler.format.layer import decompressed
 from bundler.format.reference import LocalReference, image_name, image_tag
+from bundler.localfs import state_directory
 from bundler.ports import Container, Displaced, Engine, Image, Model, Spool, Store
 from bundler.streams import Progress, drain
 from bundler.verbs import base_image, copy, engine_limits
 from bundler.verbs.audit import Forgotten, find_forgotten
-from bundler.verbs.capture import Captured, capture, plan
-from bundler.verbs.early_upload import sender
+from bundler.verbs.capture import Capture, Captured, CaptureOptions, resolve_exports
+from bundler.verbs.early_upload import Sender
 from bundler.verbs.estimate import Estimate
 from bundler.verbs.have import is_sound
+from bundler.verbs.push_destination import Destination, destination_of
 
 DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
 """Image label that holds the data-set UUID of an FPS ModelKey."""
 
 LEAST_SPACE = 64 << 20
-"""Bytes that must be free in the local store: how large a model's state is, nobody knows before it has been read."""
+"""Bytes that must be free in the local store; the size of a model's state is not known before it has been read."""
 
 
 Seal = Callable[[Bundle, Store], None]
 """Signs a bundle in a store that has it."""
 
+StoredLayers = Mapping[Digest, Sequence[Descriptor]]
+"""Blobs of layers in the local store by diff ID."""
+
 
 @dataclass(frozen=True)
 class PushResult:
-    """The bundle that was made, where it is, and for how many seconds the model stood still.
+    """The bundle, where it is, and for how many seconds the model was paused.
 
-    ``unchanged`` says that it was there already, because the model has learned nothing since. After a dry run
-    ``planned`` is what would be sent, and nothing is anywhere.
+    ``unchanged``: the destination had this bundle already, as the state did not change since. After a dry run
+    ``planned`` is what would be sent, and nothing is stored.
     """
 
     bundle: Bundle
@@ -52,36 +56,28 @@ class PushResult:
     forgotten: Sequence[Forgotten] = ()
     planned: copy.Plan | None = None
     expected: Estimate | None = None
-    """What was estimated before the pause; None where the engine could not tell."""
+    """The estimate before the pause; None where the engine does not report sizes."""
     displaced: Displaced | None = None
     """The bundle that had the name before."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to push.
+class Options(CaptureOptions):
+    """How to push, beside how to capture.
 
-    ``pause`` the model while it is read, by which ``reader``, on which ``base`` if not on the one that is found; whether
-    a FIFO, socket or device is an error (``strict``), whether there may be no state at all (``allow_empty``), to look for changes
-    that Export forgets (``audit``), and to name this host.
-    ``compression`` is how layers are made smaller. With ``max_pause`` a model is not paused that would be paused for more seconds.
-    A ``dry_run`` captures, too, as nobody knows before what would be sent, but keeps nothing.
+    ``reader`` says how the container is read, and ``base`` names the clean base if not the detected one. ``audit`` looks
+    for changes outside of the exports. A ``dry_run`` captures too, as only that shows what would be sent, but keeps nothing.
     """
 
-    pause: bool = True
-    max_pause: float | None = None
     reader: str = "auto"
     base: str | None = None
-    strict: bool = False
-    allow_empty: bool = False
     audit: bool = False
     record_hostname: bool = True
     dry_run: bool = False
-    compression: Compression = Compression.AUTO
 
 
 def local_name(container: Container, source: Image) -> LocalReference:
-    """How a model's bundles are called in the local store: by the title and version of its image."""
+    """The default name of a model's bundles in the local store: title and version of its image."""
     model = _model(container, source)
     return LocalReference(image_name(model.title), image_tag(model.version))
 
@@ -96,114 +92,116 @@ def push(
     options: Options,
     seal: Seal | None = None,
 ) -> PushResult:
-    """Capture a model's state into the local store and, where ``target`` is another one, carry it there.
+    """Capture a model's state into the local store and, where ``target`` is another store, copy it there.
 
-    The model is paused only while its bytes leave the container. With ``seal`` the bundle is signed before it travels, and
-    one that is there already is signed there. Raises `ModelError` when its state
-    cannot be exported, and `NoSpaceError` when it does not fit into the local store; when the way to
-    ``target`` fails, the capture stays there.
+    ``container`` comes from `running`, which locks it. The model is paused only while its files are read. With ``seal`` the
+    bundle is signed before it is copied; an unchanged bundle is signed in the target. Raises `ModelError` when the state
+    cannot be exported, and `NoSpaceError` when it does not fit into the local store. When the copy fails, the capture stays
+    in the local store.
     """
     spool.reserve(LEAST_SPACE)
+    source, clean = _base(container, engine, options, progress)
+    progress.stage("requesting Export from the model")
+    exports = paths.check_exports(model.export())
+    reader = engine.reader(container, options.reader)
+    forgotten = find_forgotten(container, resolve_exports(container, reader, exports), engine) if options.audit else ()
+    stored = _stored_layers(spool)
+    destination = destination_of(target, spool)
+    capture = Capture(container, exports, engine, reader, spool, progress, options)
+    with _early_upload(capture, destination, stored, options) as sender:
+        captured = capture.run(base_image.materialized_base(clean, source, engine, progress))
+        with _dropped_on_failure(captured.descriptors, spool):
+            captured = _with_stored_blobs(captured, stored, spool)
+            metadata = _metadata(container, source, clean, captured, engine, options)
+            packed = _pack(metadata, captured.descriptors, destination, stored, spool, options)
+        copied = None
+        if packed.is_new:
+            copied = destination.deliver(packed.bundle, sender, seal, progress)
+        elif packed.unchanged and seal and not options.dry_run:
+            seal(packed.bundle, destination.store)
+    return PushResult(
+        bundle=packed.bundle,
+        where=destination.where,
+        sent=copied.sent if copied else 0,
+        paused=captured.paused,
+        unchanged=packed.unchanged,
+        forgotten=forgotten,
+        planned=packed.planned,
+        expected=captured.expected,
+        displaced=copied.displaced if copied else packed.displaced,
+    )
+
+
+def _base(container: Container, engine: Engine, options: Options, progress: Progress) -> tuple[Image, meta.Base]:
+    """Find the container's image and its clean base, and check both before the model is asked for anything."""
     source = engine.image(container.image_id)
     engine_limits.check_settings(container.image_name or source.id, source.config)
     clean = base_image.of_container(container, source, options.base, engine, progress)
     engine_limits.check_settings(", ".join(clean.names) or clean.image_id, clean.config)
     engine_limits.check_push(len(clean.diff_ids), engine.info(), progress)
-    progress.stage("asking the model to export its state")
-    exports = paths.check_exports(model.export())
-    reader = engine.reader(container, options.reader)
-    forgotten = find_forgotten(container, plan(container, reader, exports), engine) if options.audit else ()
-    known = _known_layers(spool)
-    with sender(spool, target, enabled=not options.dry_run) as early:
-        with base_image.materialized_base(clean, source, engine, progress) as materialized:
-            captured = capture(
-                container,
-                exports,
-                materialized,
-                engine,
-                reader,
-                spool,
-                progress,
-                pause=options.pause,
-                max_pause=options.max_pause,
-                strict=options.strict,
-                allow_empty=options.allow_empty,
-                compression=options.compression,
-                finished=lambda blob, layer: early.add(blob) if early and layer.diff_id not in known else None,
-            )
-        made = list(captured.descriptors)
-        with _dropped_on_failure(made, spool):
-            captured = _with_known_blobs(captured, known, spool)
-            metadata = _metadata(container, source, clean, captured, engine, options)
-            present = _already_there(metadata, target, spool)
-            if present:
-                spool.drop(captured.descriptors)
-                if seal and not options.dry_run:
-                    seal(present, spool.open(target) if isinstance(target, LocalReference) else target)
-                return PushResult(present, _where(target), 0, captured.paused, True, forgotten, expected=captured.expected)
-            bundle = _describe_bundle(metadata, captured.descriptors, spool)
-            if options.dry_run:
-                planned = _plan(bundle, target, spool, {blob.digest for blobs in known.values() for blob in blobs})
-                return PushResult(bundle, _where(target), 0, captured.paused, False, forgotten, planned, captured.expected)
-            made += [bundle.manifest.config, bundle.manifest.descriptor]
-            kept = target if isinstance(target, LocalReference) else _kept_name(container, source, bundle)
-            local, displaced = spool.add(kept, bundle.manifest)
-        if isinstance(target, LocalReference):
-            if seal:
-                seal(bundle, local)
-            return PushResult(
-                bundle, local.where, 0, captured.paused, False, forgotten, expected=captured.expected, displaced=displaced
-            )
-        with _told_how_to_go_on(f"fps-bundle copy {kept} {target.where}", progress):
-            if seal:
-                seal(bundle, local)
-            copied = copy.copy(local, target, progress, bundle, early=early)
-    spool.forget(kept)
-    return PushResult(
-        bundle,
-        target.where,
-        copied.sent,
-        captured.paused,
-        False,
-        forgotten,
-        expected=captured.expected,
-        displaced=copied.displaced,
-    )
+    return source, clean
 
 
-def _plan(bundle: Bundle, target: Store | LocalReference, spool: Spool, known: Collection[Digest]) -> copy.Plan:
-    """What a push would send; the capture, which the local store has for now beside the ``known`` layers, is dropped."""
-    try:
-        if isinstance(target, LocalReference):
-            there = [blob for blob in bundle.manifest.blobs if blob.digest in known]
-            return copy.Plan(bundle, there, [blob for blob in bundle.manifest.blobs if blob not in there])
-        return copy.plan(spool.open(LocalReference("")), target, bundle)
-    finally:
-        spool.drop(bundle.manifest.blobs)
+def _early_upload(
+    capture: Capture, destination: Destination, stored: StoredLayers, options: Options
+) -> AbstractContextManager[Sender | None]:
+    """Send each new layer during the capture; stored layers are left to the copy, which may use another blob of them."""
+    if options.dry_run:
+        return nullcontext()
+    return destination.early_upload(it.blob for it in capture.finished_layers() if it.layer.diff_id not in stored)
 
 
-def _kept_name(container: Container, source: Image, bundle: Bundle) -> LocalReference:
-    """How a bundle is called while it is on its way to another store."""
-    return LocalReference(local_name(container, source).name, digest=bundle.digest)
+@dataclass(frozen=True)
+class _Packed:
+    """A captured bundle: new and named in the local store, or unchanged, or planned by a dry run and dropped."""
+
+    bundle: Bundle
+    is_new: bool = False
+    displaced: Displaced | None = None
+    """The bundle that had the name in the local store before."""
+    unchanged: bool = False
+    planned: copy.Plan | None = None
 
 
-def _known_layers(spool: Spool) -> Mapping[Digest, Sequence[Descriptor]]:
-    """The blobs that the local store has of layers, by their diff IDs."""
+def _pack(
+    metadata: meta.Metadata,
+    layers: Sequence[Descriptor],
+    destination: Destination,
+    stored: StoredLayers,
+    spool: Spool,
+    options: Options,
+) -> _Packed:
+    """Make a bundle of captured layers in the local store, unless the destination holds the same state already."""
+    if present := _already_there(metadata, destination.store):
+        spool.drop(layers)
+        return _Packed(present, unchanged=True)
+    bundle = _describe_bundle(metadata, layers, spool)
+    if options.dry_run:
+        try:
+            return _Packed(bundle, planned=destination.plan(bundle, {blob.digest for blobs in stored.values() for blob in blobs}))
+        finally:
+            spool.drop(bundle.manifest.blobs)
+    with _dropped_on_failure([bundle.manifest.config, bundle.manifest.descriptor], spool):
+        _, displaced = spool.add(destination.local_name(bundle), bundle.manifest)
+    return _Packed(bundle, is_new=True, displaced=displaced)
+
+
+def _stored_layers(spool: Spool) -> StoredLayers:
     store = spool.open(LocalReference(""))
-    known: dict[Digest, list[Descriptor]] = {}
-    with suppress(BundlerError):  # what is damaged there does not concern this bundle
+    blobs_by_diff_id: dict[Digest, list[Descriptor]] = {}
+    with suppress(BundlerError):  # a damaged bundle there does not affect this one
         for _, manifest in list_bundles(store):
             for layer, blob in zip(read_bundle(store, manifest.descriptor).metadata.layers, manifest.layers, strict=True):
-                known.setdefault(layer.diff_id, []).append(blob)
-    return known
+                blobs_by_diff_id.setdefault(layer.diff_id, []).append(blob)
+    return blobs_by_diff_id
 
 
-def _with_known_blobs(captured: Captured, known: Mapping[Digest, Sequence[Descriptor]], spool: Spool) -> Captured:
-    """Use again what the local store has of the same layers in another compression, by another version of this program."""
+def _with_stored_blobs(captured: Captured, stored: StoredLayers, spool: Spool) -> Captured:
+    """Replace blobs by those that the local store has of the same layers in another compression, or by another version."""
     store = spool.open(LocalReference(""))
     used = []
     for layer, blob in zip(captured.layers, captured.descriptors, strict=True):
-        others = known.get(layer.diff_id, [])
+        others = stored.get(layer.diff_id, [])
         others = [] if blob in others else others
         used.append(next((other for other in others if _is_sound(store, other, layer)), blob))
     spool.drop([blob for blob in captured.descriptors if blob not in used])
@@ -211,7 +209,7 @@ def _with_known_blobs(captured: Captured, known: Mapping[Digest, Sequence[Descri
 
 
 def _is_sound(store: Store, blob: Descriptor, layer: meta.Layer) -> bool:
-    """Whether a blob really holds a layer that we have just made."""
+    """Whether a stored blob has the content of a layer that was just captured."""
     try:
         with store.open(blob) as stream, decompressed(stream, layer, store.where) as content:
             drain(content)
@@ -222,25 +220,11 @@ def _is_sound(store: Store, blob: Descriptor, layer: meta.Layer) -> bool:
 
 @contextmanager
 def _dropped_on_failure(blobs: Sequence[Descriptor], spool: Spool) -> Iterator[None]:
-    """Nobody could find blobs that no bundle names, so a block that fails takes them along."""
+    """Drop these blobs when the block fails: no bundle names them."""
     try:
         yield
     except BaseException:
         spool.drop(blobs)
-        raise
-
-
-@contextmanager
-def _told_how_to_go_on(command: str, progress: Progress) -> Iterator[None]:
-    """What was captured stays when the block fails, and ``command`` brings it where it should go."""
-    go_on = f"The captured state is kept. To go on without the model: {command}"
-    try:
-        yield
-    except BundlerError as error:
-        error.hint = f"{error.hint} {go_on}".strip()
-        raise
-    except KeyboardInterrupt:
-        progress.warn(go_on)
         raise
 
 
@@ -269,43 +253,39 @@ def _metadata(
     )
 
 
-def _already_there(metadata: meta.Metadata, target: Store | LocalReference, spool: Spool) -> Bundle | None:
-    """The bundle that the target names, when it holds this very state already, undamaged."""
-    store = spool.open(target) if isinstance(target, LocalReference) else target
+def _already_there(metadata: meta.Metadata, store: Store) -> Bundle | None:
+    """The bundle that a store was opened for, when it has the same state and no damage."""
     try:
         present = read_bundle(store)
     except BundlerError:
-        return None  # nothing there, or nothing sound, which will be replaced; or no way to it, which the copy will say
+        return None  # missing, or damaged and then replaced, or unreachable, which the copy reports
     if not metadata.same_state(present.metadata, present.digest):
         return None
     return present if all(is_sound(store, blob) for blob in present.manifest.blobs) else None
 
 
-def _where(target: Store | LocalReference) -> str:
-    return str(target) if isinstance(target, LocalReference) else target.where
-
-
 @contextmanager
 def running(container: Container, engine: Engine, *, start: bool) -> Iterator[Container]:
-    """The container while it runs; one that is stopped is started for the length of the block when ``start`` says so.
+    """The container while it runs, locked against other pushes; with ``start`` a stopped one runs for the length of the block.
 
-    Raises `ModelError` for a container that does not run, or that somebody else holds still.
+    Raises `BusyError` when another process holds the container, and `ModelError` for one that does not run or is paused.
     """
-    if container.running:
-        if container.paused:
+    with state_directory.hold("container", container.id):
+        if container.running:
+            if container.paused:
+                raise ModelError(
+                    f"the container {container.name} is already paused",
+                    hint=f"Resume it first: docker unpause {container.name}",
+                )
+            yield container
+            return
+        if not start:
             raise ModelError(
-                f"the container {container.name} is paused by somebody else",
-                hint=f"Resume it first: docker unpause {container.name}",
+                f"the container {container.name} is not running",
+                hint=f"Start it: docker start {container.name}, or push with --start.",
             )
-        yield container
-        return
-    if not start:
-        raise ModelError(
-            f"the container {container.name} is not running",
-            hint=f"Start it: docker start {container.name}, or push with --start.",
-        )
-    with engine.started(container) as started:
-        yield started
+        with engine.started(container) as started:
+            yield started
 
 
 def _model(container: Container, source: Image) -> meta.Model:
@@ -320,10 +300,10 @@ def _model(container: Container, source: Image) -> meta.Model:
 
 
 def _name_and_tag(container: Container, source: Image) -> tuple[str, str]:
-    """What the image is called, without a digest; where it is called by its ID alone, what the container is called."""
+    """The image's name without a digest; the container's name for an image that has only an ID."""
     image_id = source.id.removeprefix("sha256:")
-    for found in (*source.names, container.image_name):
-        name = found.partition("@")[0]
+    for given in (*source.names, container.image_name):
+        name = given.partition("@")[0]
         if name and not name.startswith(("sha256:", "<none>")) and not image_id.startswith(name):
             repository, _, tag = name.rpartition(":")
             return (repository, tag) if repository and "/" not in tag else (name, "")
@@ -331,7 +311,7 @@ def _name_and_tag(container: Container, source: Image) -> tuple[str, str]:
 
 
 def _describe_bundle(metadata: meta.Metadata, layers: Sequence[Descriptor], spool: Spool) -> Bundle:
-    """Write the metadata beside the layers that were packed, and the manifest that holds all together."""
+    """Store the metadata beside the packed layers, and build the manifest that lists both."""
     data = metadata.to_bytes()
     manifest = artifact.build(metadata, Descriptor.of(artifact.CONFIG, data), layers)
     blob = spool.new_blob()

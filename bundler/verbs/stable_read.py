@@ -1,9 +1,8 @@
-"""Reading a model that goes on working while it is read: everything twice, and the second time it must be the same.
+"""Stable read: read entries that may change twice, and fail unless both readings are equal.
 
-Each entry then was as it was captured from its first reading to its second, so that all of them
-were so together at the moment between the two: the capture is the state of that moment. Engines tell
-times in whole seconds; a change that follows the first reading shows in them, as the second one
-begins in a later second.
+An entry with equal readings did not change between them. So all entries had the captured state together at the moment
+between the first walk and the second one. Engines report times in whole seconds. The second walk begins in a later second,
+so that a change after the first reading shows in the times.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from bundler.ports import PathInfo, Reader
 from bundler.streams import Progress, Readable
 
 A_LATER_SECOND = 1.05
-"""Seconds after which a clock of whole seconds has moved on, also one that is not quite like ours."""
+"""Seconds after which a clock of whole seconds shows another time, with a margin for another host's clock."""
 
 
-_HINT = "Pause the model while it is read (without --no-pause), or run the command again."
+_HINT = "Push without --no-pause, or run the command again."
 
 
-class UnpausedReader:
-    """A reader that lets no change pass: its walk ends with `ModelError` when a second walk gives anything else.
+class StableReader:
+    """A reader that reads entries twice: its walk ends with `ModelError` when the second reading differs.
 
-    Paths that are ``ignored`` may change, as no capture takes them. ``between`` is called at the moment
-    that the capture is of. With ``twice`` only these exports are read a second time. ``hint`` is that of the error.
+    Paths that are ``ignored`` may change, as they are not captured. ``between`` is called between the walks. With ``twice``
+    only these exports are read a second time. ``hint`` is the hint of the error.
     """
 
     def __init__(
@@ -66,11 +65,11 @@ class UnpausedReader:
                     fingerprint = Fingerprint(entry, content)
                     yield entry, fingerprint
                     if self._counts(entry.path):
-                        with disk_errors("the notes of what was read"):
+                        with disk_errors("the temporary list of entries"):
                             seen.write(fingerprint.note())
-            with disk_errors("the notes of what was read"):
+            with disk_errors("the temporary list of entries"):
                 seen.seek(0)
-            self._progress.stage("reading once more, to see that nothing changed")
+            self._progress.stage("reading again to detect changes")
             time.sleep(A_LATER_SECOND)
             self._between()
             again = exports if self._twice is None else self._twice

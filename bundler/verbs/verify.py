@@ -1,17 +1,18 @@
-"""Verify: every layer of a bundle is read to its end before the bundle gets a name here, or an engine gets anything of it."""
+"""Verify: read every layer of a bundle to its end, before the bundle is named in the local store or passed to an engine."""
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 from bundler.bundle import Bundle
 from bundler.errors import BundlerError, IntegrityError, StoreError
 from bundler.format import layer
-from bundler.format.content import Descriptor
+from bundler.format.content import Descriptor, Digest
 from bundler.format.layer_rules import Contents
 from bundler.format.reference import LocalReference, image_name
 from bundler.format.tar import Entry
@@ -21,18 +22,18 @@ from bundler.verbs import copy, damage
 from bundler.verbs.copy import CopyResult
 
 CHECKS = 2
-"""Which checks these are; a higher number as soon as they refuse something that they let pass before."""
+"""Version of the checks; incremented whenever they refuse something that they accepted before."""
 
-_FAREWELL = 2.0
-"""Seconds for which a layer may be read on when the copy has failed or was interrupted."""
+_JOIN_TIMEOUT = 2.0
+"""Seconds to wait for the verifying thread when the copy has failed or was interrupted."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a sound bundle holds that an apply has to judge.
+    """Entries of a valid bundle that an apply has to decide about.
 
     ``privileged`` are the files with setuid, setgid or a capability. ``unkept`` is the number of entries that an engine would
-    change without an error, and ``first_unkept`` says which the first is and why.
+    change without an error, and ``first_unkept`` names the first one and the reason.
     """
 
     privileged: Sequence[Entry] = ()
@@ -41,17 +42,17 @@ class Findings:
 
 
 def verify(bundle: Bundle, source: Store, progress: Progress) -> Findings:
-    """Read every layer of a bundle to its end; raises `IntegrityError` for all damaged blobs, else for the first wrong layer."""
+    """Read every layer of a bundle to its end; raises `IntegrityError` naming all damaged blobs, else the first invalid layer."""
     progress.stage("verifying the bundle", sum(descriptor.size for descriptor in bundle.manifest.layers))
     with damage.named(source, progress, bundle.manifest.descriptor):
         return _read(bundle, source.where, lambda descriptor: watched(source.open(descriptor), progress))
 
 
 def once(bundle: Bundle, store: Store, spool: Spool, progress: Progress) -> Findings:
-    """Do as `verify` does, unless this host has done so before and nobody else can have touched the bundle since.
+    """Verify a bundle, unless this host has verified it before and no other user can have changed it since.
 
-    What its blobs are is checked whenever they are read. A bundle with privileged files is always read, as they are asked for;
-    one with entries that an engine would change is never noted as verified.
+    Blobs are checked by digest on every read in any case. A bundle with privileged files is always read, as an apply lists
+    them; one with entries that an engine would change is never recorded as verified.
     """
     if not bundle.metadata.privileged and spool.is_verified(bundle.digest, store, CHECKS):
         return Findings()
@@ -61,33 +62,38 @@ def once(bundle: Bundle, store: Store, spool: Spool, progress: Progress) -> Find
 
 
 def take_in(bundle: Bundle, source: Store, local: Store, spool: Spool, progress: Progress) -> CopyResult:
-    """Copy a bundle from elsewhere into the local store, in which it gets its name only when it has been verified.
+    """Copy a bundle into the local store, where it gets its name only after it has been verified.
 
-    Each layer is verified as soon as it is there, while the next ones are on their way. Of a bundle that is refused nothing
-    stays, as far as no other process uses the store.
+    Each layer is verified as soon as it has arrived, while the next ones are copied, and the copy ends as soon as a layer is
+    refused. The blobs of a refused bundle are deleted, unless another process uses the store.
     """
     if spool.is_verified(bundle.digest, local, CHECKS):
         return copy.copy(source, local, progress, bundle)
-    found: list[Findings] = []
-    guarded = partial(_guarded, bundle, source.where, local, spool, progress, found)
-    result = copy.copy(source, local, progress, bundle, guarded)
-    for findings in found:
-        note(bundle, findings, spool)
+    with LayerQueue(bundle, source.where, local, progress) as layers:
+        try:
+            result = copy.copy(source, local, progress, bundle, lambda upload: nullcontext(_VerifiedUpload(upload, layers)))
+        except BundlerError:
+            if layers.failure is None:
+                raise
+            if isinstance(layers.failure, IntegrityError):
+                spool.drop(layers.contents)
+            raise layers.failure from None
+        note(bundle, layers.findings, spool)
     return result
 
 
 def note(bundle: Bundle, findings: Findings, spool: Spool) -> None:
-    """Remember that a bundle was verified, unless an apply has to look at its entries again."""
+    """Record that a bundle was verified, unless an apply has to examine its entries again."""
     if not findings.unkept:
         spool.note_verified(bundle.digest, CHECKS)
 
 
 @contextmanager
 def readable_bundle(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[Store]:
-    """The bundle in a store that can be read twice: where it is, or in the local store for as long as it is needed.
+    """Yield a store where the bundle can be read twice: its own, or the local store for the length of the block.
 
-    When the block fails, what was fetched stays there, and is not fetched again by the next run, unless it is what the
-    block found wrong; what was there before stays, too.
+    When the block fails, the fetched blobs stay for the next run, unless the block refuses the bundle. A bundle that
+    the local store had before stays in any case.
     """
     if source.rereadable:
         yield source
@@ -117,153 +123,145 @@ def _read(bundle: Bundle, where: str, opened: Callable[[Descriptor], Stream]) ->
     return Findings(list(contents.privileged.values()), contents.unkept, contents.first_unkept)
 
 
-@contextmanager
-def _guarded(
-    bundle: Bundle, where: str, local: Store, spool: Spool, progress: Progress, found: list[Findings], upload: Upload
-) -> Iterator[Upload]:
-    """An upload into the local store that commits only what was verified, and ends as soon as a layer is refused.
+class LayerQueue:
+    """Layers of a bundle that have arrived in a store; one thread verifies them in the order of the manifest.
 
-    What was found goes into ``found`` when all of the bundle was read.
+    The thread runs for the length of the block. When the block ends early, it stops at the next read.
     """
-    with _Follower(bundle, where, local, progress) as follower:
-        guarded = _Guarded(upload, follower)
-        try:
-            yield guarded
-        except BundlerError:
-            if follower.failure is None:
-                raise
-            if isinstance(follower.failure, IntegrityError):
-                spool.drop(guarded.named)
-            raise follower.failure from None
-        if follower.findings:
-            found.append(follower.findings)
-
-
-class _Follower:
-    """Verifies layers in their order in the manifest, each as soon as it has come, in a thread of its own."""
 
     def __init__(self, bundle: Bundle, where: str, store: Store, progress: Progress) -> None:
         self._bundle = bundle
         self._where = where
         self._store = store
         self._progress = progress
-        self._come = {descriptor.digest: threading.Event() for descriptor in bundle.manifest.layers}
-        self._left = sum(descriptor.size for descriptor in bundle.manifest.layers)
-        self._is_watched = self._is_given_up = False
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self.failure: Exception | None = None
-        """Why the bundle is refused, or cannot be verified."""
-        self.findings: Findings | None = None
-        """What was found when all of it was read."""
+        self._queue: queue.SimpleQueue[Digest | None] = queue.SimpleQueue()
+        self._outcome: Future[Findings] = Future()
+        self._unread = sum(descriptor.size for descriptor in bundle.manifest.layers)
+        self._reports_progress = self._is_closed = False
+        self._thread = threading.Thread(target=self._verify, daemon=True)
+        self.contents: list[Descriptor] = []
+        """All blobs and manifests of the bundle and its referrers, whether they were in the store before or not."""
 
-    def __enter__(self) -> _Follower:
+    def __enter__(self) -> LayerQueue:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_given_up = True
-        self._wake()
-        self._thread.join(_FAREWELL)
+        self._is_closed = True
+        self._queue.put(None)
+        self._thread.join(_JOIN_TIMEOUT)
 
-    def come(self, blob: Descriptor) -> None:
-        """A blob is in the store."""
-        if blob.digest in self._come:
-            self._come[blob.digest].set()
+    def expect(self, descriptor: Descriptor) -> None:
+        """Record a blob or manifest that belongs to the bundle."""
+        self.contents.append(descriptor)
+
+    def arrived(self, blob: Descriptor) -> None:
+        """Queue a blob that is in the store."""
+        self._queue.put(blob.digest)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the bundle is refused, or cannot be verified; None as long as no fault was found."""
+        return self._outcome.exception() if self._outcome.done() else None
 
     def check(self) -> None:
-        """Raises what was found wrong up to now."""
-        if self.failure:
-            raise self.failure
+        """Raise the fault that was found, if any."""
+        if failure := self.failure:
+            raise failure
 
-    def finish(self) -> None:
-        """Wait for the last layer; raises what was found wrong."""
-        self._progress.stage("verifying what came", self._left)
-        self._is_watched = True
-        self._wake()
-        self._thread.join()
-        self.check()
+    def finish(self) -> Findings:
+        """Wait for the verification of the last layer; raises the fault that was found, if any."""
+        self._progress.stage("verifying the copied layers", self._unread)
+        self._reports_progress = True
+        self._queue.put(None)
+        return self.findings
+
+    @property
+    def findings(self) -> Findings:
+        """The result of the verification; waits for its end."""
+        return self._outcome.result()
 
     def advance(self, count: int) -> None:
-        """So many more bytes of a layer were read; they are told of when nothing is on its way any more."""
-        if self._is_given_up:
+        """Count verified bytes; they are reported only when the copy no longer reports its own."""
+        if self._is_closed:
             raise StoreError("the bundle was not verified to its end")
-        self._left -= count
-        if self._is_watched:
+        self._unread -= count
+        if self._reports_progress:
             self._progress.advance(count)
 
-    def _follow(self) -> None:
+    def _verify(self) -> None:
+        arrived: set[Digest] = set()
+        is_complete = False
+
+        def opened(descriptor: Descriptor) -> Stream:
+            nonlocal is_complete
+            while not is_complete and descriptor.digest not in arrived:
+                digest = self._queue.get()
+                is_complete = digest is None
+                arrived.update([digest] if digest else [])
+            self.advance(0)
+            return watched(self._store.open(descriptor), self)
+
         try:
-            self.findings = _read(self._bundle, self._where, self._open)
-        except Exception as error:
-            if not self._is_given_up:
-                self.failure = error
-
-    def _open(self, descriptor: Descriptor) -> Stream:
-        self._come[descriptor.digest].wait()
-        self.advance(0)
-        return watched(self._store.open(descriptor), self)
-
-    def _wake(self) -> None:
-        for come in self._come.values():
-            come.set()
+            self._outcome.set_result(_read(self._bundle, self._where, opened))
+        except BaseException as error:
+            self._outcome.set_exception(error)
 
 
-class _Guarded:
-    """An upload whose blobs are looked at as soon as they are there."""
+class _VerifiedUpload:
+    """An upload that queues each blob for verification, and commits only a verified bundle."""
 
-    def __init__(self, inner: Upload, follower: _Follower) -> None:
+    def __init__(self, inner: Upload, layers: LayerQueue) -> None:
         self._inner = inner
-        self._follower = follower
-        self.named: list[Descriptor] = []
-        """All that belongs to the bundle, here before or not."""
+        self._layers = layers
 
     @property
     def sent(self) -> int:
         return self._inner.sent
 
     def has(self, blob: Descriptor) -> bool:
-        self.named.append(blob)
+        self._layers.expect(blob)
         is_here = self._inner.has(blob)
         if is_here:
-            self._follower.come(blob)
+            self._layers.arrived(blob)
         return is_here
 
     def reserve(self, size: int) -> None:
         self._inner.reserve(size)
 
     def put(self, blob: Descriptor, opened: Opener) -> None:
-        def checked(begun: Begun | None = None) -> Stream:
-            return _Checked(opened(begun), self._follower)
+        def refusable(begun: Begun | None = None) -> Stream:
+            return _RefusableStream(opened(begun), self._layers)
 
         try:
-            self._inner.put(blob, checked)
+            self._inner.put(blob, refusable)
         except BundlerError as error:
-            if self._follower.failure:  # it is not this blob that is wrong, so to fetch it once more would not help
-                raise StoreError("the copy was given up, because a layer was refused") from error
+            if self._layers.failure:  # another blob is at fault, so fetching this one again would not help
+                raise StoreError("copy stopped: a layer was refused") from error
             raise
-        self._follower.come(blob)
+        self._layers.arrived(blob)
 
     def add(self, manifest: Descriptor, data: bytes) -> None:
-        self.named.append(manifest)
+        self._layers.expect(manifest)
         self._inner.add(manifest, data)
 
     def commit(self, manifest: Descriptor) -> Displaced | None:
-        self._follower.finish()
+        self._layers.finish()
         return self._inner.commit(manifest)
 
 
-class _Checked(Stream):
-    """The content of a blob, of which no more is read, and nothing kept, when something else of its bundle is refused."""
+class _RefusableStream(Stream):
+    """The content of a blob; its reads fail as soon as a layer is refused, so that the store keeps no part of it."""
 
-    def __init__(self, content: Stream, follower: _Follower) -> None:
+    def __init__(self, content: Stream, layers: LayerQueue) -> None:
         self._content = content
-        self._follower = follower
+        self._layers = layers
 
     def read(self, size: int = -1, /) -> bytes:
         try:
             return self._content.read(size)
         finally:
-            self._follower.check()
+            self._layers.check()
 
     def close(self) -> None:
         self._content.close()

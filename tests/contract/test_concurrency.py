@@ -15,15 +15,15 @@ import sys
 from pathlib import Path
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
-from bundler import transfer
-from bundler.stores.layout import LayoutStore
+from bundler.verbs import copy
+from bundler.stores.layout.store import LayoutStore
 
 directory, name = Path(sys.argv[1]), sys.argv[2]
 source = MemoryStore()
 bundle(source, tree(file("/s/f", name.encode() * 50_000)), created=f"2026-01-01T00:00:0{name}Z")
 print("ready", flush=True)
 sys.stdin.readline()
-print(transfer.copy(source, LayoutStore(directory, name), RecordingProgress()).bundle.digest)
+print(copy.copy(source, LayoutStore(directory, name), RecordingProgress()).bundle.digest)
 """
 
 

@@ -111,7 +111,7 @@ def test_files_are_listed_as_one_json_document(old: str) -> None:
 def test_the_files_of_an_older_bundle_are_read_from_its_layers() -> None:
     shown = run("inspect", "--files", str(GOLDEN))
     assert shown.exit_code == 0
-    assert "no table of its files" in shown.stderr
+    assert "no table of contents" in shown.stderr
     assert "/opt/model/latin-%E9" in shown.stdout
     assert run("cat", str(GOLDEN), "/opt/model/latin-%E9").exit_code == 0
 

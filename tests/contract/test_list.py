@@ -82,5 +82,5 @@ def test_a_copy_tells_which_bundle_a_name_was_taken_from(
         found.append(json.loads(done.stdout)["displaced"])
     assert found == [None, {"digest": first, "reference": kept}, None]
     done = CliRunner().invoke(app, ["copy", "one:1", dest])
-    assert f"was another bundle before, {second}" in done.stderr
+    assert f"replaces another bundle: {second} " in done.stderr
     assert kept is None or [digest for _, digest in listed(kept)] == [first]

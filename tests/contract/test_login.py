@@ -127,7 +127,7 @@ def test_a_logout_forgets_and_a_second_one_says_so(guarded: str) -> None:
     assert f"logged out of {guarded}" in run("logout", guarded).stderr
     assert credentials.find(guarded) is None
     again = run("logout", guarded)
-    assert (again.exit_code, f"nobody is logged in to {guarded}" in again.stderr) == (0, True)
+    assert (again.exit_code, f"not logged in to {guarded}" in again.stderr) == (0, True)
     assert json.loads(run("logout", guarded, "--json").stdout) == {"registry": guarded, "wasLoggedIn": False}
 
 

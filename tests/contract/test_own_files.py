@@ -22,8 +22,8 @@ from fakes import MemoryStore, RecordingProgress
 from typer.testing import CliRunner
 
 from bundler.cli.main import app
-from bundler.engines import pause, temporary_objects
-from bundler.engines.base_listing_cache import Listings
+from bundler.engines import pause_guard, temporary_objects
+from bundler.engines.base_listing_cache import BaseListingCache
 from bundler.errors import BundlerError
 from bundler.format.content import Digest
 from bundler.format.tar import Kind
@@ -138,7 +138,7 @@ def note_engine(home: Home) -> None:
 
 
 def use_listing(home: Home) -> None:
-    listings = Listings(home.state / "listings")
+    listings = BaseListingCache(home.state / "listings")
     if listings.find(ONE, ["/s"]) is None:
         list(listings.keep(ONE, ["/s"], [Listed("/s", Kind.FILE)]))
 
@@ -192,7 +192,7 @@ FILES = {
     "ledger": Own(in_state("applied.json"), calling(check_ledger)),
     "lock of the ledger": Own(in_state("locks/file-applied.json.lock"), calling(check_ledger)),
     "note of an engine": Own(left_note("temporary"), calling(note_engine)),
-    "note of a pause": Own(left_note("paused"), calling(lambda home: pause.abandoned(home.state))),
+    "note of a pause": Own(left_note("paused"), calling(lambda home: pause_guard.abandoned(home.state))),
     "listing": Own(only("state", "fps-bundle/listings/*.list"), calling(use_listing), cache=True),
     "index of the store": Own(in_store("index.json"), LIST),
     "lock of the index": Own(in_store("oci-layout"), LIST),
@@ -205,7 +205,7 @@ FILES = {
 DIRECTORIES = {
     "locks": Own(in_state("locks"), SIGN),
     "engine notes": Own(in_state("temporary"), calling(note_engine)),
-    "pause notes": Own(lambda home: left_note("paused")(home).parent, calling(lambda home: pause.abandoned(home.state))),
+    "pause notes": Own(lambda home: left_note("paused")(home).parent, calling(lambda home: pause_guard.abandoned(home.state))),
     "listings": Own(in_state("listings"), calling(use_listing), cache=True),
     "blobs": Own(in_store("blobs"), COPY),
     "algorithm": Own(in_store("blobs/sha256"), COPY),

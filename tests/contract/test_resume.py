@@ -280,9 +280,7 @@ def test_what_was_sent_early_is_read_back_too(proxy: FaultProxy, registry: str) 
     reference = RegistryReference(proxy.address, "resume/early", "1")
     target = RegistryStore(reference, plain_http=True, limits=Limits(patience=0.01), verify_remote=True)
     with target.upload("", source) as upload:
-        early = Sender(source, upload)
-        for blob in bundle.manifest.blobs:
-            early.add(blob)
+        early = Sender(source, upload, bundle.manifest.blobs)
         while not all(map(target.has, bundle.manifest.blobs)):
             time.sleep(0.01)
         proxy.fail(faults.flip(), method="GET", part="/blobs/", times=1_000)

@@ -382,9 +382,9 @@ def test_a_dry_run_does_not_guess_which_parts_are_there(tmp_path: Path, source: 
     told = run(*command)
     blobs = read_bundle(source).manifest.blobs
     assert told.stdout == "".join(f"{blob.digest}\t{console.size(blob.size)}\tin parts\n" for blob in blobs)
-    assert "would get" not in told.stderr
-    assert "known when all has been read" in told.stderr
-    assert "all of them take" in told.stderr
+    assert "would send" not in told.stderr
+    assert "known only after all has been read" in told.stderr
+    assert "all parts take" in told.stderr
     content = json.loads(run(*command, "--json").stdout)
     assert [content[key] for key in ("send", "skip", "seconds", "missing")] == [None] * 4
     assert content["undecided"] == [{"digest": str(blob.digest), "size": blob.size} for blob in blobs]

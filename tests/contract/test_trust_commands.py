@@ -248,6 +248,6 @@ def test_inspect_shows_who_signed(archive: str, alice: Key, mallory: Key, allowe
     run("sign", archive, "--sign-key", mallory.path)
     shown = run("inspect", archive, "--allowed-signers", allowed).stdout
     assert "signed by alice at 2" in shown
-    assert "signed by an unknown key (it is none of the allowed signers) at 2" in shown
+    assert "signed by an unknown key (it is not an allowed signer) at 2" in shown
     content = json.loads(run("inspect", archive, "--allowed-signers", allowed, "--json").stdout)
     assert [signature["principals"] for signature in content["signatures"]] == [["alice"], []]

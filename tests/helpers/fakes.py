@@ -462,4 +462,4 @@ class FakeVerifier:
         if digest != str(Digest.of(message)):
             return Checked(fault="incorrect signature")
         principal = self._principals.get(name)
-        return Checked("FAKE", name, (principal,) if principal else (), "" if principal else "it is none of the allowed signers")
+        return Checked("FAKE", name, (principal,) if principal else (), "" if principal else "it is not an allowed signer")

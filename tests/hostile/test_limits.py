@@ -14,8 +14,8 @@ from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, container, directory, file, image, tree
 
 from bundler.cli import wiring
+from bundler.engines.archive_reader import ArchiveReader
 from bundler.engines.export_reader import ExportReader
-from bundler.engines.readers import ArchiveReader
 from bundler.errors import EngineError, IntegrityError, ModelError, PrivilegeError
 from bundler.format import layer_rules, paths, reference, tar
 from bundler.format.tar import Entry, Kind

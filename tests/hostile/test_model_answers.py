@@ -142,7 +142,7 @@ def test_a_model_that_asks_without_taking_results_is_ended() -> None:
     request = migrator_pb2.IngestFileCopy(source_path="/" + "x" * 30_000, dest_path="/" + "y" * 30_000)
     with migrator.serving(ingest=lambda *_: itertools.repeat(request)) as endpoint:
         model = GrpcModel(endpoint, wait=5, deadline=5)
-        with pytest.raises(ModelError, match="does not take their results"):
+        with pytest.raises(ModelError, match="without reading the results"):
             model.ingest(lambda *_: "no")
         model.close()
 
@@ -184,7 +184,7 @@ def test_every_call_has_a_deadline(run: Run, engine: Engine) -> None:
         code, text = push(run, endpoint, "--export-timeout", "1")
         assert (code, "did not finish Export in time" in text) == (3, True)
         code, text = ingest(run, endpoint, "--idle-timeout", "1")
-        assert (code, "asked for nothing for 1 s" in text) == (3, True)
+        assert (code, "sent no request for 1 s" in text) == (3, True)
         assert time.monotonic() - began < 15
         stop.set()
     assert engine.temporary == {}

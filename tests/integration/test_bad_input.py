@@ -34,7 +34,7 @@ def refused(host: Host, code: int, *arguments: str, saying: str) -> None:
 
 def test_a_container_that_is_not_there(here: Host) -> None:
     here.run(MODEL, "present")
-    refused(here, 6, "push", "absent", saying="There are: present")
+    refused(here, 6, "push", "absent", saying="Available: present")
 
 
 def test_a_prefix_of_two_containers(here: Host) -> None:

@@ -275,7 +275,7 @@ def test_a_directory_of_many_files(request: pytest.FixtureRequest, engine: str) 
     ("mood", "options", "message", "log"),
     [
         ("strict", [], "cannot live without /srv/nothing", ""),
-        ("silent", ["--idle-timeout", "2"], "asked for nothing for 2 s", "I have nothing to say"),
+        ("silent", ["--idle-timeout", "2"], "sent no request for 2 s", "I have nothing to say"),
         ("dying", [], "failed Ingest", "I am dying"),
     ],
 )
@@ -310,8 +310,8 @@ def test_keep_leaves_the_container_of_a_model_that_failed(here: Host) -> None:
 
 
 WRONG = {
-    ("--memory", "lots"): (2, "is no amount of memory"),
-    ("--gpus", "some"): (2, "names no GPUs"),
+    ("--memory", "lots"): (2, "is not an amount of memory"),
+    ("--gpus", "some"): (2, "is not a choice of GPUs"),
     ("--endpoint", "nonsense"): (2, "is not an endpoint"),
     ("--tag", "oci:x"): (2, "is not a name for an image"),
     ("--push", "A bundle"): (2, "is no repository name"),
@@ -400,7 +400,7 @@ def test_an_ingest_that_is_ended_in_the_middle(
             assert everything(here) == before
         silence.end()
         outcome = here.must("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1", "--quiet")
-    assert ("was left over; it was removed" in outcome.err) == (sign == signal.SIGKILL)
+    assert ("interrupted run: removed fps-bundle-" in outcome.err) == (sign == signal.SIGKILL)
     containers, images = everything(here)
     assert containers == before[0]
     assert {name for image in images - before[1] for name in image[1:]} == {"copied:1"}

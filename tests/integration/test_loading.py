@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from world import MODEL, Host
 
 from bundler.bundle import read_bundle
 from bundler.engines.docker import DockerEngine
+from bundler.engines.image_loading import ImageLoader, OpenArchive
 from bundler.errors import EngineError
 from bundler.format import artifact, image, image_archive
 from bundler.format.content import Descriptor, Digest
@@ -32,26 +32,38 @@ from bundler.stores.layout.local import LocalSpool
 from bundler.verbs import base_image as bases
 
 
+class FullLoader(ImageLoader):
+    def archives(self, *arguments: Any) -> list[OpenArchive]:
+        return super().archives(*arguments)[-1:]
+
+
 class FullWay(DockerEngine):
     """An engine that is given all layers, those of the base too."""
 
-    def _ways(self, *arguments: Any) -> list[Callable[[], Iterator[bytes]]]:
-        return super()._ways(*arguments)[-1:]
+    image_loader = FullLoader
+
+
+class StumblingLoader(ImageLoader):
+    def archives(self, *arguments: Any) -> list[OpenArchive]:
+        return [lambda: iter([b"no archive at all"]), super().archives(*arguments)[-1]]
 
 
 class StumblingWay(DockerEngine):
     """An engine that does not understand the cheap way."""
 
-    def _ways(self, *arguments: Any) -> list[Callable[[], Iterator[bytes]]]:
-        return [lambda: iter([b"no archive at all"]), super()._ways(*arguments)[-1]]
+    image_loader = StumblingLoader
+
+
+class LyingLoader(ImageLoader):
+    def archives(self, image: NewImage, base: Image, name: str) -> list[OpenArchive]:
+        other = json.loads(image.config) | {"created": "2001-01-01T00:00:00Z"}
+        return super().archives(replace(image, config=json.dumps(other).encode()), base, name)
 
 
 class LyingWay(DockerEngine):
     """An engine that is given an image with another config than it should have."""
 
-    def _ways(self, image: NewImage, base: Image, name: str) -> list[Callable[[], Iterable[bytes]]]:
-        other = json.loads(image.config) | {"created": "2001-01-01T00:00:00Z"}
-        return super()._ways(replace(image, config=json.dumps(other).encode()), base, name)
+    image_loader = LyingLoader
 
 
 @pytest.fixture
@@ -85,7 +97,7 @@ def test_when_every_dialect_fails_no_image_is_left(there: Host, archive: Path) -
     before = there.images()
     bundle = read_bundle(store)
     base = bases.find(bundle.metadata.base, engine, None)
-    with pytest.raises(EngineError, match="the engine says that it loaded"):
+    with pytest.raises(EngineError, match="the engine reported that it loaded"):
         applied.apply(bundle, store, base, "full:1", engine, LocalSpool(), RecordingProgress(), dry_run=False)
     assert there.images() == before
 

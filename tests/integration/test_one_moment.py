@@ -265,7 +265,7 @@ def test_a_writer_of_a_bind_mount(here: Host, push: Push, reader: str, tmp_path:
     container = start(here, IDLE, host_config=binds)
     error = refused(here, push, reader, lambda: (tmp_path / "bound" / "a").write_text("changed"))
     assert "/srv/state/a changed while" in error.message
-    assert "The pause does not stop what writes there" in error.hint
+    assert "Stop other writers, which the pause does not stop" in error.hint
     assert not here.paused(container)
 
 
@@ -332,7 +332,7 @@ def test_a_pause_that_would_be_too_long_is_refused(here: Host) -> None:
     container = here.run_script("first", ["/srv"], "import os\nos.makedirs('/srv')")
     outcome = here.bundle("push", "first", "x:1", "--max-pause", "0")
     assert outcome.code == 3
-    assert "which is more than --max-pause allows (0 s)" in outcome.err
+    assert "which exceeds --max-pause (0 s)" in outcome.err
     events = here.api.events(since=0, until=int(time.time()) + 1, filters={"container": container}, decode=True)
     assert "pause" not in [event["Action"] for event in events]
     result = here.must("push", "first", "x:1", "--max-pause", "1m", "--json").json

@@ -50,7 +50,7 @@ def test_a_model_is_pushed_and_applied_over_ssh(here: Host, there: Host, remote:
     first = here.run(MODEL, "first")
     teach(here, first)
     outcome = here.must("push", "first", str(tmp_path / "x.tar"), "--host", remote)
-    assert "stood still" in outcome.err
+    assert "model paused for" in outcome.err
     here.must("apply", str(tmp_path / "x.tar"), "--tag", "copy:1", "--host", remote)
     second = here.run("copy:1", "second")
     assert here.ask(second, "predict", text=QUESTION) == here.ask(first, "predict", text=QUESTION)
@@ -69,7 +69,7 @@ def test_the_migrator_is_reached_through_the_host(here: Host, remote: str, monke
     here.run(MODEL, "first")
     here.api.pause("first")
     monkeypatch.setitem(here.environment, "DOCKER_HOST", remote)
-    assert "paused by somebody else" in here.bundle("push", "first", "x:1").err
+    assert "is already paused" in here.bundle("push", "first", "x:1").err
     here.api.unpause("first")
     process = here.start("push", "first", "x:1", "--port", "9", "--wait", "3")
     address = here.address_of("first")

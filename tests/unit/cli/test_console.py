@@ -83,7 +83,10 @@ def test_a_missing_file_is_exit_code_2_without_a_traceback(tmp_path: Path) -> No
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    assert "Traceback" in CliRunner().invoke(app, ["inspect", str(tmp_path / "none.tar"), "--debug"]).stderr
+    command = ["inspect", str(tmp_path / "none.tar")]
+    assert "Traceback" in CliRunner().invoke(app, [*command, "--debug"]).stderr
+    assert "Traceback" not in CliRunner().invoke(app, command).stderr
+    assert "Traceback" in CliRunner().invoke(app, ["inspect", "model:1", f"--allowed-signers={command[1]}", "--debug"]).stderr
 
 
 def test_the_doctor_names_what_is_wrong(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_memory_is_a_number_with_a_unit(written: str, expected: int) -> None:
 
 @pytest.mark.parametrize("written", ["lots", "m", "1x", "-", "1 2", "infk", "9" * 400])
 def test_what_is_no_amount_of_memory_is_refused(written: str) -> None:
-    with pytest.raises(UsageError, match="no amount of memory"):
+    with pytest.raises(UsageError, match="not an amount of memory"):
         memory(written)
 
 
@@ -37,5 +37,5 @@ def test_gpus_are_all_a_number_or_devices(written: str, expected: dict[str, Any]
 
 @pytest.mark.parametrize("written", ["some", "-1", "device", "devices=0", "²", "9" * 5000])
 def test_what_names_no_gpus_is_refused(written: str) -> None:
-    with pytest.raises(UsageError, match="names no GPUs"):
+    with pytest.raises(UsageError, match="not a choice of GPUs"):
         gpus(written)

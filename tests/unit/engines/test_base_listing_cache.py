@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bundler.engines import base_listing_cache
-from bundler.engines.base_listing_cache import Listings
+from bundler.engines.base_listing_cache import BaseListingCache
 from bundler.errors import EngineError
 from bundler.format.content import Digest
 from bundler.format.tar import Kind
@@ -19,7 +19,7 @@ LISTED = [Listed("/s", Kind.DIRECTORY), Listed("/s/new\nline and \udcff", Kind.F
 
 
 def test_a_listing_is_found_again_for_the_same_base_and_exports_only(tmp_path: Path) -> None:
-    kept = Listings(tmp_path)
+    kept = BaseListingCache(tmp_path)
     assert kept.find(ONE, ["/s"]) is None
     assert list(kept.keep(ONE, ["/s"], LISTED)) == LISTED
     assert list(kept.find(ONE, ["/s"]) or ()) == LISTED
@@ -33,21 +33,21 @@ def test_nothing_is_kept_of_a_listing_that_breaks_off(tmp_path: Path) -> None:
         raise EngineError("the engine went away")
 
     with pytest.raises(EngineError):
-        Listings(tmp_path).keep(ONE, ["/s"], breaking())  # type: ignore[arg-type]
-    assert Listings(tmp_path).find(ONE, ["/s"]) is None
+        BaseListingCache(tmp_path).keep(ONE, ["/s"], breaking())  # type: ignore[arg-type]
+    assert BaseListingCache(tmp_path).find(ONE, ["/s"]) is None
     assert list(tmp_path.glob("*")) == []
 
 
 def test_an_empty_listing_is_a_listing(tmp_path: Path) -> None:
-    Listings(tmp_path).keep(ONE, ["/s"], [])
-    found = Listings(tmp_path).find(ONE, ["/s"])
+    BaseListingCache(tmp_path).keep(ONE, ["/s"], [])
+    found = BaseListingCache(tmp_path).find(ONE, ["/s"])
     assert found is not None
     assert list(found) == []
 
 
 def test_the_one_that_was_used_longest_ago_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_listing_cache, "KEPT", 2)
-    kept = Listings(tmp_path)
+    kept = BaseListingCache(tmp_path)
     for age, export in enumerate(["/used", "/unused"]):
         kept.keep(ONE, [export], LISTED)
         path = max(tmp_path.glob("*.list"), key=lambda path: path.stat().st_mtime)

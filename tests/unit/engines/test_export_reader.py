@@ -107,7 +107,7 @@ def test_many_links_that_lead_out_take_no_more_archives() -> None:
 
 
 def test_a_link_to_what_is_not_there_is_an_archive_that_is_not_whole() -> None:
-    with pytest.raises(ModelError, match="'/nowhere', which '/s/1' is linked to, is not there"):
+    with pytest.raises(ModelError, match="'/nowhere', the target of the link '/s/1', is missing"):
         Engine([entry("/s"), link("/s/1", "/nowhere")]).read("/s")
 
 
@@ -126,7 +126,7 @@ def test_two_archives_are_compared_entry_by_entry() -> None:
 def test_an_archive_that_ends_early_is_told() -> None:
     engine = Engine([entry("/s"), file("/s/1", "one")])
     engine._data = engine._data[: -len(tar.TRAILER)]
-    with pytest.raises(ModelError, match="what the engine sent of the container is incomplete"):
+    with pytest.raises(ModelError, match="the engine's archive of the container is incomplete"):
         engine.read("/s")
 
 

@@ -21,13 +21,13 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_an_ssh_client_nothing_is_left(temporary: Path) -> None:
-    with pytest.raises(EngineError, match="takes the program ssh"):
+    with pytest.raises(EngineError, match="the program ssh is not installed"):
         Forward("ssh://root@host", "/docker.sock")
     assert list(temporary.iterdir()) == []
 
 
 def test_what_killed_processes_left_is_removed_but_not_what_is_held_or_new(temporary: Path) -> None:
-    files = {name: temporary / f"fps-ssh-{name}" / "said" for name in ("left", "held", "new")}
+    files = {name: temporary / f"fps-ssh-{name}" / "log" for name in ("left", "held", "new")}
     for name, file in files.items():
         file.parent.mkdir()
         file.touch()

@@ -105,7 +105,7 @@ def test_what_engines_take_is_taken(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("config", "why"), [*WRONG_TYPES[:3], *WRONG_VALUES])
 def test_a_push_of_settings_that_no_engine_takes_does_not_touch_the_model(config: dict[str, Any], why: str, dry_run: bool) -> None:
     engine = FakeEngine(files=tree(file("/s/f")), held=[image(config={**image().config, **config})])
-    with pytest.raises(ModelError, match=f"no engine takes the settings of the image model:1.0: .*{why}") as caught:
+    with pytest.raises(ModelError, match=f"no engine accepts the settings of the image model:1.0: .*{why}") as caught:
         unasked.push(engine, pushing.Options(dry_run=dry_run))
     assert caught.value.hint
     assert engine.pauses == 0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.engines import pause, temporary_objects
-from bundler.engines.base_listing_cache import Listings
+from bundler.engines import pause_guard, temporary_objects
+from bundler.engines.base_listing_cache import BaseListingCache
 from bundler.errors import TrustError
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference
@@ -34,11 +34,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def keep_listing(state: Path) -> None:
-    list(Listings(state / "listings").keep(ONE, ["/s"], [Listed("/s", Kind.FILE)]))
+    list(BaseListingCache(state / "listings").keep(ONE, ["/s"], [Listed("/s", Kind.FILE)]))
 
 
 def find_listing(state: Path) -> None:
-    Listings(state / "listings").find(ONE, ["/s"])
+    BaseListingCache(state / "listings").find(ONE, ["/s"])
 
 
 def hold(state: Path) -> None:
@@ -84,7 +84,7 @@ def test_whatever_the_umask_nobody_else_gets_in(write: Callable[[Path], None], h
         ("locks", hold),
         ("temporary", make_temporary),
         ("temporary", lambda state: temporary_objects.sweep(state, "unix:///engine", {})),
-        ("paused", pause.abandoned),
+        ("paused", pause_guard.abandoned),
         (".", number),
     ],
 )
@@ -124,4 +124,4 @@ def test_a_directory_that_the_user_put_elsewhere_is_used(tmp_path: Path) -> None
 
 
 def test_nothing_is_abandoned_where_nothing_was_noted() -> None:
-    assert pause.abandoned(state_directory.directory()) == []
+    assert pause_guard.abandoned(state_directory.directory()) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -15,7 +15,6 @@ from bundler.errors import StoreError
 from bundler.format import pack
 from bundler.format.content import Descriptor, Digest
 from bundler.ports import Store, Upload
-from bundler.stores.layout.local import LocalSpool
 from bundler.streams import Opener
 from bundler.verbs import copy, early_upload
 from bundler.verbs.early_upload import Sender
@@ -60,10 +59,10 @@ def source(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
 
 
 @contextmanager
-def slow(target: Store, source: Store, failures: int = 0) -> Iterator[tuple[SlowUpload, Sender]]:
+def slow(target: Store, source: Store, blobs: Sequence[Descriptor], failures: int = 0) -> Iterator[tuple[SlowUpload, Sender]]:
     with target.upload("") as inner:
         upload = SlowUpload(inner, failures)
-        sender = Sender(source, upload)
+        sender = Sender(source, upload, blobs)
         try:
             yield upload, sender
         finally:
@@ -75,10 +74,8 @@ def slow(target: Store, source: Store, failures: int = 0) -> Iterator[tuple[Slow
 def test_a_copy_goes_on_with_the_blob_that_is_under_way(source: MemoryStore, failures: int) -> None:
     found, target, progress = read_bundle(source), MemoryStore(), RecordingProgress()
     first, second, *_ = found.manifest.layers
-    with slow(target, source, failures) as (upload, sender):
-        sender.add(first)
+    with slow(target, source, [first, second], failures) as (upload, sender):
         assert upload.in_the_middle.wait(WAIT)
-        sender.add(second)
         threading.Timer(0.05, upload.may_go_on.set).start()
         result = copy.copy(source, target, progress, found, early=sender)
     assert read_bundle(target).digest == found.digest
@@ -90,10 +87,8 @@ def test_a_copy_goes_on_with_the_blob_that_is_under_way(source: MemoryStore, fai
 
 def test_what_arrived_early_counts_as_sent_and_is_sent_once(source: MemoryStore) -> None:
     found, target = read_bundle(source), MemoryStore()
-    with slow(target, source) as (upload, sender):
+    with slow(target, source, found.manifest.layers) as (upload, sender):
         upload.may_go_on.set()
-        for blob in found.manifest.layers:
-            sender.add(blob)
         while not all(blob.digest in target.blobs for blob in found.manifest.layers):
             assert not sender.stop.wait(0.01)
         result = copy.copy(source, target, RecordingProgress(), found, early=sender)
@@ -104,18 +99,15 @@ def test_what_arrived_early_counts_as_sent_and_is_sent_once(source: MemoryStore)
 def test_what_the_target_had_before_is_not_counted(source: MemoryStore) -> None:
     found, target = read_bundle(source), MemoryStore()
     copy.copy(source, target, RecordingProgress(), found)
-    with slow(target, source) as (_, sender):
-        for blob in found.manifest.layers:
-            sender.add(blob)
+    with slow(target, source, found.manifest.layers) as (_, sender):
         assert copy.copy(source, target, RecordingProgress(), found, early=sender).sent == 0
 
 
 def test_what_arrived_and_was_lost_is_sent_again(source: MemoryStore) -> None:
     found, target = read_bundle(source), MemoryStore()
     first = found.manifest.layers[0]
-    with slow(target, source) as (upload, sender):
+    with slow(target, source, [first]) as (upload, sender):
         upload.may_go_on.set()
-        sender.add(first)
         while first.digest not in target.blobs:
             assert not sender.stop.wait(0.01)
         del target.blobs[first.digest]
@@ -126,8 +118,7 @@ def test_what_arrived_and_was_lost_is_sent_again(source: MemoryStore) -> None:
 
 def test_after_the_end_nothing_goes_on(source: MemoryStore) -> None:
     found, target = read_bundle(source), MemoryStore()
-    with slow(target, source) as (upload, sender):
-        sender.add(found.manifest.layers[0])
+    with slow(target, source, found.manifest.layers[:1]) as (upload, sender):
         assert upload.in_the_middle.wait(WAIT)
         sender.stop.set()
         upload.may_go_on.set()
@@ -137,5 +128,5 @@ def test_after_the_end_nothing_goes_on(source: MemoryStore) -> None:
 
 
 def test_nothing_is_sent_early_to_where_nothing_is_far_away() -> None:
-    with early_upload.sender(LocalSpool(), MemoryStore(), enabled=True) as found:
-        assert found is None
+    with early_upload.sending(MemoryStore(), MemoryStore(), []) as sender:
+        assert sender is None

@@ -118,7 +118,7 @@ def test_a_silent_model_is_given_up_but_a_long_copy_is_no_silence() -> None:
         return ""
 
     with serving(script, idle=1.5) as model:
-        with pytest.raises(ModelError, match=r"asked for nothing for 1\.5 s"):
+        with pytest.raises(ModelError, match=r"sent no request for 1\.5 s"):
             model.ingest(slow)
         assert copied == ["/a"]
         given_up.set()

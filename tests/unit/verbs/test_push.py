@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,16 @@ import pytest
 from fakes import FakeEngine, MemoryStore, RecordingProgress, ScriptedModel, container, directory, file, image, link, tree
 
 from bundler.bundle import read_bundle
-from bundler.errors import AuthorizationError, BundlerError, EngineError, IntegrityError, ModelError, NoSpaceError, StoreError
+from bundler.errors import (
+    AuthorizationError,
+    BundlerError,
+    BusyError,
+    EngineError,
+    IntegrityError,
+    ModelError,
+    NoSpaceError,
+    StoreError,
+)
 from bundler.format import artifact, pack, reference, strict_json, zstd_frames
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor
@@ -25,6 +34,7 @@ from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.stores.layout.store import LayoutStore
 from bundler.streams import Opener, Readable
 from bundler.verbs import push as pushing
+from bundler.verbs.capture import Capture, CaptureOptions
 
 LOCAL = LocalReference("model", "1.0")
 
@@ -308,6 +318,37 @@ def test_a_stopped_container_is_started_only_when_told_so() -> None:
         assert started.running
 
 
+def test_a_container_is_locked_while_it_is_pushed_or_started_for_that() -> None:
+    engine = FakeEngine(one=container(running=False))
+    with (
+        pushing.running(container(), engine, start=False),
+        pytest.raises(BusyError, match="another fps-bundle"),
+        pushing.running(engine.one, engine, start=True),
+    ):
+        pass
+    with pushing.running(container(), engine, start=False):
+        pass
+
+
+def test_a_capture_gives_each_layer_that_it_finished_and_ends_also_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack, "BIG", 1000)
+    engine = FakeEngine(files=tree(directory("/s"), file("/s/big", bytes(1000)), file("/s/z", b"last")))
+
+    def capture() -> Capture:
+        reader, options = engine.reader(engine.one, "auto"), CaptureOptions()
+        return Capture(engine.one, ["/s"], engine, reader, LocalSpool(), RecordingProgress(), options)
+
+    whole, broken = capture(), capture()
+    captured = whole.run(nullcontext(image()))
+    assert {it.blob.digest: it.layer for it in whole.finished_layers()} == {
+        blob.digest: layer for blob, layer in zip(captured.descriptors, captured.layers, strict=True)
+    }
+    engine.fails_at = "/s/big"
+    with pytest.raises(EngineError):
+        broken.run(nullcontext(image()))
+    assert list(broken.finished_layers()) == []
+
+
 class Network(MemoryStore):
     """A store that is far away."""
 
@@ -370,7 +411,7 @@ def test_a_layer_travels_while_the_rest_is_read(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_container_that_somebody_paused_is_not_resumed() -> None:
     engine = FakeEngine(one=container(paused=True))
-    with pytest.raises(ModelError, match="paused by somebody else"), pushing.running(engine.one, engine, start=True):
+    with pytest.raises(ModelError, match="is already paused"), pushing.running(engine.one, engine, start=True):
         pass
 
 

@@ -14,7 +14,7 @@ from bundler.format.tar import Entry, Kind
 from bundler.ports import PathInfo
 from bundler.streams import Readable
 from bundler.verbs import stable_read
-from bundler.verbs.stable_read import UnpausedReader
+from bundler.verbs.stable_read import StableReader
 
 BEFORE = tree(directory("/s"), file("/s/a", b"1"), file("/s/b", b"2"), file("/s/tmp", b"3"))
 
@@ -42,7 +42,7 @@ class TwoTrees:
 
 
 def read(second: Tree, *, read_content: bool = True) -> list[str]:
-    reader = UnpausedReader(TwoTrees(BEFORE, second), lambda path: path == "/s/tmp", lambda: None, RecordingProgress())
+    reader = StableReader(TwoTrees(BEFORE, second), lambda path: path == "/s/tmp", lambda: None, RecordingProgress())
     found = []
     for entry, content in reader.entries(["/s"]):
         found.append(entry.path)

@@ -23,7 +23,7 @@ from bundler.verbs import base_image as bases
 from bundler.verbs import copy, image_tags
 from bundler.verbs import push as pushing
 from bundler.verbs.audit import find_forgotten
-from bundler.verbs.capture import plan
+from bundler.verbs.capture import resolve_exports
 
 LOCAL = reference.LocalReference("model", "1.0")
 OPTIONS = pushing.Options()
@@ -119,7 +119,7 @@ def test_what_stays_behind_is_said() -> None:
     warnings = " ".join(push(engine, "/s", "/v", "/l")[1].warnings)
     assert "/s/fifo" in warnings
     assert "/v is a volume" in warnings
-    assert "not exported, so they stay behind: the targets of 1 exported symbolic link: /l -> /etc/x" in warnings
+    assert "left behind, as they are not exported: the targets of 1 exported symbolic link: /l -> /etc/x" in warnings
     with pytest.raises(ModelError, match="/s/fifo"):
         push(engine, "/s", options=pushing.Options(strict=True))
 
@@ -138,8 +138,8 @@ def test_what_lies_below_a_tmpfs_is_neither_state_nor_removed() -> None:
 def test_the_audit_is_silent_about_what_is_exported() -> None:
     files = tree(file("/s/f"), file("/w/new", b"123"), file("/m/x"))
     engine = FakeEngine(files=files, one=container(mounts={"/m": "volume"}))
-    planned = plan(engine.one, engine.reader(engine.one, "auto"), ["/s"])
-    assert [(item.path, item.change) for item in find_forgotten(engine.one, planned, engine)] == [("/w", "added")]
+    exports = resolve_exports(engine.one, engine.reader(engine.one, "auto"), ["/s"])
+    assert [(item.path, item.change) for item in find_forgotten(engine.one, exports, engine)] == [("/w", "added")]
 
 
 @pytest.mark.parametrize("changes", [{"running": False}, {"paused": True}])

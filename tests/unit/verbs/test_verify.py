@@ -173,7 +173,7 @@ def test_an_interrupt_ends_both() -> None:
 def test_an_interrupt_while_the_last_layer_is_verified_leaves_no_name() -> None:
     class Interrupting(RecordingProgress):
         def stage(self, text: str, total: int | None = None) -> None:
-            if text == "verifying what came":
+            if text == "verifying the copied layers":
                 raise KeyboardInterrupt
             super().stage(text, total)
 
@@ -187,7 +187,16 @@ def test_all_is_told_of_what_is_verified_after_the_last_byte_came() -> None:
     source = Far([SOUND[1]])
     progress = RecordingProgress()
     take_in(source, progress)
-    assert progress.stages == ["copying to model:1", "verifying what came"]
+    assert progress.stages == ["copying to model:1", "verifying the copied layers"]
+
+
+def test_layers_are_verified_in_the_order_of_the_manifest_however_they_arrive() -> None:
+    source = Far(SOUND)
+    with verify.LayerQueue(source.bundle, "model:1", source, RecordingProgress()) as layers:
+        for blob in reversed(source.bundle.manifest.layers):
+            layers.arrived(blob)
+        assert layers.findings == verify.Findings(privileged=[])
+    assert layers.failure is None
 
 
 def test_a_bundle_is_verified_once() -> None:
@@ -196,7 +205,7 @@ def test_a_bundle_is_verified_once() -> None:
     assert "verifying the bundle" not in stages(source.bundle, local)
     again = RecordingProgress()
     take_in(source, again, LocalReference("model", "2"))
-    assert "verifying what came" not in again.stages
+    assert "verifying the copied layers" not in again.stages
 
 
 def test_what_was_captured_here_is_verified_when_it_is_applied_first() -> None:

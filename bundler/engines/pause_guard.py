@@ -1,8 +1,8 @@
-"""No container stays paused: a watchdog for the death of this process, and a journal for that of the watchdog.
+"""Resumes a paused container if this process dies: by a watchdog process, and by a journal in case that dies, too.
 
-The watchdog is a process in a session of its own. It holds the other end of a pipe of ours, and resumes
-the container when that closes before we said that all is well. The journal is a note of each container that
-we hold, which `abandoned` finds when nobody is there any more.
+The watchdog runs in a session of its own. It reads from a pipe that this process holds open, and resumes the container
+when the pipe closes before a final message. The journal is a note of each container that is paused; `abandoned` finds
+the notes of dead processes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from bundler.engines import journal
 from bundler.engines.journal import Note
 from bundler.errors import EngineError
 
-ALL_IS_WELL = b"resumed\n"
+RESUMED = b"resumed\n"
+READY = b"ready\n"
 GRACE = 3.0
-"""Seconds for which the watchdog waits for a pause that was still under way when we died."""
+"""Seconds for which the watchdog waits for a pause that was still in progress when its parent died."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Abandoned:
 def guarded(state: Path, url: str, container: str, given: str) -> Iterator[Note]:
     """Have a container resumed if this process ends inside the block; the caller pauses and resumes it there.
 
-    ``url`` is the engine's, for the journal; ``given`` is what named it to us, and names it to the watchdog.
-    When the block ends and the note is not settled, the watchdog and the next command take care of it.
+    ``url`` is the engine's, for the journal; ``given`` is its name on the command line, for the watchdog. If the block
+    ends and the note is not settled, the watchdog or the next command resumes the container.
     """
     with (
         journal.noted(_directory(state), container, {"host": url, "container": container}) as note,
@@ -49,19 +50,19 @@ def guarded(state: Path, url: str, container: str, given: str) -> Iterator[Note]
 
 
 def abandoned(state: Path) -> list[Abandoned]:
-    """The containers whose note nobody holds any more; of a damaged one only the container is known, by its name."""
+    """Return the containers whose note has no live process; a damaged note gives only the container, by its file name."""
     return [Abandoned(left.path, left.content.get("host", ""), left.path.stem) for left in journal.abandoned(_directory(state))]
 
 
 def say_ready() -> None:
-    """Let the process that is watched go on: whatever becomes of it, we shall see the end of the pipe."""
-    sys.stdout.write("ready\n")
+    """Tell the watched process that the watchdog will see the end of the pipe."""
+    sys.stdout.buffer.write(READY)
     sys.stdout.flush()
 
 
 def watch(is_paused: Callable[[], bool], resume: Callable[[], None]) -> None:
-    """The watchdog's work: wait for the end of the pipe on stdin, and resume the container unless all is well."""
-    if sys.stdin.buffer.read() == ALL_IS_WELL:
+    """Wait for the end of the pipe on stdin, and resume the container unless the watched process has done so."""
+    if sys.stdin.buffer.read() == RESUMED:
         return
     deadline = time.monotonic() + GRACE
     while time.monotonic() < deadline:
@@ -80,13 +81,13 @@ def _watchdog(given: str, container: str, note: Note) -> Iterator[None]:
     assert process.stdin
     assert process.stdout
     try:
-        if process.stdout.readline() != b"ready\n":
-            raise EngineError("the watchdog that would resume the container did not start", hint="Please report this.")
+        if process.stdout.readline() != READY:
+            raise EngineError("the watchdog that resumes the container did not start", hint="Please report this.")
         yield
     finally:
         with contextlib.suppress(OSError):
             if note.settled:
-                process.stdin.write(ALL_IS_WELL)
+                process.stdin.write(RESUMED)
             process.stdin.close()
         process.wait()
         process.stdout.close()

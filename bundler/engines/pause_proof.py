@@ -1,7 +1,7 @@
-"""The proof that a container stayed paused, by our own pause, from one moment to another.
+"""A pause of a container, with the proof that no other process resumed it meanwhile.
 
-Three things are compared: which start of the container it is (``StartedAt``, ``Pid``), whether it is paused, and the engine's
-events, which also show that it was resumed and paused again. Where the engine keeps no events, the CPU time of the container
+Three things are compared: the start of the container (``StartedAt``, ``Pid``), whether it is paused, and the engine's
+events, which also show that it was resumed and paused again. If the engine keeps no events, the CPU time of the container
 takes their place: a process that ran has used some.
 """
 
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from bundler.engines import answers
 from bundler.engines.answers import State
-from bundler.engines.connection import TIMEOUT, Client, NotFound, errors, url
+from bundler.engines.connection import TIMEOUT, Client, errors, url
+from bundler.engines.containers import Containers
 from bundler.engines.events import Event, EventLog
 from bundler.engines.journal import Note
 from bundler.errors import BundlerError, EngineError, ModelError
@@ -22,29 +23,21 @@ from bundler.ports import Container
 _WRITTEN = "extract-to-dir"
 """The event of ``docker cp`` into a container."""
 _RESUMED = ("unpause", "die", "died", "start", "restart", "stop")
-_HINT = "Keep the program that did it (autoheal tools do) away from this container, then run the command again."
+_HINT = "Disable the program that did it for this container (an autoheal tool, for example), then run the command again."
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why what was read is not of one moment; ``ours`` tells whether the container is still paused by us."""
+    """Why the files read are not of one moment; ``ours`` tells whether our pause still lasts."""
 
     error: ModelError
     ours: bool = False
 
 
-def state_of(api: Client, container_id: str, what: str) -> State | None:
-    """Whether a container runs, and which start of it that is; None of one that is gone."""
-    with errors(api, f"looking at {what}"):
-        try:
-            return answers.read(answers.Stated, api.inspect_container(container_id)).state
-        except NotFound:
-            return None
-
-
 @contextmanager
-def held(
+def proven_pause(
     api: Client,
+    containers: Containers,
     container: Container,
     note: Note,
     *,
@@ -52,20 +45,20 @@ def held(
     pause: Callable[[], None],
     resume: Callable[[], None],
 ) -> Iterator[None]:
-    """Pause a container for the length of the block and resume it, unless it is not our pause any more.
+    """Pause a container for the length of the block; resume it unless another process has paused it since.
 
     Raises `ModelError` after the block when the container did not stay paused. ``note`` is settled when
-    nothing more has to be done for the container.
+    the container needs no further action.
     """
     with closing(EventLog(api, container.id, is_podman=is_podman)) as log:
         pause()
-        with held_by(Proof(api, container, log), resume, note.settle):
+        with proven(Proof(api, containers, container, log), resume, note.settle):
             yield
 
 
 @contextmanager
-def held_by(proof: Proof, resume: Callable[[], None], settle: Callable[[], None]) -> Iterator[None]:
-    """The same for a container that was just paused; ``settle`` is called when nothing more has to be done for it."""
+def proven(proof: Proof, resume: Callable[[], None], settle: Callable[[], None]) -> Iterator[None]:
+    """The same for a container that was just paused; ``settle`` is called when it needs no further action."""
     failure: BaseException | None = None
     try:
         proof.begin()
@@ -91,10 +84,11 @@ def held_by(proof: Proof, resume: Callable[[], None], settle: Callable[[], None]
 
 
 class Proof:
-    """What is known of a container since it was paused."""
+    """The observations of one container from its pause on."""
 
-    def __init__(self, api: Client, container: Container, log: EventLog) -> None:
+    def __init__(self, api: Client, containers: Containers, container: Container, log: EventLog) -> None:
         self._api = api
+        self._containers = containers
         self._container = container
         self._log = log
         self._pause: Event | None = None
@@ -102,7 +96,7 @@ class Proof:
         self._begun = False
 
     def begin(self) -> None:
-        """Note how things are; raises `ModelError` when it is another start of the container than the one that was looked up."""
+        """Record the state after the pause; raises `ModelError` when the container was restarted since its lookup."""
         name, state = self._container.name, self._state() or State()
         if state.instance != self._container.instance:
             raise ModelError(f"{name} was restarted before it was paused", hint="Run the command again.")
@@ -111,7 +105,7 @@ class Proof:
             raise ModelError(f"another process paused or resumed {name} at the same time", hint=_HINT)
         if not state.paused:
             raise EngineError(
-                f"the engine says that it paused {name}, which is not paused", hint="Look at the engine's log, or use --no-pause."
+                f"the engine reported that it paused {name}, but it is not paused", hint="Read the engine's log, or use --no-pause."
             )
         if events:
             self._pause = events[0]
@@ -119,13 +113,13 @@ class Proof:
             self._cpu_time = self._measure_cpu_time()
             if self._cpu_time is None:
                 raise EngineError(
-                    f"nothing can prove that {name} stays paused: the engine keeps no events and tells no CPU time",
+                    f"cannot prove that {name} stays paused: the engine keeps no events and reports no CPU time",
                     hint="With Podman set events_logger to file or journald in containers.conf, or use --no-pause.",
                 )
         self._begun = True
 
     def fault(self) -> Fault | None:
-        """What shows that the container did not stay paused by us; raises `EngineError` when that cannot be known."""
+        """Return why the container did not stay paused by us, or None; raises `EngineError` when neither can be proven."""
         if not self._begun:
             return None
         name, state = self._container.name, self._state()
@@ -141,8 +135,8 @@ class Proof:
         name, events = self._container.name, self._log.after(self._pause)
         if events is None:
             raise EngineError(
-                f"nothing proves that {name} stayed paused: the engine lost its events of that time",
-                hint="Was the engine restarted? Run the command again.",
+                f"cannot prove that {name} stayed paused: the engine lost its events of that time",
+                hint="Run the command again; the engine may have restarted.",
             )
         actions = [event.action for event in events[1:]]
         if any(action in _RESUMED for action in actions):
@@ -155,7 +149,7 @@ class Proof:
         now = self._measure_cpu_time()
         if now is None:
             raise EngineError(
-                f"nothing proves that {self._container.name} stayed paused: the engine does not tell its CPU time any more",
+                f"cannot prove that {self._container.name} stayed paused: the engine no longer reports its CPU time",
                 hint="Run the command again.",
             )
         if now != self._cpu_time:
@@ -166,18 +160,18 @@ class Proof:
         return self._container.name if state.paused else ""
 
     def _state(self) -> State | None:
-        return state_of(self._api, self._container.id, f"the container {self._container.name}")
+        return self._containers.state(self._container.id, f"the container {self._container.name}")
 
     def _measure_cpu_time(self) -> int | None:
-        """The CPU time that the container has used, in nanoseconds; None where the engine does not tell it."""
+        """Return the CPU time that the container has used, in nanoseconds; None if the engine does not report it."""
         parameters = {"stream": "false", "one-shot": "true"}
-        with errors(self._api, "asking for the container's CPU time"):
+        with errors(self._api, "requesting the container's CPU time"):
             response = self._api.get(url(self._api, f"/containers/{self._container.id}/stats"), params=parameters, timeout=TIMEOUT)
             return answers.read(answers.Stats, answers.parse(response.content)).cpu_time or None if response.ok else None
 
 
 def _disturbed(what: str, paused: str = "") -> ModelError:
-    """The error for a pause that did not last; ``paused`` is the container's name where it is paused now, by another process."""
+    """The error for a pause that did not last; ``paused`` is the container's name if another process has paused it now."""
     message = f"{what} while fps-bundle read its files: they are not of one moment"
     if not paused:
         return ModelError(message, hint=_HINT)

@@ -10,8 +10,9 @@ import pytest
 from fakes import container
 
 from bundler.engines.answers import State
+from bundler.engines.containers import Containers
 from bundler.engines.events import Event
-from bundler.engines.hold import Proof, held_by
+from bundler.engines.pause_proof import Proof, proven
 from bundler.errors import EngineError, ModelError
 
 RUNNING = {"Running": True, "Paused": False, "StartedAt": "then", "Pid": 7}
@@ -53,9 +54,9 @@ class FakeApi:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        proof = Proof(self, ONE, self)  # type: ignore[arg-type]
+        proof = Proof(self, Containers(self, 1), ONE, self)  # type: ignore[arg-type]
         self.pause()
-        with held_by(proof, self.resume, self.settle):
+        with proven(proof, self.resume, self.settle):
             yield
 
 
@@ -144,7 +145,7 @@ def test_a_resume_just_before_our_pause_is_refused() -> None:
     paused_again(api)
     with (
         pytest.raises(ModelError, match="at the same time"),
-        held_by(Proof(api, ONE, api), api.resume, api.settle),  # type: ignore[arg-type]
+        proven(Proof(api, Containers(api, 1), ONE, api), api.resume, api.settle),  # type: ignore[arg-type]
     ):
         pytest.fail("it was read")
     assert api.resumes == 1

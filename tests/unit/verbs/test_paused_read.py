@@ -20,7 +20,7 @@ from bundler.ports import PathInfo, Reader, Seen, Surveyor
 from bundler.streams import Readable
 from bundler.verbs import stable_read
 from bundler.verbs.estimate import DIRECT_RATE, ENTRY_TIME, FIXED_TIME, cost_of_holes, estimate
-from bundler.verbs.moment import SurveyedReader, paused_reader
+from bundler.verbs.paused_read import SurveyedReader, paused_reader
 
 
 def nothing_ignored(path: str) -> bool:
@@ -162,7 +162,7 @@ def test_what_lies_on_a_mount_is_read_twice_and_no_more(mount: str, kind: str) -
     _, found = on_mount(BOTH, {**BOTH, "/v/b": file("/v/b", b"other")}, mounts={mount: kind})
     with pytest.raises(ModelError, match="/v/b changed while it was read") as caught:
         list(found)
-    assert "The pause does not stop what writes there" in caught.value.hint
+    assert "Stop other writers, which the pause does not stop" in caught.value.hint
 
 
 @pytest.mark.parametrize("mounts", [{}, {"/s": "tmpfs"}, {"/elsewhere": "volume"}])

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from bundler.engines import pause
-from bundler.engines.pause import Abandoned
+from bundler.engines import pause_guard
+from bundler.engines.pause_guard import Abandoned
 
 CONTAINER = "c" * 64
 URL = "unix:///the/engines/socket"
 HOLD = """
 import sys, time
 from pathlib import Path
-from bundler.engines import pause
-with pause.guarded(Path(sys.argv[1]), "url", sys.argv[2], sys.argv[3]) as note:
+from bundler.engines import pause_guard
+with pause_guard.guarded(Path(sys.argv[1]), "url", sys.argv[2], sys.argv[3]) as note:
     print("held", flush=True)
     time.sleep(60)
 """
@@ -84,16 +84,16 @@ def serving(engine: PausedEngine) -> Iterator[str]:
 
 def test_the_journal_has_the_engines_own_address_and_the_container(tmp_path: Path) -> None:
     with serving(PausedEngine()) as given:
-        with pause.guarded(tmp_path, URL, CONTAINER, given):
-            assert pause.abandoned(tmp_path) == []
-        (left,) = pause.abandoned(tmp_path)
+        with pause_guard.guarded(tmp_path, URL, CONTAINER, given):
+            assert pause_guard.abandoned(tmp_path) == []
+        (left,) = pause_guard.abandoned(tmp_path)
     assert left == Abandoned(left.journal, URL, CONTAINER)
 
 
 @pytest.mark.parametrize("paused_after", [0, 2])
 def test_a_block_that_ends_unsettled_has_the_container_resumed(tmp_path: Path, paused_after: int) -> None:
     engine = PausedEngine(paused_after)
-    with serving(engine) as given, pause.guarded(tmp_path, URL, CONTAINER, given):
+    with serving(engine) as given, pause_guard.guarded(tmp_path, URL, CONTAINER, given):
         pass
     assert f"POST /{CONTAINER}/unpause" in engine.requests
     assert engine.asked == paused_after + 2  # until it is paused, and whether it was resumed
@@ -101,15 +101,15 @@ def test_a_block_that_ends_unsettled_has_the_container_resumed(tmp_path: Path, p
 
 def test_a_block_that_ends_settled_is_left_alone(tmp_path: Path) -> None:
     engine = PausedEngine()
-    with serving(engine) as given, pause.guarded(tmp_path, URL, CONTAINER, given) as note:
+    with serving(engine) as given, pause_guard.guarded(tmp_path, URL, CONTAINER, given) as note:
         note.settle()
     assert engine.requests == []
-    assert pause.abandoned(tmp_path) == []
+    assert pause_guard.abandoned(tmp_path) == []
 
 
 def test_a_container_that_is_not_paused_is_not_resumed(tmp_path: Path) -> None:
     engine = PausedEngine(paused_after=1 << 30)
-    with serving(engine) as given, pause.guarded(tmp_path, URL, CONTAINER, given):
+    with serving(engine) as given, pause_guard.guarded(tmp_path, URL, CONTAINER, given):
         pass
     assert not engine.resumed.is_set()
     assert engine.asked > 1  # a pause that was under way might still have come
@@ -118,7 +118,7 @@ def test_a_container_that_is_not_paused_is_not_resumed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_ends_a_command_does_not_end_its_watchdog(tmp_path: Path, number: signal.Signals) -> None:
     engine, before = PausedEngine(), children()
-    with serving(engine) as given, pause.guarded(tmp_path, URL, CONTAINER, given):
+    with serving(engine) as given, pause_guard.guarded(tmp_path, URL, CONTAINER, given):
         (watchdog,) = children() - before
         os.kill(watchdog, number)
     assert engine.resumed.is_set()
@@ -139,7 +139,7 @@ def test_a_process_group_that_is_killed_has_its_container_resumed_and_its_note_i
         process.wait(10)
         process.stdout.close()
         assert engine.resumed.wait(20)
-    assert [left.container for left in pause.abandoned(tmp_path)] == [CONTAINER]
+    assert [left.container for left in pause_guard.abandoned(tmp_path)] == [CONTAINER]
 
 
 def children() -> set[int]:

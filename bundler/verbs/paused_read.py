@@ -1,8 +1,8 @@
-"""Readers of a paused container that end with `ModelError` unless all that they gave is of one moment.
+"""Paused read: read a paused container, and fail with `ModelError` when an entry changes meanwhile.
 
-A pause does not stop everything that can write: another container with the same volume, and any process of the host. A reader
-that sees what stat(2) tells compares it before and after: the time of change (``ctime``) of an entry cannot be set. One that does
-not see it reads what lies on mounts twice, as it is done without a pause.
+A pause does not stop all writers: another container with the same volume and any process of the host can still write. A reader
+with stat(2) compares its results before and after, as the time of change (``ctime``) of an entry cannot be set. One without
+reads the mounts twice, as without a pause.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from bundler.format.tar import Entry
 from bundler.ports import Container, PathInfo, Reader, Seen, Surveyor
 from bundler.streams import Progress, Readable
 from bundler.verbs.mounts import mounted
-from bundler.verbs.stable_read import UnpausedReader
+from bundler.verbs.stable_read import StableReader
 
 A_LATER_TICK = 0.02
-"""Seconds after which the clock by which a kernel sets times has moved on: ticks are 10 ms apart at most.
+"""Seconds after which the kernel's clock for file times has ticked: ticks are at most 10 ms apart.
 
-A change that follows the first walk within one tick of an earlier change has the same time. After this wait all changes show.
+Two changes within one tick have the same time. After this wait every later change has another time.
 """
 
-_NOTES = "the notes of what was seen"
+_NOTES = "the temporary list of entries"
 _HINT = (
-    "The pause does not stop what writes there: another container with the same volume, or a process of the host. "
-    "Stop it, then run the command again."
+    "Stop other writers, which the pause does not stop: another container with the same volume, or a process of the host. "
+    "Then run the command again."
 )
 _FACTS = ("type or mode", "size", "time of modification", "time of change", "inode")
 
@@ -39,16 +39,16 @@ _FACTS = ("type or mode", "size", "time of modification", "time of change", "ino
 def paused_reader(
     reader: Reader, container: Container, exports: Sequence[str], ignored: Callable[[str], bool], progress: Progress
 ) -> Reader:
-    """A reader of a paused container that sees whether anything changes; paths that are ``ignored`` may."""
+    """A reader of a paused container that detects changes; paths that are ``ignored`` may change."""
     if isinstance(reader, Surveyor):
         return SurveyedReader(reader, reader, ignored, progress)
     if twice := [export for export in exports if mounted(container, export)]:
-        return UnpausedReader(reader, ignored, lambda: None, progress, twice=twice, hint=_HINT)
+        return StableReader(reader, ignored, lambda: None, progress, twice=twice, hint=_HINT)
     return reader
 
 
 class SurveyedReader:
-    """A reader whose walk is between two walks that read no content and must give the same."""
+    """A reader that compares what stat(2) reports of all entries before and after its walk."""
 
     def __init__(self, reader: Reader, surveyor: Surveyor, ignored: Callable[[str], bool], progress: Progress) -> None:
         self._reader = reader
@@ -71,7 +71,7 @@ class SurveyedReader:
             time.sleep(A_LATER_TICK)
             with closing(self._reader.entries(exports)) as entries:
                 yield from entries
-            self._progress.note("comparing what was read with what is there now")
+            self._progress.note("checking for changes during the pause")
             for before, after in zip_longest(notes, self._notes(exports), fillvalue=""):
                 if before != after:
                     raise _changed(before, after)
@@ -86,12 +86,12 @@ def _note(seen: Seen) -> str:
 
 
 def _changed(before: str, after: str) -> ModelError:
-    """The error for the first difference of two walks; an empty note means that a walk has ended."""
+    """Return the error for the first difference of two walks; an empty note means the end of a walk."""
     one, other = _read(before), _read(after)
     if one and other and one[0] == other[0]:
         facts = ", ".join(fact for fact, was, now in zip(_FACTS, one[1], other[1], strict=True) if was != now)
         return ModelError(f"{paths.encode(one[0])} changed while the model was paused ({facts})", hint=_HINT)
-    path = min((found[0] for found in (one, other) if found), key=paths.sort_key)
+    path = min((note[0] for note in (one, other) if note), key=paths.sort_key)
     what = "disappeared" if one and path == one[0] else "appeared"
     return ModelError(f"{paths.encode(path)} {what} while the model was paused", hint=_HINT)
 

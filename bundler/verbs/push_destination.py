@@ -1,0 +1,141 @@
+"""Where a push puts its bundle: under a name in the local store, or in another store by way of the local one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol
+
+from bundler.bundle import Bundle
+from bundler.errors import BundlerError
+from bundler.format.content import Descriptor, Digest
+from bundler.format.reference import LocalReference, image_name
+from bundler.ports import Spool, Store
+from bundler.streams import Progress
+from bundler.verbs import copy, early_upload
+from bundler.verbs.copy import CopyResult
+from bundler.verbs.early_upload import Sender
+
+_Seal = Callable[[Bundle, Store], None]
+
+
+class Destination(Protocol):
+    """Where a push puts its bundle."""
+
+    @property
+    def where(self) -> str:
+        """The destination as it was written."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """The store in which the bundle gets its name."""
+        ...
+
+    def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
+        """Send blobs for the length of the block, where that saves time."""
+        ...
+
+    def local_name(self, bundle: Bundle) -> LocalReference:
+        """The name of a captured bundle in the local store."""
+        ...
+
+    def plan(self, bundle: Bundle, stored: Collection[Digest]) -> copy.Plan:
+        """Find what `deliver` would send of a bundle that is packed; the local store had the blobs in ``stored`` before."""
+        ...
+
+    def deliver(self, bundle: Bundle, sender: Sender | None, seal: _Seal | None, progress: Progress) -> CopyResult | None:
+        """Sign a bundle in the local store, and copy it to the destination; None where it is there already.
+
+        A failed copy leaves the bundle in the local store; its error tells how to resume.
+        """
+        ...
+
+
+class LocalDestination:
+    """A name in the local store, where the state is packed anyway."""
+
+    def __init__(self, name: LocalReference, spool: Spool) -> None:
+        self._name = name
+        self._spool = spool
+
+    @property
+    def where(self) -> str:
+        return str(self._name)
+
+    @property
+    def store(self) -> Store:
+        return self._spool.open(self._name)
+
+    def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
+        del blobs
+        return nullcontext()
+
+    def local_name(self, bundle: Bundle) -> LocalReference:
+        del bundle
+        return self._name
+
+    def plan(self, bundle: Bundle, stored: Collection[Digest]) -> copy.Plan:
+        there = [blob for blob in bundle.manifest.blobs if blob.digest in stored]
+        return copy.Plan(bundle, there, [blob for blob in bundle.manifest.blobs if blob not in there])
+
+    def deliver(self, bundle: Bundle, sender: Sender | None, seal: _Seal | None, progress: Progress) -> CopyResult | None:
+        del sender, progress
+        if seal:
+            seal(bundle, self.store)
+        return None
+
+
+class RemoteDestination:
+    """A store other than the local one; the bundle stays in the local store until the copy is complete."""
+
+    def __init__(self, store: Store, spool: Spool) -> None:
+        self._store = store
+        self._spool = spool
+
+    @property
+    def where(self) -> str:
+        return self._store.where
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
+        return early_upload.sending(self._spool.open(LocalReference("")), self._store, blobs)
+
+    def local_name(self, bundle: Bundle) -> LocalReference:
+        return LocalReference(image_name(bundle.metadata.model.title), digest=bundle.digest)
+
+    def plan(self, bundle: Bundle, stored: Collection[Digest]) -> copy.Plan:
+        del stored
+        return copy.plan(self._spool.open(LocalReference("")), self._store, bundle)
+
+    def deliver(self, bundle: Bundle, sender: Sender | None, seal: _Seal | None, progress: Progress) -> CopyResult | None:
+        name = self.local_name(bundle)
+        local = self._spool.open(name)
+        with _resume_told(f"fps-bundle copy {name} {self.where}", progress):
+            if seal:
+                seal(bundle, local)
+            copied = copy.copy(local, self._store, progress, bundle, early=sender)
+        self._spool.forget(name)
+        return copied
+
+
+@contextmanager
+def _resume_told(command: str, progress: Progress) -> Iterator[None]:
+    """When the block fails, tell that the capture is kept and that ``command`` resumes the transfer."""
+    resume = f"The captured state is kept. To resume without the model: {command}"
+    try:
+        yield
+    except BundlerError as error:
+        error.hint = f"{error.hint} {resume}".strip()
+        raise
+    except KeyboardInterrupt:
+        progress.warn(resume)
+        raise
+
+
+def destination_of(target: Store | LocalReference, spool: Spool) -> Destination:
+    """The destination for a name in the local store, or for another store."""
+    return LocalDestination(target, spool) if isinstance(target, LocalReference) else RemoteDestination(target, spool)
