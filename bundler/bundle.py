@@ -1,4 +1,4 @@
-"""Bundles as values: look one up in a store, list those of a store, and find what refers to one."""
+"""Bundles as values: read one from a store, list those of a store, and find the referrers of one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was found in a store, with its manifest and metadata read and verified."""
+    """A bundle with its verified manifest and metadata."""
 
     manifest: Manifest
     metadata: Metadata
@@ -29,11 +29,11 @@ class Bundle:
 
 
 def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
-    """Look a bundle up; raises `NotFoundError`, and `IntegrityError` for what is no sound bundle.
+    """Read a bundle by its manifest or by the name of the store; raises `NotFoundError`, and `IntegrityError` for a damaged one.
 
-    A tag is resolved once; everything after goes by digest.
+    A tag is resolved only once; everything else is read by digest.
     """
-    from bundler.format import consistency  # metadata is slow to load, and whoever lists bundles reads none
+    from bundler.format import consistency  # metadata is slow to import, and a list of bundles needs none
     from bundler.format.metadata import Metadata
 
     descriptor = manifest or store.resolve()
@@ -48,7 +48,7 @@ def read_bundle(store: Store, manifest: Descriptor | None = None) -> Bundle:
 
 
 def list_bundles(store: Store, names: Sequence[Named] | None = None) -> list[tuple[str, Manifest]]:
-    """Names in a store, by default all, with the manifests of their bundles; what is no bundle is passed over."""
+    """Return the names in a store, by default all, with the manifests of their bundles; other manifests are skipped."""
     found = []
     for named in sorted(store.names() if names is None else names, key=lambda item: item.name):
         data = store.manifest(named.manifest)
@@ -58,7 +58,7 @@ def list_bundles(store: Store, names: Sequence[Named] | None = None) -> list[tup
 
 
 def referrers(source: Store, bundle: Bundle) -> list[Referrer]:
-    """All that refers to a bundle in a store; raises `IntegrityError` for what the store only says to do so."""
+    """Return the referrers of a bundle in a store; raises `IntegrityError` for one whose subject is another manifest."""
     return [_read_referrer(source, found, bundle) for found in source.referrers(bundle.manifest.descriptor)]
 
 

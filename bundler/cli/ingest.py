@@ -2,59 +2,71 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bundler.cli import options
+from bundler.ports import RunOptions
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
-    from bundler.verbs.ingest import IngestResult
+    from bundler.cli.wiring import Link
+    from bundler.ports import Engine
+    from bundler.trust.admission import Admission
+    from bundler.verbs.ingest import Connect, IngestResult, OldBundle, OldContainer
     from bundler.verbs.push import PushResult
+
+
+Push = Annotated[
+    str | None, typer.Option("--push", metavar="DEST", help="Also push the new model as a bundle, as `fps-bundle push` does.")
+]
+Export = Annotated[bool, typer.Option(help="Call Export of a running old model first, so that it writes its memory to disk.")]
+IdleTimeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        max=options.MAX_SECONDS,
+        callback=options.checked_seconds,
+        help="Longest time between two requests of the new model.",
+    ),
+]
+Network = Annotated[str, typer.Option(help="Network of the new container, as in docker run.")]
+Memory = Annotated[str, typer.Option(callback=options.checked_memory, help="Memory limit of the new container, as in docker run.")]
+Gpus = Annotated[str, typer.Option(callback=options.checked_gpus, help="GPUs of the new container, as in docker run.")]
+Env = Annotated[
+    list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the new container; repeatable.")
+]
+Keep = Annotated[bool, typer.Option("--keep", help="Keep the new container if its Ingest fails.")]
+Force = Annotated[bool, typer.Option("--force", help="Move --tag also if it names an image that fps-bundle did not make.")]
 
 
 def ingest(
     old: Annotated[str, typer.Argument(help="The older model: a running or stopped container, or a bundle.")],
     onto: Annotated[str, typer.Option(metavar="IMAGE", help="Clean base image of the newer version.")],
     tag: Annotated[str, typer.Option(metavar="NAME:TAG", help="Tag of the new image.")],
-    push: Annotated[
-        str | None, typer.Option("--push", metavar="DEST", help="Also push the new model as a bundle, as `fps-bundle push` does.")
-    ] = None,
-    export: Annotated[
-        bool, typer.Option(help="Call Export of a running old model first, so that it writes its memory to disk.")
-    ] = True,
+    push: Push = None,
+    export: Export = True,
     endpoint: options.Endpoint = None,
     port: options.Port = None,
     wait: options.Wait = 30,
     export_timeout: options.ExportTimeout = 600,
-    idle_timeout: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=options.MAX_SECONDS,
-            callback=options.checked_seconds,
-            help="Longest time between two requests of the new model.",
-        ),
-    ] = 600,
-    network: Annotated[str, typer.Option(help="Network of the new container, as in docker run.")] = "",
-    memory: Annotated[
-        str, typer.Option(callback=options.checked_memory, help="Memory limit of the new container, as in docker run.")
-    ] = "",
-    gpus: Annotated[str, typer.Option(callback=options.checked_gpus, help="GPUs of the new container, as in docker run.")] = "",
-    env: Annotated[
-        list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the new container; repeatable.")
-    ] = None,
+    idle_timeout: IdleTimeout = 600,
+    network: Network = "",
+    memory: Memory = "",
+    gpus: Gpus = "",
+    env: Env = None,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
     ignore_signatures: options.IgnoreSignatures = False,
     allow_privileged: options.AllowPrivileged = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the new container if its Ingest fails.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Move --tag also if it names an image that fps-bundle did not make.")
-    ] = False,
+    keep: Keep = False,
+    force: Force = False,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
@@ -71,40 +83,61 @@ def ingest(
     When Ingest is complete, the container becomes the new image. Prints the digest of its config, and its image ID.
     """
     from bundler.cli import console, signatures, wiring
-    from bundler.format import reference
-    from bundler.ports import RunOptions
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import ingest as verb
 
-    if _is_bundle(old):
-        wiring.check_source(reference.parse(old))
+    _check(old)
     terminal = console.Terminal(quiet=quiet)
     link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
     target = wiring.open_target(wiring.push_target(push), link) if push else None
     seal = signatures.seal(None, terminal) if push else None
     engine = wiring.connect(host)
-    run = RunOptions(network=network, memory=memory, gpus=gpus, environment=tuple(env or ()))
-    chosen = verb.IngestOptions(run, keep=keep, force=force)
-    asked = partial(wiring.migrator, engine, endpoint=None, port=None, wait=wait, deadline=export_timeout)
-    connect = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait)
-    ingesting, exporting = (partial(connect, deadline=limit) for limit in (idle_timeout, export_timeout))
-
-    with terminal, ExitStack() as opened:
-        source: verb.OldContainer | verb.OldBundle
-        if _is_bundle(old):
-            store = opened.enter_context(wiring.opened(reference.parse(old), link, parts_from))
-            admission = signatures.admission(allowed_signers, revoked, ignore_signatures)
-            source = verb.OldBundle(store, admission, allow_privileged)
-        else:
-            source = verb.OldContainer(engine.container(old), asked if export else None)
+    ingesting = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=idle_timeout)
+    exporting = partial(ingesting, deadline=export_timeout)
+    asked = partial(wiring.migrator, engine, endpoint=None, port=None, wait=wait, deadline=export_timeout) if export else None
+    admission = partial(signatures.admission, allowed_signers, revoked, ignore_signatures)
+    chosen = verb.IngestOptions(RunOptions(network, memory, gpus, tuple(env or ())), keep, force)
+    with terminal, _opened(old, engine, link, parts_from, admission, asked, allow_privileged=allow_privileged) as source:
         result = verb.ingest(source, onto, tag, engine, ingesting, LocalSpool(), terminal, options=chosen)
     pushed = None
     try:
         if target:
             with terminal:
-                pushed = verb.push(result, target, engine, exporting, run, LocalSpool(), terminal, seal)
+                pushed = verb.push(result, target, engine, exporting, chosen.run, LocalSpool(), terminal, seal)
     finally:
         _report(result, pushed, terminal, json=json)  # the image exists, also when the push failed
+
+
+def _check(old: str) -> None:
+    """Raise `UsageError` for a bundle in a file that cannot be read, before anything else is done."""
+    from bundler.cli import wiring
+    from bundler.format import reference
+
+    if _is_bundle(old):
+        wiring.check_source(reference.parse(old))
+
+
+@contextmanager
+def _opened(
+    old: str,
+    engine: Engine,
+    link: Link,
+    parts_from: Sequence[Path] | None,
+    admission: Callable[[], Admission],
+    asked: Connect | None,
+    *,
+    allow_privileged: bool,
+) -> Iterator[OldContainer | OldBundle]:
+    """Find the old container, or open the store of the old bundle during the block."""
+    from bundler.cli import wiring
+    from bundler.format import reference
+    from bundler.verbs.ingest import OldBundle, OldContainer
+
+    if not _is_bundle(old):
+        yield OldContainer(engine.container(old), asked)
+        return
+    with wiring.opened(reference.parse(old), link, parts_from) as store:
+        yield OldBundle(store, admission(), allow_privileged)
 
 
 def _is_bundle(old: str) -> bool:

@@ -1,4 +1,4 @@
-"""One copy from an old container into a new one, by the rules of ``docker cp``, checked when it has arrived."""
+"""Copy paths from an old container into a new one by the rules of ``docker cp``, and verify each copy."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bundler.ports import Container, Engine, Reader
 from bundler.streams import BLOCK, Progress
 from bundler.verbs.mounts import hidden, on_tmpfs
 
-MAX_TOLD = 64 << 20
-"""Most characters of paths and reasons that are kept of all requests."""
+MAX_TEXT = 64 << 20
+"""Most characters of paths and reasons in the records of all requests."""
 
-_NOTES = "the notes of what was copied"
+_NOTES = "the list of copied entries"
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What became of one request; ``error`` is empty when all of it arrived. Sizes are in bytes."""
+    """The outcome of one request; ``error`` is empty after a complete copy. Sizes are in bytes."""
 
     source: str
     dest: str
@@ -36,7 +36,7 @@ class Copied:
 
 
 class Copier:
-    """Copies paths of ``old``, which stands still, to paths of ``new``, which runs."""
+    """Copies paths of ``old``, which does not change, to paths of ``new``, which runs."""
 
     def __init__(self, old: Container, new: Container, engine: Engine, progress: Progress) -> None:
         self._old = old
@@ -46,30 +46,30 @@ class Copier:
         self._old_files = engine.reader(old, "auto")
         self._new_files = engine.reader(new, "auto")
         self.done: list[Copied] = []
-        self._told = 0
+        self._text_size = 0
 
     def copy(self, source: str, dest: str) -> str:
-        """Do what the model asks for; gives an empty text, or why it could not be done.
+        """Do one copy for the model; return an empty text, or why it failed.
 
-        Raises `EngineError` when the engine itself fails.
+        Raises `EngineError` when the engine fails.
         """
         if len(self.done) >= paths.MAX_PATHS:
-            raise ModelError(f"the new model asked for more than {paths.MAX_PATHS} copies", hint="Have it ask for directories.")
+            raise ModelError(f"the new model requested more than {paths.MAX_PATHS} copies", hint="Let it request directories.")
         try:
             copied = self._copy(source, dest)
         except ModelError as error:
             copied = Copied(source[: paths.MAX_LENGTH], dest[: paths.MAX_LENGTH], error=error.message)
-        self._told += len(copied.source) + len(copied.dest) + len(copied.error)
-        if self._told > MAX_TOLD:
-            raise ModelError("the new model asked for copies of too many long paths", hint="Have it ask for directories.")
+        self._text_size += len(copied.source) + len(copied.dest) + len(copied.error)
+        if self._text_size > MAX_TEXT:
+            raise ModelError("the new model requested copies of too many long paths", hint="Let it request directories.")
         self.done.append(copied)
         return copied.error
 
     def _copy(self, source: str, dest: str) -> Copied:
         start, is_directory = self._find_source(source)
         target, missing = self._find_target(dest, start.rpartition("/")[2])
-        there = self._new_files.stat(target)
-        if there and there.is_directory != is_directory:
+        existing = self._new_files.stat(target)
+        if existing and existing.is_directory != is_directory:
             one, other = ("a directory", "a file") if is_directory else ("a file", "a directory")
             raise ModelError(f"{one} cannot overwrite {paths.encode(target)}, which is {other} in the new container")
         self._progress.stage(f"copying {paths.encode(source)} to {paths.encode(target)}")
@@ -82,7 +82,7 @@ class Copier:
         return Copied(source, dest, transfer.entries, transfer.size, transfer.left_out)
 
     def _find_source(self, source: str) -> tuple[str, bool]:
-        """Where a source really lies, and whether it is a directory."""
+        """Return the resolved path of a source, and whether it is a directory."""
         _refuse(source, paths.fault(source))
         start = paths.resolve(source.removesuffix("/"), _link_reader(self._old_files))
         _refuse(source, paths.fault(start))
@@ -94,7 +94,7 @@ class Copier:
         return start, info.is_directory
 
     def _find_target(self, dest: str, name: str) -> tuple[str, list[str]]:
-        """Where a copy goes, and the directories above that are missing there."""
+        """Return the path that a copy is written to, and the missing directories above it."""
         if dest != "/":
             _refuse(dest, paths.fault(dest))
         stat = self._new_files.stat
@@ -114,7 +114,7 @@ class Copier:
         return target, missing
 
     def _follow(self, dest: str) -> str:
-        """What a path leads to when it is a symlink itself, or lies behind some."""
+        """Resolve a path and the symlinks in it, also when it is one itself."""
         read_link = _link_reader(self._new_files)
         for _ in range(paths.MAX_LINKS):
             dest = paths.resolve(dest, read_link)
@@ -125,7 +125,7 @@ class Copier:
         raise ModelError(f"{paths.encode(dest)} goes through a loop of symbolic links in the new container")
 
     def _check(self, target: str, notes: IO[str]) -> None:
-        """Read back what was written: an engine calls half an archive a success."""
+        """Read back what was written, because an engine reports success also for half an archive."""
         expected = next(notes, "")
         with closing(self._new_files.entries([target])) as entries:
             for entry, content in entries:
@@ -138,7 +138,7 @@ class Copier:
 
 
 class _Transfer:
-    """One copy on its way: what is at and below ``start``, as a tar with ``target`` in its place."""
+    """One copy: the entries at and below ``start``, as a tar with ``target`` in place of ``start``."""
 
     def __init__(self, start: str, target: str, hidden: Callable[[str], bool], notes: IO[str], progress: Progress) -> None:
         self._start = start
@@ -173,7 +173,7 @@ class _Transfer:
         yield tar.TRAILER
 
     def _leave_out(self, entry: Entry) -> bool:
-        """Mounts that hide, and what is no state: FIFOs, sockets, devices, and hard links to them."""
+        """Whether to omit an entry: hidden by a mount, or no state (FIFOs, sockets, devices and hard links to these)."""
         if self._hidden(entry.path):
             self._skipped.add(entry.path)
             return True

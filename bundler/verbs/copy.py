@@ -1,4 +1,4 @@
-"""The one verb between stores: bring a bundle from any store to any other."""
+"""Copy: transfer a bundle from any store to any other."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from bundler.verbs.early_upload import Sender
 
 Guard = Callable[[Upload], AbstractContextManager[Upload]]
-"""Stands before an upload for as long as it lasts, and may refuse what comes."""
+"""Wraps an upload while it lasts, and may refuse content."""
 
 
 @dataclass(frozen=True)
 class CopyResult:
-    """What a copy did: bytes that travelled in this run, and bytes of the bundle that did not have to."""
+    """The result of a copy: bytes that were sent in this run, and bytes of the bundle that were skipped."""
 
     bundle: Bundle
     sent: int
     skipped: int
     displaced: Displaced | None = None
-    """The bundle that had the name before."""
+    """The bundle that had the tag before."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a copy would do: the blobs that the target has, and those that it lacks."""
+    """What a copy would do: the blobs that the target has, and the missing ones."""
 
     bundle: Bundle
     there: Sequence[Descriptor]
@@ -60,38 +60,38 @@ def copy(
 ) -> CopyResult:
     """Copy a bundle and what refers to it, such as signatures.
 
-    In the target it appears only when all of it is there, under the digest that it has in the source. Layers stay sealed,
-    unless a ``guard`` opens them. What ``early`` has begun is gone on with.
+    The target tags the bundle only when it is complete, with the same digest as in the source. Layers are not decompressed,
+    unless a ``guard`` does it. An upload that ``early`` has started is continued.
     """
     bundle = bundle or read_bundle(source)
     manifest = bundle.manifest
-    others = referrers(source, bundle)
-    blobs = _blobs(bundle, others)
+    attached = referrers(source, bundle)
+    blobs = _blobs(bundle, attached)
     progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
-    begun = nullcontext(early.upload) if early else target.upload(image_tag(bundle.metadata.model.version), source)
-    with begun as opened, guard(opened) as upload:
+    started = nullcontext(early.upload) if early else target.upload(image_tag(bundle.metadata.model.version), source)
+    with started as opened, guard(opened) as upload:
         workers = 1 if target.ordered else max(source.parallel, target.parallel)
-        carrier = _Carrier(source, upload, progress, workers, early)
-        carrier.find_missing(blobs)
-        upload.reserve(carrier.missing_size)
-        carrier.carry(manifest.blobs if target.ordered or target.rereadable else _largest_first(manifest.blobs))
+        transfer = _Transfer(source, upload, progress, workers, early)
+        transfer.find_missing(blobs)
+        upload.reserve(transfer.missing_size)
+        transfer.send(manifest.blobs if target.ordered or target.rereadable else _largest_first(manifest.blobs))
         upload.add(manifest.descriptor, manifest.data)
-        for other in others:
-            carrier.carry(other.blobs)
-            upload.add(other.descriptor, other.data)
+        for referrer in attached:
+            transfer.send(referrer.blobs)
+            upload.add(referrer.descriptor, referrer.data)
         displaced = upload.commit(manifest.descriptor)
     return CopyResult(bundle, upload.sent, max(0, sum(blob.size for blob in blobs) - upload.sent), displaced)
 
 
 def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
-    """Look what a copy would have to send, and change nothing."""
+    """Find out which blobs a copy would send, without any change."""
     blobs = _blobs(bundle, referrers(source, bundle))
     there = [blob for blob in blobs if target.has(blob)]
     return Plan(bundle, there, [blob for blob in blobs if blob not in there])
 
 
 def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:
-    """Read all of a bundle, and of what refers to it, to the end; raises `IntegrityError` for what is damaged."""
+    """Read all blobs of a bundle and of its referrers to the end; raises `IntegrityError` for damaged ones."""
     blobs = _blobs(bundle, referrers(store, bundle))
     progress.stage(f"verifying {store.where}", sum(blob.size for blob in blobs))
     for blob in blobs:
@@ -99,8 +99,8 @@ def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:
             drain(content)
 
 
-class _Carrier:
-    """Brings blobs from a store into an upload, several at once where both can."""
+class _Transfer:
+    """Sends blobs from a store to an upload, several at once where both stores support it."""
 
     def __init__(self, source: Store, upload: Upload, progress: Progress, workers: int, early: Sender | None) -> None:
         self._source = source
@@ -112,24 +112,24 @@ class _Carrier:
         self._stop = early.stop if early else threading.Event()
         self._missing: dict[Digest, Descriptor] = {}
         self.missing_size = 0
-        """Bytes that have to be brought."""
+        """Bytes to send."""
 
     def find_missing(self, blobs: Sequence[Descriptor]) -> None:
-        """Ask the target which blobs it lacks."""
-        self._each(self._look, {blob.digest: blob for blob in blobs}.values())
+        """Find the blobs that the target does not have."""
+        self._each(self._check_one, {blob.digest: blob for blob in blobs}.values())
         self.missing_size = sum(blob.size for blob in self._missing.values())
 
-    def carry(self, blobs: Sequence[Descriptor]) -> None:
-        """Bring those that are missing, in this order."""
-        self._each(self._bring, [self._missing.pop(blob.digest) for blob in blobs if blob.digest in self._missing])
+    def send(self, blobs: Sequence[Descriptor]) -> None:
+        """Send the missing blobs in this order."""
+        self._each(self._send_one, [self._missing.pop(blob.digest) for blob in blobs if blob.digest in self._missing])
 
-    def _look(self, blob: Descriptor) -> None:
+    def _check_one(self, blob: Descriptor) -> None:
         if blob.digest != self._under_way and self._upload.has(blob):
             self._progress.advance(blob.size)
         else:
             self._missing[blob.digest] = blob
 
-    def _bring(self, blob: Descriptor) -> None:
+    def _send_one(self, blob: Descriptor) -> None:
         if self._early and blob.digest == self._under_way and self._early.finish(blob.digest, self._progress):
             return
         opener = WatchedOpener(partial(self._source.open, blob), self._progress, self._stop)
@@ -138,7 +138,7 @@ class _Carrier:
         except IntegrityError as error:
             if self._source.rereadable:
                 raise
-            self._progress.note(f"fetching it once more: {error.message}")
+            self._progress.note(f"fetching the blob once more: {error.message}")
             self._upload.put(blob, opener)
 
     def _each(self, work: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
@@ -146,10 +146,10 @@ class _Carrier:
 
 
 def _blobs(bundle: Bundle, referrers: Sequence[Referrer]) -> list[Descriptor]:
-    """Each blob once, in the order in which it is carried."""
+    """Return each blob once, in the order in which they are sent."""
     return list(dict.fromkeys([*bundle.manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]))
 
 
 def _largest_first(blobs: Sequence[Descriptor]) -> Sequence[Descriptor]:
-    """So that where several travel at once none is left alone in the end; what comes nearby is verified in its own order."""
+    """Sort blobs so that no large one is sent alone at the end; local targets keep the order of the manifest to verify it."""
     return sorted(blobs, key=lambda blob: blob.size, reverse=True)

@@ -1,4 +1,4 @@
-"""Doctor: is everything here that the verbs need?"""
+"""Doctor: check what the verbs need on this host."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LITTLE_SPACE = 1 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; ``hint`` says how to mend it when it is not ``ok``."""
+    """The result of one check; ``hint`` tells how to fix what is not ``ok``."""
 
     what: str
     ok: bool
@@ -28,7 +28,7 @@ class Finding:
 
 
 class LeftPaused(Protocol):
-    """A container that a dead process of ours had paused on ``host``, which is empty if nobody knows."""
+    """A container that an interrupted run left paused on ``host``, which is empty when it is unknown."""
 
     @property
     def journal(self) -> Path: ...
@@ -46,9 +46,9 @@ def examine(
     paused: Callable[[], Sequence[LeftPaused]],
     deep: Callable[[], Sequence[str]] | None = None,
 ) -> list[Finding]:
-    """Look at the engine, the disks, the local store, credentials, allowed signers and paused containers; never fails itself.
+    """Check the engine, disks, local store, credentials, allowed signers and paused containers; errors become findings.
 
-    ``paused`` is asked after ``connect``, which cleans up what it can. ``deep`` reads the local store and says what is damaged.
+    ``paused`` is called after ``connect``, which cleans up what it can. ``deep`` reads the local store and returns its faults.
     """
     findings = []
     try:
@@ -59,7 +59,7 @@ def examine(
     except BundlerError as error:
         findings.append(_wrong("engine", error))
     findings += _on_disk(lambda: [_writable(store), _space("local store's disk", store)], "local store")
-    findings += [_asked("registry credentials", credentials), _asked("allowed signers", trust)]
+    findings += [_checked("registry credentials", credentials), _checked("allowed signers", trust)]
     try:
         findings += [_paused(left) for left in paused()]
     except BundlerError as error:
@@ -78,11 +78,11 @@ def _damaged(store: Path, deep: Callable[[], Sequence[str]]) -> list[Finding]:
     return wrong or [Finding(what, True, f"every blob in {store} is verified")]
 
 
-def _on_disk(look: Callable[[], list[Finding]], what: str) -> list[Finding]:
-    """What is found at a path, or that it cannot be looked at."""
+def _on_disk(check: Callable[[], list[Finding]], what: str) -> list[Finding]:
+    """Return the findings about a disk, or the error."""
     try:
         with disk_errors(what):
-            return look()
+            return check()
     except BundlerError as error:
         return [_wrong(what, error)]
 
@@ -90,17 +90,17 @@ def _on_disk(look: Callable[[], list[Finding]], what: str) -> list[Finding]:
 def _paused(left: LeftPaused) -> Finding:
     name = left.container[:12]
     if left.host:
-        found, hint = f"on {left.host}, by an fps-bundle that died.", f"Resume it: fps-bundle doctor --host {left.host}"
+        found, hint = f"on {left.host}, by an interrupted run.", f"Resume it: fps-bundle doctor --host {left.host}"
     else:
-        found, hint = "perhaps; its journal is damaged.", f"See to it by hand, then delete {left.journal}"
+        found, hint = "possibly; its journal is damaged.", f"Check the container and resume it, then delete {left.journal}"
     return Finding("container left paused", False, f"{name} {found}", hint, EngineError.exit_code)
 
 
 def _writable(store: Path) -> Finding:
     existing = _existing(store)
     if os.access(existing, os.W_OK | os.X_OK):
-        return Finding("local store", True, str(store) if store.exists() else f"{store}, made on first use")
-    return Finding("local store", False, f"{existing} cannot be written.", "Set FPS_BUNDLE_STORE to a directory of yours.", 5)
+        return Finding("local store", True, str(store) if store.exists() else f"{store}, created on first use")
+    return Finding("local store", False, f"{existing} is not writable.", "Set FPS_BUNDLE_STORE to a writable directory.", 5)
 
 
 def _space(what: str, path: Path) -> Finding:
@@ -114,9 +114,9 @@ def _existing(path: Path) -> Path:
     return next(parent for parent in (path, *path.parents) if parent.exists())
 
 
-def _asked(what: str, ask: Callable[[], str]) -> Finding:
+def _checked(what: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, True, ask())
+        return Finding(what, True, check())
     except BundlerError as error:
         return _wrong(what, error)
 

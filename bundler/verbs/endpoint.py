@@ -1,4 +1,4 @@
-"""Where the Migrator of a container listens."""
+"""Find the endpoint of a container's Migrator."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from bundler.errors import ModelError, UsageError
 from bundler.ports import Container
 
 PORT_LABEL = "t1.fps.model.migrator.port"
-"""Image label by which a model's author says which port serves the Migrator."""
+"""Image label with the port of the Migrator."""
 
-_HINT = f"Say where it is with --port or --endpoint HOST:PORT, or label the image with {PORT_LABEL}."
+_HINT = f"Use --port or --endpoint HOST:PORT, or set the image label {PORT_LABEL}."
 
 
 def find(container: Container, labels: Mapping[str, str], port: int | None) -> str:
-    """The ``HOST:PORT`` of the Migrator: the given, labelled or only exposed port, at its published address or the container's IP.
+    """Return ``HOST:PORT`` of the Migrator: its published address, or the container's IP.
 
-    Raises `ModelError` when that leaves none.
+    The port is the given, the labelled or the only exposed one. Raises `ModelError` when there is no such endpoint.
     """
     port = port or _labelled(labels) or _only_exposed(container)
     if port in container.published:
@@ -30,10 +30,10 @@ def find(container: Container, labels: Mapping[str, str], port: int | None) -> s
 
 
 def check(given: str) -> str:
-    """A ``HOST:PORT`` that somebody wrote; raises `UsageError` for what is none."""
+    """Return a given ``HOST:PORT``; raises `UsageError` for an invalid one."""
     host, _, port = given.rpartition(":")
     if not host or not _is_port(port):
-        raise UsageError(f"{given!r} is no endpoint", hint="Write HOST:PORT, such as 127.0.0.1:50051.")
+        raise UsageError(f"{given!r} is not an endpoint", hint="Use HOST:PORT, such as 127.0.0.1:50051.")
     return given
 
 
@@ -46,7 +46,7 @@ def _labelled(labels: Mapping[str, str]) -> int | None:
     if label is None:
         return None
     if not _is_port(label):
-        raise ModelError(f"the label {PORT_LABEL} is {label[:40]!r}, which is no port", hint=_HINT)
+        raise ModelError(f"the label {PORT_LABEL} is {label[:40]!r}, which is not a port", hint=_HINT)
     return int(label)
 
 

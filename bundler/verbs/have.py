@@ -1,4 +1,4 @@
-"""What a site has already, so that a thin bundle for it may leave it out."""
+"""What another host has already, and a thin bundle for it omits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _log = logging.getLogger(__name__)
 
 
 def had(name: str, manifest: Manifest, store: Store | None = None) -> Had:
-    """A bundle as something that is there already: with its blobs, or those of them that a ``store`` has undamaged."""
+    """Describe a bundle that a host has, with all its blobs, or only those that ``store`` has undamaged."""
     blobs = manifest.blobs if store is None else [blob for blob in manifest.blobs if is_sound(store, blob)]
     return Had(name, manifest.descriptor.digest, frozenset(blob.digest for blob in blobs))
 
 
 def is_sound(store: Store, blob: Descriptor) -> bool:
-    """Whether a blob on a disk is there undamaged; what a registry has, that verifies itself.
+    """Whether a store has a blob undamaged; registries verify their own content.
 
-    An archive does not remember what was verified of it, so there the blob is read.
+    An archive keeps no record of verified blobs, so the blob is read.
     """
     if not store.rereadable:
         return True

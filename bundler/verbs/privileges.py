@@ -1,4 +1,4 @@
-"""What of a bundle gives rights: files with setuid, setgid or capabilities, and settings of what is run, by which user."""
+"""Find what in a bundle grants rights: files with setuid, setgid or capabilities, and changed launch settings."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _SHOWN = 20
 
 
 def check(found: Sequence[Entry], base: Image, engine: Engine, progress: Progress, *, allowed: bool) -> None:
-    """Raises `PrivilegeError` for files that may do more than the base's own at the same paths, unless that is ``allowed``."""
-    there = _in_base([entry.path for entry in found], base, engine) if found else {}
-    gained = [entry for entry in found if entry.path not in there or _rights(there[entry.path]) != _rights(entry)]
+    """Raise `PrivilegeError` for files with other rights than the base's files at the same paths, unless ``allowed``."""
+    in_base = _in_base([entry.path for entry in found], base, engine) if found else {}
+    gained = [entry for entry in found if entry.path not in in_base or _rights(in_base[entry.path]) != _rights(entry)]
     for entry in gained[:_SHOWN]:
-        progress.warn(f"{paths.encode(entry.path)} {_tell(entry)}, which the base does not have there")
+        progress.warn(f"{paths.encode(entry.path)} {_describe(entry)}, which the base does not have there")
     if len(gained) > _SHOWN:
         progress.warn(f"and {units.counted(len(gained) - _SHOWN, 'more such file')}")
     if gained and not allowed:
         raise PrivilegeError(
             f"the bundle brings {units.counted(len(gained), 'file')} with more rights than the base's, and no trusted signature",
-            hint="Look at the list above. If these files belong to the model: --allow-privileged.",
+            hint="Check the list above. If these files belong to the model, use --allow-privileged.",
         )
 
 
 def check_settings(changes: Sequence[Change], progress: Progress, *, allowed: bool) -> None:
-    """Raise `PrivilegeError` for launch settings that are not those of the base image, unless that is ``allowed``."""
+    """Raise `PrivilegeError` for launch settings that differ from the base image, unless ``allowed``."""
     for change in changes[:_SHOWN]:
         progress.warn(f"the bundle changes a setting of the base image: {change}")
     if len(changes) > _SHOWN:
@@ -46,24 +46,24 @@ def check_settings(changes: Sequence[Change], progress: Progress, *, allowed: bo
 
 
 def _in_base(wanted: Sequence[str], base: Image, engine: Engine) -> Mapping[str, Entry]:
-    """What the base has at these paths, in a container of it that never runs."""
+    """Return the files of the base at these paths, read from a container that is never started."""
     with engine.created(base) as clean:
         reader = engine.reader(clean, "api")
-        there = [path for path in sorted(wanted, key=paths.sort_key) if _is_file(path, reader)]
-        tops = paths.merge(top for path in there if (top := _nearest_telling(path)))
+        present = [path for path in sorted(wanted, key=paths.sort_key) if _is_file(path, reader)]
+        tops = paths.merge(top for path in present if (top := _nearest_readable(path)))
         if not tops:
             return {}
         with closing(reader.entries(tops)) as walk:
-            return {entry.path: entry for entry, _ in walk if entry.path in there}
+            return {entry.path: entry for entry, _ in walk if entry.path in present}
 
 
-def _nearest_telling(path: str) -> str:
-    """The lowest place at or above a path that has only names in UTF-8 on the way: others Docker's archive tells wrong."""
+def _nearest_readable(path: str) -> str:
+    """Return the lowest path at or above this one with only UTF-8 names; Docker's archives change other names."""
     return "/".join(takewhile(paths.is_utf8, path.split("/")))
 
 
 def _is_file(path: str, reader: Reader) -> bool:
-    """Whether something other than a directory stands at a path, and not behind a symlink."""
+    """Whether a path is something other than a directory, and not behind a symlink."""
 
     def read_link(above: str) -> str | None:
         info = reader.stat(above)
@@ -79,7 +79,7 @@ def _rights(entry: Entry) -> tuple[int, int, int, bytes]:
     return entry.mode, entry.uid, entry.gid, entry.capability
 
 
-def _tell(entry: Entry) -> str:
+def _describe(entry: Entry) -> str:
     bits = [name for bit, name in ((0o4000, f"user {entry.uid}"), (0o2000, f"group {entry.gid}")) if entry.mode & bit]
     if entry.capability:
         bits.append("its capabilities")

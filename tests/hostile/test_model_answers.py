@@ -148,7 +148,7 @@ def test_a_model_that_asks_without_taking_results_is_ended() -> None:
 
 
 def test_requests_with_long_paths_are_kept_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container_copy, "MAX_TOLD", 20 * paths.MAX_LENGTH)
+    monkeypatch.setattr(container_copy, "MAX_TEXT", 20 * paths.MAX_LENGTH)
     engine = FakeEngine(files=tree(file("/s/a")), new_files=tree(directory("/new")))
     copier = container_copy.Copier(container(), container(id="n" * 64, name="new"), engine, RecordingProgress())
     long = "/" + "x" * paths.MAX_LENGTH

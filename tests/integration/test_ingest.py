@@ -312,7 +312,7 @@ def test_keep_leaves_the_container_of_a_model_that_failed(here: Host) -> None:
 WRONG = {
     ("--memory", "lots"): (2, "is not an amount of memory"),
     ("--gpus", "some"): (2, "is not a choice of GPUs"),
-    ("--endpoint", "nonsense"): (2, "is no endpoint"),
+    ("--endpoint", "nonsense"): (2, "is not an endpoint"),
     ("--tag", "oci:x"): (2, "is not a name for an image"),
     ("--push", "A bundle"): (2, "is no repository name"),
     ("--push", "127.0.0.1:1/team/x:1"): (5, "127.0.0.1:1"),

@@ -110,7 +110,7 @@ def test_the_doctor_tells_of_what_it_cannot_mend_itself(here: Host, model: str) 
     assert outcome.code == 4
     assert "eeeeeeeeeeee on ssh://root@elsewhere" in outcome.out
     assert "fps-bundle doctor --host ssh://root@elsewhere" in outcome.out
-    assert f"{model[:12]} perhaps; its journal is damaged. See to it by hand, then delete {damaged}" in outcome.out
+    assert f"{model[:12]} possibly; its journal is damaged. Check the container and resume it, then delete {damaged}" in outcome.out
     here.must("doctor")
 
 

@@ -33,7 +33,7 @@ def test_no_only_port_asks_for_one_and_names_those_there_are(exposed: tuple[int,
 
 @pytest.mark.parametrize("label", ["", "0", "65536", "-1", "grpc", "5_0", "²", " 80"])
 def test_a_label_that_is_no_port_is_refused(label: str) -> None:
-    with pytest.raises(ModelError, match="no port"):
+    with pytest.raises(ModelError, match="is not a port"):
         endpoint.find(container(), {endpoint.PORT_LABEL: label}, None)
 
 
@@ -50,5 +50,5 @@ def test_an_endpoint_is_a_host_and_a_port(given: str) -> None:
 
 @pytest.mark.parametrize("given", ["", "nonsense", ":50051", "host:", "host:port", "host:0", "host:65536", "http://host"])
 def test_what_is_no_endpoint_is_refused(given: str) -> None:
-    with pytest.raises(UsageError, match="is no endpoint"):
+    with pytest.raises(UsageError, match="is not an endpoint"):
         endpoint.check(given)
