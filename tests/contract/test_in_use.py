@@ -27,8 +27,8 @@ ROUNDS = 12
 _HOLD = """
 import sys
 from bundler.errors import BusyError
-from bundler.stores.prune import prune
-from bundler.stores.local import LocalSpool
+from bundler.stores.layout.prune import prune
+from bundler.stores.layout.local import LocalSpool
 LocalSpool().reserve(0)
 print("holds", flush=True)
 for line in sys.stdin:
@@ -42,11 +42,11 @@ _WORK = """
 import os, sys, time
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
-from bundler import transfer
+from bundler.verbs import copy
 from bundler.errors import BusyError
 from bundler.format.reference import LocalReference
-from bundler.stores.local import LocalSpool, LocalStore
-from bundler.stores.prune import prune
+from bundler.stores.layout.local import LocalSpool, LocalStore
+from bundler.stores.layout.prune import prune
 
 what, count = sys.argv[1], int(sys.argv[2])
 
@@ -62,7 +62,7 @@ def work(number):
     source = Slow()
     bundle(source, tree(file("/s/f", b"shared" * 100)), created=f"2026-01-01T00:00:{number:02}Z", extra=what)
     reference = LocalReference(what, str(number))
-    transfer.copy(source, LocalStore(reference), RecordingProgress())
+    copy.copy(source, LocalStore(reference), RecordingProgress())
     if what == "forget":
         LocalSpool().forget(reference)
 

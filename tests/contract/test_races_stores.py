@@ -24,7 +24,7 @@ SIZE = 2 << 20
 
 _COPY = """
 import sys
-from bundler import transfer
+from bundler.verbs import copy
 from bundler.errors import BundlerError
 from fakes import RecordingProgress
 from opened import store
@@ -34,7 +34,7 @@ for target in targets:
     print("ready", flush=True)
     sys.stdin.readline()
     try:
-        print(transfer.copy(store(source), store(target), RecordingProgress()).bundle.digest, flush=True)
+        print(copy.copy(store(source), store(target), RecordingProgress()).bundle.digest, flush=True)
     except BundlerError as error:
         print(error.exit_code, error, flush=True)
 """

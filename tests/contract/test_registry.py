@@ -97,9 +97,10 @@ def test_a_blob_that_the_registry_lost_is_sent_again(registry: str, registry_sto
 FLAT = """
 import io, sys
 sys.path[:0] = [sys.argv[2]]
-from bundler.format.content import BLOCK, Descriptor, Digest, VerifyingReader
+from bundler.format.content import Descriptor, Digest, VerifyingReader
+from bundler.streams import BLOCK
 from bundler.format.reference import RegistryReference
-from bundler.stores.registry import RegistryStore
+from bundler.stores.registry.store import RegistryStore
 import hashlib
 
 class Zeros:

@@ -304,10 +304,11 @@ FLAT = """
 import sys
 sys.path[:0] = [sys.argv[2]]
 from fakes import RecordingProgress
-from bundler.format.content import BLOCK, Begun, Descriptor, Digest, VerifyingReader
+from bundler.format.content import Descriptor, Digest, VerifyingReader
+from bundler.streams import BLOCK, Begun
 from bundler.format.reference import RegistryReference
-from bundler.stores.registry import RegistryStore
-from bundler.stores.split import SplitStore, SplitTarget
+from bundler.stores.registry.store import RegistryStore
+from bundler.stores.archive.split_artifact import SplitStore, SplitTarget
 import hashlib
 
 SIZE = 256 << 20
