@@ -34,7 +34,7 @@ class Split:
 
     part_size: int
     only: frozenset[int] = frozenset()
-    readback: bool = True
+    verify_written: bool = True
 
 
 class SplitFileStore(ArchiveReader):
@@ -88,7 +88,7 @@ def split(path: Path, bundle: Digest, archive: Volumes, how: Split, progress: Pr
             _refuse_strangers(path, listed)
             write_file(part_files.list_path(path), listed.to_bytes())
         try:
-            _make(path, archive, missing, progress, readback=how.readback)
+            _make(path, archive, missing, progress, verify_written=how.verify_written)
         except BaseException:
             if not known and not any((path.parent / part.name).exists() for part in listed.parts):
                 part_files.list_path(path).unlink(missing_ok=True)
@@ -140,12 +140,12 @@ def _refuse_strangers(path: Path, listed: PartList) -> None:
             )
 
 
-def _make(path: Path, archive: Volumes, missing: Sequence[Part], progress: Progress, *, readback: bool) -> None:
+def _make(path: Path, archive: Volumes, missing: Sequence[Part], progress: Progress, *, verify_written: bool) -> None:
     progress.stage(f"writing {units.counted(len(missing), 'part')} of {path}", sum(part.size for part in missing))
     for run in _runs(missing):
         with archive.open(run[0].offset) as content:
             for part in run:
-                _make_part(path, part, multi_file.limited(content, part.size), progress, readback=readback)
+                _make_part(path, part, multi_file.limited(content, part.size), progress, verify_written=verify_written)
 
 
 def _runs(missing: Sequence[Part]) -> Iterator[list[Part]]:
@@ -160,7 +160,7 @@ def _runs(missing: Sequence[Part]) -> Iterator[list[Part]]:
         yield run
 
 
-def _make_part(path: Path, part: Part, content: Readable, progress: Progress, *, readback: bool) -> None:
+def _make_part(path: Path, part: Part, content: Readable, progress: Progress, *, verify_written: bool) -> None:
     with PartFile(path.parent) as file:
         writer = HashingWriter(file)
         for block in _blocks(content, progress):
@@ -170,7 +170,7 @@ def _make_part(path: Path, part: Part, content: Readable, progress: Progress, *,
                 f"{part.name} does not come out as {part_files.list_path(path).name} says",
                 hint=f"The bundle has another archive now, with other signatures perhaps. Remove {path.name}.* and split it again.",
             )
-        if readback:
+        if verify_written:
             read_back(file, part.digest.hex, part.name, progress)
         file.publish(path.parent / part.name)
 

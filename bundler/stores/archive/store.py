@@ -130,7 +130,7 @@ class ArchiveStore(ArchiveReader):
     """One name in an archive file. Writing makes the file anew, with that bundle alone in it.
 
     Where there is no file but the list of its parts, it is read from those, beside the list or in ``parts_from``. With
-    ``readback`` a new file gets its name only after the medium has given back what was written to it.
+    ``verify_written`` a new file gets its name only after the medium has given back what was written to it.
     """
 
     def __init__(
@@ -140,12 +140,12 @@ class ArchiveStore(ArchiveReader):
         digest: Digest | None = None,
         *,
         parts_from: Sequence[Path] = (),
-        readback: bool = True,
+        verify_written: bool = True,
         progress: Progress = NULL_PROGRESS,
     ) -> None:
         super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where, progress), name, digest)
         self._path = path
-        self._readback = readback
+        self._verify_written = verify_written
         self._progress = progress
 
     @contextmanager
@@ -199,7 +199,7 @@ class ArchiveStore(ArchiveReader):
                     self._progress.note(f"fetching it once more: {error.message}")
                     part.cut(written.size)
                     written = _append(part, file, written)
-            if self._readback:
+            if self._verify_written:
                 read_back(part, written.hash.hexdigest(), self.where, self._progress)
             part.publish(self._path)
         gone = [item.manifest.digest for item in former if item.name and item.manifest.digest != manifest.digest]

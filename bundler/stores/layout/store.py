@@ -34,7 +34,7 @@ _NO_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
 class LayoutStore:
     """One name in a layout directory, which is made when the first bundle comes.
 
-    With ``readback`` a blob gets its name only after the medium has given back what was written to it.
+    With ``verify_written`` a blob gets its name only after the medium has given back what was written to it.
     """
 
     rereadable = True
@@ -54,14 +54,14 @@ class LayoutStore:
         digest: Digest | None = None,
         where: str = "",
         *,
-        readback: bool = False,
+        verify_written: bool = False,
         progress: Progress = NULL_PROGRESS,
     ) -> None:
         self.where = where or str(LayoutReference(str(path), name, digest))
         self._path = path
         self._name = name
         self._digest = digest
-        self._readback = readback
+        self._verify_written = verify_written
         self._progress = progress
 
     def resolve(self) -> Descriptor:
@@ -158,7 +158,7 @@ class LayoutStore:
 
     def adopt(self, part: PartFile, digest: Digest) -> None:
         """Take a finished and verified blob in."""
-        if self._readback:
+        if self._verify_written:
             read_back(part, digest.hex, f"{digest.short} from {self.where}", self._progress)
         part.publish(self._blob(digest), self.file_mode)
 
@@ -175,13 +175,13 @@ class LayoutStore:
             return path.is_file() and path.stat().st_size == blob.size
 
     def has(self, blob: Descriptor) -> bool:
-        """Whether the blob is there and sound: verified since it last changed, or now, and with ``readback`` always now."""
+        """Whether the blob is there and sound: verified since it last changed, or now, and with ``verify_written`` always now."""
         path = self._blob(blob.digest)
         with disk_errors(path):
             if not path.is_symlink() and not path.exists():
                 return False
         with watching(blob.size, f"verifying {blob.digest.short} in {self.where}", self._progress) as advance:
-            is_sound = verified_cache.is_sound(path, blob.digest, medium=self._readback, advance=advance)
+            is_sound = verified_cache.is_sound(path, blob.digest, medium=self._verify_written, advance=advance)
         if not is_sound:
             _log.warning("%s: blob %s is damaged; it counts as missing", self.where, blob.digest)
         return is_sound

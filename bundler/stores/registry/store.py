@@ -52,13 +52,13 @@ class RegistryStore:
         plain_http: bool = False,
         limits: Limits | None = None,
         tell: Callable[[str], None] | None = None,
-        verify_remote: bool = False,
+        verify_written: bool = False,
     ) -> None:
         self.where = str(reference)
         self.reference = reference
         limits = limits or Limits()
         self.parallel = limits.parallel
-        self._verify_remote = verify_remote
+        self._verify_written = verify_written
         self._tell = tell or (lambda _: None)
         self._client = RegistryClient(reference.registry, plain_http=plain_http, limits=limits, tell=tell)
 
@@ -229,7 +229,7 @@ class RegistryStore:
         for blob in blobs:
             if not self.has_length(blob):
                 raise StoreError(f"{self.where}: the registry does not have the blob {blob.digest} that it was sent", hint=_AGAIN)
-            if self._verify_remote:
+            if self._verify_written:
                 with self.open(blob) as content:
                     drain(content)
 
