@@ -1,4 +1,4 @@
-"""Why a registry or a token service refused a request, in its own words."""
+"""The reason for a refusal, as the registry or the token service words it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bundler.format import strict_json
 _MOST_ERRORS = 3
 _LONGEST = 300
 _ELSEWHERE = ("message", "error_description", "error", "details", "detail")
-"""Where registries and token services that do not keep to the specification put their reason."""
+"""Keys of the reason in answers that violate the specification."""
 _ENOSPC = 28
-"""How Linux, which registries run on, numbers a full disk; a driver of distribution puts it into the details."""
+"""The errno of a full disk on Linux; a storage driver of distribution puts it into the details."""
 
 
-def reason(response: requests.Response, data: bytes) -> str:
-    """The reason that an answer with this body gives (distribution spec, "Error Codes"), or else its status in words."""
+def refusal_reason(response: requests.Response, data: bytes) -> str:
+    """Return the reason in a response body (distribution spec, "Error Codes"), else the reason phrase of its status."""
     content = _content(data)
     told = [_one(error) for error in _errors(content)[:_MOST_ERRORS]] or [_elsewhere(content)]
     if not content and response.headers.get("Content-Type", "").startswith("text/plain"):
@@ -27,7 +27,7 @@ def reason(response: requests.Response, data: bytes) -> str:
 
 
 def is_full(data: bytes) -> bool:
-    """Whether a registry says that its disk is full: by the number of the error, or by the words for it."""
+    """Whether a registry reports a full disk, by errno or by text."""
     return any(_has_errno(error) or "no space left" in _one(error) for error in _errors(_content(data)))
 
 
