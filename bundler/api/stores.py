@@ -124,7 +124,7 @@ def containing_store(store: Store) -> Store:
     """Return the store that contains a bundle, without the reader of split bundles, so that a registry can mount blobs."""
     from bundler.stores.archive.split_artifact import SplitStore
 
-    return store.home() if isinstance(store, SplitStore) else store
+    return store.underlying_store() if isinstance(store, SplitStore) else store
 
 
 def local_reference(store: Store) -> LocalReference | None:

@@ -255,7 +255,7 @@ def test_a_whole_file_is_read_beside_a_list_that_is_none_and_that_is_told(
 
 def test_a_whole_file_is_not_written_beside_parts(source: MemoryStore, parts: Path) -> None:
     before = content(parts.parent)
-    with pytest.raises(StoreError, match=r"x\.tar\.parts exists: x\.tar would stand beside the parts of another archive") as caught:
+    with pytest.raises(StoreError, match=r"x\.tar\.parts exists: x\.tar would lie beside the parts of another archive") as caught:
         copy.copy(source, ArchiveStore(parts, "1"), RecordingProgress())
     assert caught.value.hint
     assert content(parts.parent) == before
