@@ -12,15 +12,15 @@ from bundler.errors import StoreError
 
 _Item = TypeVar("_Item")
 
-_FAREWELL = 2.0
+_JOIN_TIMEOUT = 2.0
 """Seconds for which workers may tidy up when the work has failed or was interrupted."""
 
 
 def each(work: Callable[[_Item], None], items: Iterable[_Item], workers: int, stop: threading.Event) -> None:
     """Do the work for every item, by so many threads; raises what the first of them raised.
 
-    ``stop`` is set when one has failed or the user interrupts, and shall make the others give up. Those that
-    cannot, because the network holds them, are left behind as daemons. Raises `StoreError` when somebody else has set it.
+    ``stop`` is set when one has failed or the user interrupts, so that the others stop. Those that
+    cannot, because the network holds them, are left behind as daemons. Raises `StoreError` when the caller has set it.
     """
     todo: queue.SimpleQueue[_Item] = queue.SimpleQueue()
     for item in items:
@@ -58,4 +58,4 @@ def _wait_for(threads: Sequence[threading.Thread], stop: threading.Event) -> Non
         raise
     finally:
         for thread in threads:
-            thread.join(_FAREWELL / len(threads))
+            thread.join(_JOIN_TIMEOUT / len(threads))

@@ -13,7 +13,7 @@ from typing import Generic, Self, TypeVar
 
 WORKERS = min(os.cpu_count() or 1, 4)
 """Threads that compress or decompress; more would not be kept busy by the one that reads, and each takes memory."""
-_FAREWELL = 2.0
+_JOIN_TIMEOUT = 2.0
 """Seconds for which a thread that reads ahead may end what it does."""
 
 _Given = TypeVar("_Given")
@@ -130,7 +130,7 @@ class _Ahead(Generic[_Given]):
     def stop(self) -> None:
         self._is_stopped = True
         self._room.release()
-        self._thread.join(_FAREWELL)
+        self._thread.join(_JOIN_TIMEOUT)
 
     def _run(self) -> None:
         try:

@@ -161,7 +161,7 @@ def test_a_link_that_is_too_slow_is_given_up_though_it_brings_something(
     with pytest.raises(StoreError, match="bytes per second is too low") as caught:
         store.open(BLOB).read()
     assert caught.value.exit_code == 5
-    assert all("too few" in note for note in notes)
+    assert all("too low" in note for note in notes)
 
 
 def test_a_link_that_is_quick_enough_is_not_given_up(store: RegistryStore, monkeypatch: pytest.MonkeyPatch) -> None:

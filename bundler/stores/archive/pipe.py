@@ -16,7 +16,7 @@ from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Store, Upload
 from bundler.stores.archive import tar_index
 from bundler.stores.archive.multi_file import Volumes, limited
-from bundler.stores.archive.store import ArchiveReader, refuse_attaching
+from bundler.stores.archive.store import BundleArchive, refuse_attaching
 from bundler.stores.archive.writer import ArchiveFile, ArchiveUpload, Written, archive_blocks
 from bundler.stores.layout import index
 from bundler.stores.layout.local import LocalSpool, LocalStore
@@ -30,7 +30,7 @@ _CUT_OFF = (
 )
 
 
-class PipeStore(ArchiveReader):
+class PipeStore(BundleArchive):
     """The write end of a pipe, as the target for one bundle."""
 
     def __init__(self, descriptor: int, name: str = "", digest: Digest | None = None) -> None:

@@ -23,7 +23,7 @@ from bundler.format.split_manifest import EMPTY, EMPTY_CONTENT, PART
 from bundler.ports import Named, Store, Upload
 from bundler.stores.archive import multi_file
 from bundler.stores.archive.multi_file import Volume, Volumes
-from bundler.stores.archive.store import ArchiveReader
+from bundler.stores.archive.store import BundleArchive
 from bundler.stores.archive.writer import ArchiveFile, ArchiveUpload, Written, as_volumes, memory_volume
 from bundler.stores.wrapped_store import WrappedStore
 from bundler.streams import BLOCK, Begun, Progress, Stream, WatchedOpener, drain
@@ -93,7 +93,7 @@ class SplitStore(WrappedStore):
         return _SplitArchive(self.inner, split_manifest.read(data, self.where), split_manifest.bundle(data, self.where))
 
 
-class _SplitArchive(ArchiveReader):
+class _SplitArchive(BundleArchive):
     """An archive whose parts are blobs of a store; uploads go to that store."""
 
     def __init__(self, store: Store, parts: Sequence[Descriptor], bundle: Digest) -> None:

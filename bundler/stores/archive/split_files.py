@@ -23,7 +23,7 @@ from bundler.localfs.readback import read_back
 from bundler.ports import Store
 from bundler.stores.archive import multi_file, part_files
 from bundler.stores.archive.multi_file import Volumes
-from bundler.stores.archive.store import ArchiveReader, check_directory, where
+from bundler.stores.archive.store import BundleArchive, check_directory, where
 from bundler.stores.archive.writer import ArchiveFile, ArchiveUpload, Written, as_volumes
 from bundler.streams import BLOCK, Progress, Readable
 
@@ -37,7 +37,7 @@ class Split:
     verify_written: bool = True
 
 
-class SplitFileStore(ArchiveReader):
+class SplitFileStore(BundleArchive):
     """A split archive in files, as the target for one bundle."""
 
     def __init__(self, path: Path, name: str, digest: Digest | None, how: Split, progress: Progress) -> None:

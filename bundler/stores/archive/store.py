@@ -19,13 +19,13 @@ from bundler.localfs.readback import read_back
 from bundler.ports import Displaced, Named, Store
 from bundler.stores.archive import multi_file, part_files, tar_index
 from bundler.stores.archive.multi_file import Volumes
-from bundler.stores.archive.tar_index import Member
+from bundler.stores.archive.tar_index import TarMember
 from bundler.stores.archive.writer import ArchiveFile, ArchiveUpload, Written, file_from_memory
 from bundler.stores.layout import index
 from bundler.streams import NULL_PROGRESS, Begun, Progress, Stream
 
 
-class ArchiveReader:
+class BundleArchive:
     """One name in an archive; ``find`` returns the bytes of the archive on first use."""
 
     rereadable = True
@@ -37,10 +37,11 @@ class ArchiveReader:
         self._find = find
         self._name = name
         self._digest = digest
-        self._found: tuple[Volumes, dict[str, Member]] | None = None
+        self._found: tuple[Volumes, dict[str, TarMember]] | None = None
 
     def resolve(self) -> Descriptor:
-        return index.find(self._index(), self._name, self._digest, self.where)
+        data, named = self._index()
+        return index.find_in(named, data, self._name, self._digest, self.where)
 
     def manifest(self, descriptor: Descriptor) -> bytes:
         strict_json.check_size(descriptor.size, f"{self.where}: the manifest")
@@ -73,14 +74,16 @@ class ArchiveReader:
         refuse_attaching(new, self.where)
 
     def names(self) -> Sequence[Named]:
-        return index.read(self._index(), self.where)
+        return self._index()[1]
 
-    def _index(self) -> bytes:
+    def _index(self) -> tuple[bytes, list[Named]]:
+        """Return the index as bytes and read; raises what `Volumes.check` raises."""
         archive, _ = self._archive()
         with explained(archive), disk_errors(self.where), self._member(index.INDEX_FILE) as stream:
             data = multi_file.limited(stream, strict_json.MAX_SIZE + 1).read()
-        self.volumes().check([named.manifest.digest for named in index.read(data, self.where)])
-        return data
+        named = index.read(data, self.where)
+        archive.check([item.manifest.digest for item in named])
+        return data, named
 
     def volumes(self) -> Volumes:
         """Return the bytes of the archive."""
@@ -97,7 +100,7 @@ class ArchiveReader:
         with self._readable():
             return multi_file.limited(archive.open(place.offset + start), place.size - start)
 
-    def _archive(self) -> tuple[Volumes, dict[str, Member]]:
+    def _archive(self) -> tuple[Volumes, dict[str, TarMember]]:
         """Return the bytes of the archive and the position of each file."""
         if self._found is None:
             with self._readable():
@@ -108,7 +111,7 @@ class ArchiveReader:
                     self._found = archive, found
         return self._found
 
-    def _check_version(self, archive: Volumes, place: Member | None) -> None:
+    def _check_version(self, archive: Volumes, place: TarMember | None) -> None:
         if place:
             with multi_file.limited(archive.open(place.offset), min(place.size, strict_json.MAX_SIZE + 1)) as content:
                 index.check_layout(content.read(), self.where)
@@ -127,7 +130,7 @@ class ArchiveReader:
             raise StoreError(f"{self.where}: {error.strerror or error}") from error
 
 
-class ArchiveStore(ArchiveReader):
+class ArchiveStore(BundleArchive):
     """One name in an archive file. An upload replaces the file by one with that bundle alone.
 
     Without a file, but with a list of parts, the parts are read, beside the list or in ``parts_from``. With
@@ -164,7 +167,10 @@ class ArchiveStore(ArchiveReader):
             super().attach(new)
         referrer = Named("", new.referrer.descriptor)
         edited = index.edit(
-            self._index(), lambda item: not item.name and item.manifest.digest == referrer.manifest.digest, [referrer], self.where
+            self._index()[0],
+            lambda item: not item.name and item.manifest.digest == referrer.manifest.digest,
+            [referrer],
+            self.where,
         )
         added = {blob.digest: (blob, data) for blob, data in (*new.blobs, (new.referrer.descriptor, new.referrer.data))}
         files = [

@@ -19,16 +19,16 @@ MAX_PADDING = 64 << 20
 
 
 @dataclass(frozen=True)
-class Member:
+class TarMember:
     """Offset and size of a file's content in its archive, in bytes."""
 
     offset: int
     size: int
 
 
-def find(archive: Volumes) -> dict[str, Member]:
+def find(archive: Volumes) -> dict[str, TarMember]:
     """Return all files of an archive by name; raises ``tarfile.TarError`` for an invalid or ambiguous tar."""
-    found: dict[str, Member] = {}
+    found: dict[str, TarMember] = {}
     offset = 0
     for _ in range(MAX_MEMBERS):
         if offset == archive.size and found:  # some writers omit the trailer
@@ -42,7 +42,7 @@ def find(archive: Volumes) -> dict[str, Member]:
             return found
         if is_file(info):
             _refuse_duplicate(plain_name(info), found)
-            found[plain_name(info)] = Member(offset + info.offset_data, info.size)
+            found[plain_name(info)] = TarMember(offset + info.offset_data, info.size)
         offset += following
         if offset > archive.size:
             raise tarfile.ReadError(f"truncated inside {info.name[:200]!r}")

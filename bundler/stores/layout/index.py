@@ -91,7 +91,11 @@ def find(data: bytes, name: str, digest: Digest | None, where: str) -> Descripto
 
     Raises `NotFoundError`, and `IntegrityError` for an image or another artifact.
     """
-    named = read(data, where)
+    return find_in(read(data, where), data, name, digest, where)
+
+
+def find_in(named: Sequence[Named], data: bytes, name: str, digest: Digest | None, where: str) -> Descriptor:
+    """Do as `find`, where ``named`` is the index already read."""
 
     def matches(item: Named) -> bool:
         return item.manifest.digest == digest if digest else item.name == name if name else True

@@ -11,7 +11,7 @@ from bundler.errors import AuthorizationError, StoreError
 from bundler.format import strict_json
 from bundler.stores.registry import credentials
 from bundler.stores.registry.credentials import Credentials
-from bundler.stores.registry.reason import refusal_reason
+from bundler.stores.registry.reason import read_refusal
 from bundler.stores.registry.response_body import body
 from bundler.stores.registry.retry import RETRIED, TransientError
 from bundler.stores.registry.session import origin_of
@@ -92,7 +92,7 @@ class RegistryAuth:
         data = body(response, strict_json.MAX_SIZE + 1, self._timeout, decode=True)
         if response.status_code != 200:
             kind = _FAILURES.get(response.status_code, StoreError)
-            raise kind(f"{service} answered {response.status_code}: {refusal_reason(response, data)}")
+            raise kind(f"{service} answered {response.status_code}: {read_refusal(response, data).reason}")
         content = strict_json.load(data, service)
         token = content.get("token") or content.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():

@@ -25,7 +25,7 @@ from bundler.stores.registry import credentials
 from bundler.stores.registry.auth import RegistryAuth
 from bundler.stores.registry.credentials import Credentials
 from bundler.stores.registry.limits import Limits
-from bundler.stores.registry.reason import is_full, refusal_reason
+from bundler.stores.registry.reason import read_refusal
 from bundler.stores.registry.response_body import body
 from bundler.stores.registry.retry import RETRIED, TransientError, attempts
 from bundler.stores.registry.session import Session, is_loopback, origin_of
@@ -196,8 +196,9 @@ class RegistryClient:
             return
         with self.network_errors():
             data = self._drain(response)
-        why = refusal_reason(response, data)
-        if status == 507 or is_full(data):
+        refusal = read_refusal(response, data)
+        why = refusal.reason
+        if status == 507 or refusal.is_disk_full:
             raise NoSpaceError(f"{where}: the registry has no space left: {why}", hint="Free some space there, then try again.")
         if status in RETRIED:
             error = TransientError(f"{where}: the registry answered {status}: {why}", hint="Run the same command again later.")

@@ -43,7 +43,7 @@ class Session(requests.Session):
         self.trust_env = not is_loopback(registry)  # a proxy from the environment cannot reach our loopback
         self.auth = _no_netrc
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = _Adapter(tls.context(registry), pool_maxsize=limits.parallel + 2)
+        adapter = _TimedAdapter(tls.context(registry), pool_maxsize=limits.parallel + 2)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -95,7 +95,7 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-class _Adapter(tls.Adapter):
+class _TimedAdapter(tls.Adapter):
     """Makes connections whose responses have a deadline."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -108,7 +108,7 @@ class _Adapter(tls.Adapter):
         return manager
 
 
-class _Answer(http.client.HTTPResponse):
+class _TimedResponse(http.client.HTTPResponse):
     """A response whose headers must all arrive within the timeout of the socket.
 
     After that, each read of the body has this timeout again.
@@ -116,7 +116,7 @@ class _Answer(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
-        self._timed = _Timed(sock, self.fp.detach())
+        self._timed = _TimedSocket(sock, self.fp.detach())
         self.fp = io.BufferedReader(self._timed)
 
     def begin(self) -> None:
@@ -124,7 +124,7 @@ class _Answer(http.client.HTTPResponse):
         self._timed.end()
 
 
-class _Timed(io.RawIOBase):
+class _TimedSocket(io.RawIOBase):
     """Reads from a socket until a deadline that can be removed."""
 
     def __init__(self, sock: socket.socket, content: io.RawIOBase) -> None:
@@ -155,20 +155,20 @@ class _Timed(io.RawIOBase):
         super().close()
 
 
-class _Connection(urllib3.connection.HTTPConnection):
-    response_class = _Answer
+class _TimedConnection(urllib3.connection.HTTPConnection):
+    response_class = _TimedResponse
 
 
-class _TlsConnection(urllib3.connection.HTTPSConnection):
-    response_class = _Answer
+class _TimedTlsConnection(urllib3.connection.HTTPSConnection):
+    response_class = _TimedResponse
 
 
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+class _TimedPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _TimedConnection
 
 
-class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+class _TimedTlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TimedTlsConnection
 
 
-_POOLS = {"http": _Pool, "https": _TlsPool}
+_POOLS = {"http": _TimedPool, "https": _TimedTlsPool}

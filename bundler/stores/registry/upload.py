@@ -188,7 +188,7 @@ class BlobUpload:
         """Upload a chunk (PATCH); returns the session after it."""
         end = session.offset + len(data)
         headers = {"Content-Type": _BYTES, "Content-Range": f"{session.offset}-{end - 1}"}
-        options = {"headers": headers, "data": _Body(data, self._client.limits)}
+        options = {"headers": headers, "data": _ChunkBody(data, self._client.limits)}
         response = self._client.request_once("PATCH", session.location, self._where, (202, 404, 405, 416, 501), options)
         if response.status_code in (405, 501) or (response.status_code == 404 and not session.offset):
             raise _NoChunksError("the registry does not accept chunks")
@@ -198,11 +198,11 @@ class BlobUpload:
             raise TransientError(f"{self._where}: the registry has another range of the blob than was sent")
         return self._reached(replace(session, location=self._location(response, session.location), offset=end))
 
-    def commit(self, session: _UploadSession, data: memoryview | _Whole) -> None:
+    def commit(self, session: _UploadSession, data: memoryview | _BlobBody) -> None:
         """Send the last bytes and complete the upload (PUT)."""
         mark = "&" if "?" in session.location else "?"
         url = f"{session.location}{mark}digest={self._blob.digest}"
-        body = _Body(data, self._client.limits) if isinstance(data, memoryview) else data
+        body = _ChunkBody(data, self._client.limits) if isinstance(data, memoryview) else data
         options = {"headers": {"Content-Type": _BYTES}, "data": body}
         response = self._client.request_once("PUT", url, self._where, (201, 400, 404, 416), options)
         if response.status_code != 201:
@@ -210,7 +210,7 @@ class BlobUpload:
 
     def _send_whole(self, opened: Opener) -> None:
         try:
-            self.commit(self._start_session(), _Whole(opened, self._blob.size, self._client.limits))
+            self.commit(self._start_session(), _BlobBody(opened, self._blob.size, self._client.limits))
             self._sent += self._blob.size
         except _SessionLostError as error:
             raise TransientError(f"{self._where}: {error}") from error
@@ -264,7 +264,7 @@ class _Chunk:
         self._session, self._data = current, self._data[arrived:]
 
 
-class _Body:
+class _ChunkBody:
     """A request body from memory that can be sent several times, with the rate limit."""
 
     def __init__(self, data: memoryview, limits: Limits) -> None:
@@ -283,7 +283,7 @@ class _Body:
             yield piece
 
 
-class _Whole:
+class _BlobBody:
     """A request body of a whole blob, which is opened again for each attempt."""
 
     def __init__(self, opened: Opener, size: int, limits: Limits) -> None:
@@ -297,7 +297,7 @@ class _Whole:
     def __iter__(self) -> Iterator[memoryview]:
         with self._opened() as content:
             while data := content.read(BLOCK):
-                yield from _Body(memoryview(data), self._limits)
+                yield from _ChunkBody(memoryview(data), self._limits)
 
 
 def _offset(response: requests.Response) -> int | None:
