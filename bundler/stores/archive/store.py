@@ -205,7 +205,7 @@ class ArchiveStore(BundleArchive):
                 except IntegrityError as error:
                     if not again:
                         raise
-                    self._progress.note(f"fetching it again: {error.message}")
+                    self._progress.note(f"fetching it once more: {error.message}")
                     part.cut(written.size)
                     written = _append(part, file, written)
             if self._verify_written:
