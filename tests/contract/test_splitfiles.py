@@ -250,7 +250,7 @@ def test_a_whole_file_is_read_beside_a_list_that_is_none_and_that_is_told(
     parts_from = (parts.parent,) if spoil == "parts-from" else ()
     assert read_bundle(ArchiveStore(tmp_path / "whole.tar", parts_from=parts_from, progress=progress))
     (note,) = progress.notes
-    assert f"{tmp_path / 'whole.tar'} is read; " in note
+    assert f"reading {tmp_path / 'whole.tar'}: " in note
 
 
 def test_a_whole_file_is_not_written_beside_parts(source: MemoryStore, parts: Path) -> None:
