@@ -164,8 +164,7 @@ def test_nothing_is_written_where_nothing_was_to_forget(config: Path) -> None:
 
 def test_logins_at_the_same_time_all_stay(config: Path) -> None:
     program = (
-        "from bundler.stores.registry import credentials as c; "
-        "c.store(__import__('sys').argv[1], c.Credentials('user', 'secret'))"
+        "from bundler.stores.registry import credentials as c; c.store(__import__('sys').argv[1], c.Credentials('user', 'secret'))"
     )
     hosts = [f"{number}.example" for number in range(8)]
     with ThreadPoolExecutor(4) as pool:
