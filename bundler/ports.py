@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bundler.format.artifact import Manifest
     from bundler.format.content import Descriptor, Digest
     from bundler.format.image_archive import NewImage
-    from bundler.format.layer import Blob
+    from bundler.format.layer_writer import Blob
     from bundler.format.metadata import Platform
     from bundler.format.reference import LocalReference
     from bundler.format.signature import NewReferrer

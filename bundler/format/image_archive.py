@@ -16,7 +16,7 @@ from typing import Any
 from bundler.errors import EngineError, IntegrityError
 from bundler.format import artifact, metadata, strict_json, tar, units
 from bundler.format.content import Descriptor, Digest
-from bundler.format.layer import decompressed
+from bundler.format.layer_reader import decompressed
 from bundler.streams import BLOCK, Readable, Stream
 
 MAX_SAVED = 10_000

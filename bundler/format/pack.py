@@ -15,7 +15,7 @@ from bundler.errors import ModelError
 from bundler.format import layer_rules, metadata, paths
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor
-from bundler.format.layer import Blob, Finished, LayerWriter
+from bundler.format.layer_writer import Blob, Finished, LayerWriter
 from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged, whiteout
 from bundler.streams import Readable
 

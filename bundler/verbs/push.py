@@ -14,7 +14,7 @@ from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest
-from bundler.format.layer import decompressed
+from bundler.format.layer_reader import decompressed
 from bundler.format.reference import LocalReference, image_name, image_tag
 from bundler.ports import Container, Displaced, Engine, Image, Model, Spool, Store
 from bundler.streams import Progress, drain
