@@ -158,7 +158,7 @@ def test_a_whiteout_of_another_form_is_refused(member: tuple[Entry, bytes]) -> N
 
 def test_an_entry_that_claims_more_than_there_is_is_refused() -> None:
     entry, _ = file("/s")
-    with pytest.raises(IntegrityError, match="breaks off"):
+    with pytest.raises(IntegrityError, match="ends inside"):
         verify((replace(entry, size=9 << 30), b""))
 
 
@@ -201,21 +201,21 @@ LAST = block(0, 0, last=True)
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
-        (frame(LAST, flags=0, checksum=b""), "with no checksum"),
+        (frame(LAST, flags=0, checksum=b""), "without a checksum"),
         (frame(LAST, flags=5, window=b"\x50\x01"), "dictionary"),
-        (frame(LAST, flags=12), "nobody has defined"),
+        (frame(LAST, flags=12), "reserved flags"),
         (frame(LAST, window=bytes([18 << 3])), "of memory"),
         (frame(LAST, window=bytes([17 << 3 | 1])), "of memory"),
         (frame(LAST, flags=4 | 32 | 2 << 6, window=struct.pack("<I", (128 << 20) + 1)), "of memory"),
         (frame(LAST, flags=4 | 32 | 3 << 6, window=b"\xff" * 8), "of memory"),
-        (frame(block(3, 0, last=True)), "kind or size"),
-        (frame(block(0, (128 << 10) + 1, last=True)), "kind or size"),
+        (frame(block(3, 0, last=True)), "reserved kind or size"),
+        (frame(block(0, (128 << 10) + 1, last=True)), "reserved kind or size"),
         (frame(LAST) + b"\x5f\x2a\x4d\x18\x00\0\0\0", "before, between or behind"),
         (frame(LAST) + b"rest", "before, between or behind"),
-        (frame(LAST) + b"r", "breaks off"),
+        (frame(LAST) + b"r", "ends inside"),
         (b"\x1f\x8b\x08\0", "before, between or behind"),
-        (frame(LAST)[:-1], "breaks off"),
-        (frame(block(0, 9, content=b"123")), "breaks off"),
+        (frame(LAST)[:-1], "ends inside"),
+        (frame(block(0, 9, content=b"123")), "ends inside"),
         (frame(*[block(0, 0)] * 11, LAST), "more zstd frames and blocks"),
         (frame(LAST) * 6, "more zstd frames and blocks"),
     ],

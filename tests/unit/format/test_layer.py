@@ -88,7 +88,7 @@ def test_a_wrong_promise_is_noticed(sound: Sound) -> None:
 
 def test_a_bomb_stops_at_the_promised_size() -> None:
     bomb = zstandard.ZstdCompressor(write_checksum=True).compress(bytes(100 << 20))
-    with pytest.raises(IntegrityError, match=r"longer|goes on"):
+    with pytest.raises(IntegrityError, match=r"longer|continues"):
         verify(bomb, meta.Layer(diff_id=Digest.of(b""), size=1 << 20, entries=0, exports=()))
 
 
