@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import preloaded
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -68,9 +69,7 @@ class Host:
         )
 
     def bundle(self, *arguments: str) -> Outcome:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
-        return Outcome(process.returncode, out, err)
+        return Outcome(*preloaded.run(arguments, self.environment, self.home, timeout=300))
 
     def must(self, *arguments: str) -> Outcome:
         outcome = self.bundle(*arguments)
