@@ -363,7 +363,7 @@ def test_an_answer_that_trickles_in_ends_in_time(head: bytes, engine: Engine, tm
         began = time.monotonic()
         with pytest.raises(EngineError, match="gave no answer in time while asking"), errors(client, "asking"):
             client.info()
-        assert 0.9 < time.monotonic() - began < 5
+        assert 0.9 < time.monotonic() - began < 60
         stop.set()
 
 
