@@ -16,7 +16,7 @@ WORKERS ?= 3
 PYTEST = $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 .PHONY: setup demo test test-engines unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel soak bench lock clean
-.PHONY: coverage test-python
+.PHONY: coverage test-python mutants
 
 setup: $(STAMP)
 
@@ -48,6 +48,12 @@ coverage: $(STAMP)
 	@rm -rf .bench/coverage && mkdir -p .bench/coverage
 	@$(BIN)/coverage run -m pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder $(TESTS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
+
+# MUTANTS="MODULE=TESTS …" for other modules, SAMPLE=1000 for every change; the result is in docs/dev/mutants.md.
+SAMPLE ?= 12
+MUTANTS ?= bundler/trust/policy.py=tests/unit/trust/test_policy.py bundler/format/strict_json.py=tests/unit/format/test_strict_json.py
+mutants: $(STAMP)
+	@$(BIN)/python tools/mutants.py --sample $(SAMPLE) $(MUTANTS)
 
 # The unit tests on another Python: make test-python PYTHON=python3.13
 test-python:
