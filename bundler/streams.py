@@ -1,4 +1,4 @@
-"""Streams of bytes: what reads and writes them, and who is told how far they are."""
+"""Byte streams: protocols, helpers, and progress."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ BLOCK = 1 << 20
 """Bytes moved at a time, wherever content streams."""
 
 CACHED = 256 << 10
-"""Bytes that stay in a core's own cache while several things are done with them one after another."""
+"""Bytes that stay in a core's cache during several passes."""
 
 
 class Readable(Protocol):
-    """Anything that gives up to ``size`` bytes, and ``b""`` at its end."""
+    """A source of bytes: `read` returns up to ``size`` bytes, and ``b""`` at the end."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
 
 @runtime_checkable
 class Sparse(Readable, Protocol):
-    """A `Readable` that knows its holes, which read as zeros."""
+    """A `Readable` with holes, which read as zeros."""
 
     def skip_hole(self, unit: int, most: int, /) -> int:
         """Skip the hole that begins here, in multiples of ``unit`` and up to ``most`` bytes; return the number of bytes."""
@@ -46,13 +46,13 @@ class Stream(Readable, Protocol):
 
 
 class Writable(Protocol):
-    """Anything that takes bytes."""
+    """A sink for bytes."""
 
     def write(self, data: bytes | memoryview, /) -> object: ...
 
 
 class Begun:
-    """The beginning of a blob that is had already: its sha256 so far, and its size in bytes."""
+    """The beginning of a blob that is already there: its running SHA-256 and its size in bytes."""
 
     def __init__(self) -> None:
         self.hash = hashlib.sha256()
@@ -63,7 +63,7 @@ class Begun:
         self.size += len(data)
 
     def copy(self) -> Begun:
-        """The same beginning, to be gone on with by itself."""
+        """Return an independent copy."""
         copy = Begun()
         copy.hash, copy.size = self.hash.copy(), self.size
         return copy
@@ -76,7 +76,7 @@ class Opener(Protocol):
 
 
 def from_memory(data: bytes) -> Opener:
-    """Opens what is at hand."""
+    """Return an opener for data in memory."""
 
     def opened(begun: Begun | None = None) -> Stream:
         return io.BytesIO(data[begun.size if begun else 0 :])
@@ -85,13 +85,13 @@ def from_memory(data: bytes) -> Opener:
 
 
 def drain(stream: Readable) -> None:
-    """Read a stream to its end, as whoever verifies it wants."""
+    """Read a stream to its end, which verifies it."""
     while stream.read(BLOCK):
         pass
 
 
 def read_exactly(content: Readable, size: int, what: str = "the content") -> bytearray:
-    """The next ``size`` bytes of a stream, and never more; raises `IntegrityError` when it ends before."""
+    """Return exactly the next ``size`` bytes of a stream; raises `IntegrityError` when it ends earlier."""
     data = bytearray()
     while len(data) < size:
         block = content.read(min(size - len(data), BLOCK))
@@ -102,13 +102,13 @@ def read_exactly(content: Readable, size: int, what: str = "the content") -> byt
 
 
 def pieces(data: bytes) -> Iterator[memoryview]:
-    """Some bytes as pieces that a core's own cache holds, for those who do several things with each."""
+    """Yield pieces of `CACHED` bytes, for several passes over each."""
     view = memoryview(data)
     for start in range(0, len(data), CACHED):
         yield view[start : start + CACHED]
 
 
-class _Nothing:
+class _Empty:
     """A `Readable` at its end."""
 
     def read(self, size: int = -1, /) -> bytes:
@@ -116,34 +116,34 @@ class _Nothing:
         return b""
 
 
-NOTHING = _Nothing()
-"""The content of whatever has none."""
+NOTHING = _Empty()
+"""The content of entries without content."""
 
 
 class Progress(Protocol):
-    """Somebody who watches long work."""
+    """Receives the progress of long work."""
 
     def stage(self, text: str, total: int | None = None) -> None:
-        """A new piece of work begins; ``total`` is in bytes."""
+        """Start a stage; ``total`` is in bytes."""
         ...
 
     def advance(self, count: int) -> None:
-        """So many more bytes are done."""
+        """Report ``count`` more bytes as done."""
         ...
 
     def aside(self, text: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
-        """Work within a stage that is shown beside it, for the length of the block; several may be under way at once.
+        """Show work within a stage beside it, for the length of the block; several may run in parallel.
 
-        Gives what is to be told that so many more bytes of ``total`` are done.
+        Returns the function that takes the count of further bytes of ``total``.
         """
         ...
 
     def note(self, text: str) -> None:
-        """What just happens to this piece of work, such as a wait before another attempt."""
+        """Report an event of the work, such as a wait before a retry."""
         ...
 
     def warn(self, text: str) -> None:
-        """Something that the user should know, though the work goes on."""
+        """Report something that the user should know; the work continues."""
         ...
 
 
@@ -167,18 +167,18 @@ NULL_PROGRESS = NullProgress()
 
 
 class Advancing(Protocol):
-    """Somebody who is told how far it has come, and may end it by raising an error."""
+    """Receives the count of read bytes, and may stop the work by raising an error."""
 
     def advance(self, count: int) -> None: ...
 
 
 def watched(content: Stream, progress: Advancing) -> Stream:
-    """A stream that tells how far it was read."""
+    """Return a stream that reports how far it was read."""
     return _Watched(content, progress)
 
 
 class WatchedOpener:
-    """Opens a blob as often as it is needed, tells how far the last opening was read, and gives up when ``stop`` is set."""
+    """Opens a blob repeatedly, reports how far the last stream was read, and fails when ``stop`` is set."""
 
     def __init__(self, opened: Opener, progress: Advancing, stop: threading.Event) -> None:
         self._opened = opened
@@ -192,7 +192,7 @@ class WatchedOpener:
 
     def advance(self, count: int) -> None:
         if self._stop.is_set():
-            raise StoreError("the copy was given up, because another part of it failed")
+            raise StoreError("copy aborted: another part of it failed")
         self._position += count
         self._progress.advance(count)
 

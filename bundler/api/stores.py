@@ -32,7 +32,7 @@ class StoreOptions:
     progress: Progress = NULL_PROGRESS
 
     @property
-    def readback(self) -> bool:
+    def verify_files(self) -> bool:
         """Whether content that is written to a file or layout is read back."""
         return self.verify_written is not False
 
@@ -59,7 +59,7 @@ def open_plain(reference: Reference, options: StoreOptions) -> Store:
         from bundler.stores.layout.store import LayoutStore
 
         path = Path(reference.path)
-        return LayoutStore(path, reference.tag, reference.digest, readback=options.readback, progress=options.progress)
+        return LayoutStore(path, reference.tag, reference.digest, verify_written=options.verify_files, progress=options.progress)
     if isinstance(reference, ArchiveReference):
         from bundler.stores.archive.pipe import PipeStore
         from bundler.stores.archive.store import ArchiveStore
@@ -67,7 +67,7 @@ def open_plain(reference: Reference, options: StoreOptions) -> Store:
         if reference.is_pipe:
             return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
         path = Path(reference.path)
-        return ArchiveStore(path, reference.tag, reference.digest, readback=options.readback, progress=options.progress)
+        return ArchiveStore(path, reference.tag, reference.digest, verify_written=options.verify_files, progress=options.progress)
     return _open_registry(reference, options)
 
 
@@ -80,7 +80,7 @@ def open_readable(reference: Reference, options: StoreOptions, parts_from: Seque
             Path(reference.path),
             reference.tag,
             reference.digest,
-            readback=options.readback,
+            verify_written=options.verify_files,
             parts_from=tuple(parts_from),
             progress=options.progress,
         )
@@ -89,7 +89,7 @@ def open_readable(reference: Reference, options: StoreOptions, parts_from: Seque
         from bundler.stores.layout.store import LayoutStore
 
         path = Path(reference.path)
-        layout = LayoutStore(path, reference.tag, reference.digest, readback=options.readback, progress=options.progress)
+        layout = LayoutStore(path, reference.tag, reference.digest, verify_written=options.verify_files, progress=options.progress)
         return completed(layout, layout.holds)
     if isinstance(reference, RegistryReference):
         from bundler.stores.archive.split_artifact import SplitStore
@@ -124,7 +124,7 @@ def containing_store(store: Store) -> Store:
     """Return the store that contains a bundle, without the reader of split bundles, so that a registry can mount blobs."""
     from bundler.stores.archive.split_artifact import SplitStore
 
-    return store.home() if isinstance(store, SplitStore) else store
+    return store.underlying_store() if isinstance(store, SplitStore) else store
 
 
 def local_reference(store: Store) -> LocalReference | None:
@@ -146,5 +146,5 @@ def _open_registry(reference: RegistryReference, options: StoreOptions) -> Store
         plain_http=options.plain_http,
         limits=Limits(rate=options.rate, parallel=options.parallel, timeout=options.timeout),
         tell=options.progress.note,
-        verify_remote=bool(options.verify_written),
+        verify_written=bool(options.verify_written),
     )

@@ -54,7 +54,9 @@ class Target:
         if isinstance(reference, LayoutReference):
             from bundler.stores.layout.store import LayoutStore
 
-            return LayoutStore(Path(reference.path), reference.tag, reference.digest, readback=link.readback, progress=progress)
+            return LayoutStore(
+                Path(reference.path), reference.tag, reference.digest, verify_written=link.verify_files, progress=progress
+            )
         if isinstance(reference, ArchiveReference) and not reference.is_pipe:
             return self._archive(reference, link, progress)
         store = wiring.open_store(reference, link)
@@ -69,10 +71,10 @@ class Target:
         if self.part_size is None:
             from bundler.stores.archive.store import ArchiveStore
 
-            return ArchiveStore(path, reference.tag, reference.digest, readback=link.readback, progress=progress)
+            return ArchiveStore(path, reference.tag, reference.digest, verify_written=link.verify_files, progress=progress)
         from bundler.stores.archive.split_files import Split, SplitFileStore
 
-        return SplitFileStore(path, reference.tag, reference.digest, Split(self.part_size, self.only, link.readback), progress)
+        return SplitFileStore(path, reference.tag, reference.digest, Split(self.part_size, self.only, link.verify_files), progress)
 
 
 def parse(reference: Reference, *, split: str | None, only: Sequence[int], have: Sequence[str]) -> Target:

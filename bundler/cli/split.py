@@ -37,7 +37,7 @@ def split(
     from bundler.verbs import copy
 
     split_options = split_files.Split(
-        destination.parse_part_size(size), frozenset(part or ()), readback=verify_written is not False
+        destination.parse_part_size(size), frozenset(part or ()), verify_written=verify_written is not False
     )
     wiring.check_source(ArchiveReference(str(file)))
     terminal = console.Terminal(quiet=quiet)

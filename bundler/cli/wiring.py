@@ -92,9 +92,9 @@ class Link:
         return units.size(self.limit_rate) or None if self.limit_rate is not None else None
 
     @property
-    def readback(self) -> bool:
+    def verify_files(self) -> bool:
         """Whether content that is written to a file or layout is read back."""
-        return self.store_options.readback
+        return self.store_options.verify_files
 
     @property
     def store_options(self) -> StoreOptions:

@@ -1,1 +1,1 @@
-"""Files of this host: written atomically, read with care for who owns them, and locked between processes."""
+"""Files of this host: written atomically, read only with safe ownership, and locked between processes."""

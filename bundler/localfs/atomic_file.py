@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete and on the disk."""
+"""Files that get their name only when they are complete and on the disk."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ _PREFIX = ".fps-bundle-part-"
 _KEPT_PREFIX = ".fps-bundle-kept-"
 
 KEPT_SECONDS = 7 * 24 * 3600
-"""For how long half a download waits to be gone on with."""
+"""Seconds for which a partial download is kept for a resume."""
 
 
 class PartFile:
-    """A file that is written aside, in the directory where it will stand.
+    """A temporary file in the directory of its target.
 
-    A lock is held on it while it is written, by which `sweep` tells it from one that a killed
-    process left behind.
+    It is locked while it is written, so that `sweep` does not take it for a leftover of a killed process.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -39,7 +38,7 @@ class PartFile:
         self._file = os.fdopen(descriptor, "r+b")
 
     def begun(self, size: int) -> Begun | None:
-        """What is in it already of a content of ``size`` bytes."""
+        """Return the beginning of a content of ``size`` bytes that an earlier attempt wrote."""
         del size
         return None
 
@@ -48,39 +47,39 @@ class PartFile:
             self._file.write(data)
 
     def settle(self) -> None:
-        """Wait until the disk has what was written so far, so that `publish` need not wait for all of it."""
+        """Sync the written data to disk, so that `publish` has less to sync."""
         with disk_errors(self._path.parent):
             os.fdatasync(self._file.fileno())
 
     @property
     def size(self) -> int:
-        """Bytes that were written."""
+        """Return the number of written bytes."""
         return self._file.tell()
 
     def cut(self, size: int) -> None:
-        """Go back to where so many bytes were written."""
+        """Truncate to ``size`` bytes."""
         with disk_errors(self._path.parent):
             self._file.seek(size)
             self._file.truncate()
 
     def read_back(self, sha256: str, advance: Callable[[int], object] = lambda _: None) -> None:
-        """Raises `IntegrityError` when the medium does not give back what was written to it: sticks lie.
+        """Raises `IntegrityError` when the medium returns other data than was written, as broken USB sticks do.
 
-        ``sha256`` is the hex digest of what was written; ``advance`` is told how many more bytes it gave.
+        ``sha256`` is the hex digest of the written data; ``advance`` gets the count of each block.
         """
         descriptor = self._file.fileno()
         with disk_errors(self._path.parent):
             self._file.flush()
             os.fsync(descriptor)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # so that not the kernel's memory answers
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # bypass the page cache
         try:
             found = self._digest(advance)
         except OSError as error:
             found = f"nothing: {error.strerror}"
         if found != sha256:
             raise IntegrityError(
-                f"{self._path.parent}: the medium does not give back what was written to it",
-                hint="Try another stick or disk; this one is broken, or smaller than it says.",
+                f"{self._path.parent}: the medium returned other data than was written",
+                hint="Use another medium: this one is broken, or smaller than it reports.",
             )
 
     def _digest(self, advance: Callable[[int], object]) -> str:
@@ -92,9 +91,9 @@ class PartFile:
         return digest.hexdigest()
 
     def publish(self, target: Path, mode: int = 0o644, owner: tuple[int, int] = (-1, -1)) -> None:
-        """Give the file its name, after all of it has reached the disk; what had the name before is replaced.
+        """Sync the file and rename it to its target, which is replaced.
 
-        The owner is a user and a group as for chown(2), where -1 leaves what is.
+        The owner is a user and a group as for chown(2), where -1 means unchanged.
         """
         with disk_errors(target):
             self._file.flush()
@@ -111,7 +110,7 @@ class PartFile:
         self._close()
 
     def _close(self) -> None:
-        with contextlib.suppress(OSError):  # what could not be written need not be
+        with contextlib.suppress(OSError):  # a failed flush does not matter
             self._file.close()
 
     def __enter__(self) -> PartFile:
@@ -123,7 +122,7 @@ class PartFile:
 
 
 class _KeptPart(PartFile):
-    """A part that stays when its content breaks off, for the next attempt to go on with."""
+    """A part file that is kept after an interruption, so that the next attempt resumes."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self._take(descriptor, path)
@@ -145,9 +144,9 @@ class _KeptPart(PartFile):
 
 
 def keep_part(directory: Path, key: str) -> PartFile:
-    """The part for the content called ``key``, as far as an earlier attempt got with it.
+    """Open the kept part file of ``key``, with the data of an earlier attempt.
 
-    While another process writes that one, a new one that is not kept.
+    While another process writes it, return a new part file that is not kept.
     """
     path = directory / f"{_KEPT_PREFIX}{key}"
     with disk_errors(directory):
@@ -158,7 +157,7 @@ def keep_part(directory: Path, key: str) -> PartFile:
                 return PartFile(directory)
             if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
                 return _KeptPart(descriptor, path)
-            os.close(descriptor)  # it was finished, or swept away, before the lock was there
+            os.close(descriptor)  # it was published or swept before it was locked
 
 
 def check_space(path: Path, size: int) -> None:
@@ -167,12 +166,12 @@ def check_space(path: Path, size: int) -> None:
         free = shutil.disk_usage(path).free
     if size > free:
         raise NoSpaceError(
-            f"{path}: {size} bytes are needed there, and {free} are free", hint="Free some space, or name another place."
+            f"{path}: not enough space: {size} bytes needed, {free} free", hint="Free some space, or use another disk."
         )
 
 
 def _locked_file(directory: Path) -> tuple[int, Path]:
-    """A new file with a lock on it; another one, when a `sweep` has it in its hands before the lock is there."""
+    """Create and lock a new file; try again when a `sweep` locked it first."""
     while True:
         descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=directory)
         if locks.attempt(descriptor) and os.fstat(descriptor).st_nlink:
@@ -181,7 +180,7 @@ def _locked_file(directory: Path) -> tuple[int, Path]:
 
 
 def write_file(target: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] = (-1, -1)) -> None:
-    """Replace a whole small file at once; what killed processes left half written beside it goes."""
+    """Replace a small file atomically; leftovers of killed processes beside it are deleted."""
     with disk_errors(target):
         sweep(target.parent)
     with PartFile(target.parent) as part:
@@ -190,14 +189,14 @@ def write_file(target: Path, data: bytes, mode: int = 0o644, owner: tuple[int, i
 
 
 def is_part(path: Path) -> bool:
-    """Whether a file is one that is still being written, or was left so."""
+    """Whether a file is a part file, in use or left behind."""
     return path.name.startswith((_PREFIX, _KEPT_PREFIX))
 
 
 def sweep(directory: Path, kept_seconds: float = KEPT_SECONDS) -> None:
-    """Remove what killed processes left half written.
+    """Delete part files of killed processes.
 
-    What somebody is still writing stays, and for ``kept_seconds`` what the next attempt can go on with.
+    Locked files stay, and for ``kept_seconds`` those that the next attempt can resume.
     """
     for path in directory.glob(f"{_PREFIX}*"):
         _remove_unlocked(path, seconds=0)

@@ -1,7 +1,7 @@
-"""Locks between processes (flock(2)): every wait has a limit, and is announced with the PID of the holder.
+"""Locks between processes (flock(2)): every wait has a limit and is logged with the PID of the holder.
 
-The kernel names the holder (``/proc/locks``, proc_locks(5)): also of a lock that several share, or that is on a file with
-content of its own, such as ``oci-layout``; and it never names a process that has ended.
+The PID is from ``/proc/locks`` (proc_locks(5)). Unlike a PID in the file, this works for shared locks and for files with
+other content, such as ``oci-layout``, and never names an ended process.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from bundler.errors import BusyError
 from bundler.localfs import private_file
 
 LIMIT = 30.0
-"""Seconds for which a lock is waited for that is held for moments only."""
+"""Default wait in seconds, for locks that are held briefly."""
 
-UNANNOUNCED = 1.0
-"""Seconds of a wait before it is announced."""
+LOG_AFTER = 1.0
+"""Seconds of a wait before it is logged."""
 
 _STEP = 0.02
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 def acquire(file: int, what: str, limit: float = LIMIT, *, shared: bool = False) -> None:
     """Lock an open file; raises `BusyError` when another process holds the lock for longer than ``limit`` seconds.
 
-    ``what`` says what the lock is for: "the container x".
+    ``what`` is the locked thing in messages: "the container x".
     """
     if attempt(file, shared=shared) or (limit and _wait(file, what, limit, shared=shared)):
         return
@@ -37,7 +37,7 @@ def acquire(file: int, what: str, limit: float = LIMIT, *, shared: bool = False)
 
 
 def attempt(file: int, *, shared: bool = False) -> bool:
-    """Lock an open file, unless another process holds the lock."""
+    """Lock an open file, or return False while another process holds the lock."""
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -47,7 +47,7 @@ def attempt(file: int, *, shared: bool = False) -> bool:
 
 @contextmanager
 def locked(path: Path, what: str, limit: float = LIMIT) -> Iterator[None]:
-    """Hold the lock of a file of ours for the length of the block; it is made where there is none, and stays."""
+    """Hold the lock of a file for the block; the file is created if missing, and stays."""
     file = private_file.open_file(path, os.O_RDWR | os.O_CREAT)
     try:
         acquire(file, what, limit)
@@ -57,10 +57,10 @@ def locked(path: Path, what: str, limit: float = LIMIT) -> Iterator[None]:
 
 
 def busy(file: int, what: str) -> BusyError:
-    """The error for a lock that other processes hold."""
+    """Return the error for a lock that other processes hold."""
     pids = _holders(file)
     stopped = [pid for pid in pids if _is_stopped(pid)]
-    message = f"another fps-bundle is at work on {what}{_named(pids)}"
+    message = f"another fps-bundle is using {what}{_named(pids)}"
     if stopped:
         command = f"kill -CONT {' '.join(map(str, stopped))}"
         return BusyError(f"{message}, and stopped", hint="Resume it, then run the same command again:", command=command)
@@ -68,14 +68,14 @@ def busy(file: int, what: str) -> BusyError:
 
 
 def _wait(file: int, what: str, limit: float, *, shared: bool) -> bool:
-    if _poll(file, min(UNANNOUNCED, limit), shared=shared):
+    if _poll(file, min(LOG_AFTER, limit), shared=shared):
         return True
-    _log.warning("waiting up to %.0f s: another fps-bundle is at work on %s%s", limit, what, _named(_holders(file)))
-    return _poll(file, limit - UNANNOUNCED, shared=shared)
+    _log.warning("waiting up to %.0f s: another fps-bundle is using %s%s", limit, what, _named(_holders(file)))
+    return _poll(file, limit - LOG_AFTER, shared=shared)
 
 
 def _poll(file: int, seconds: float, *, shared: bool) -> bool:
-    from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed  # slow to load, and few have to wait
+    from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed  # slow to import, and rarely needed
 
     polling = Retrying(
         retry=retry_if_result(lambda is_locked: not is_locked),
@@ -87,7 +87,7 @@ def _poll(file: int, seconds: float, *, shared: bool) -> bool:
 
 
 def _holders(file: int) -> Sequence[int]:
-    """The PIDs of the processes that hold a lock on an open file, as far as the kernel tells them here."""
+    """Return the PIDs of the processes that hold a lock on an open file, as far as visible here."""
     found = os.fstat(file)
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     with suppress(OSError):
@@ -98,7 +98,7 @@ def _holders(file: int) -> Sequence[int]:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether a process was stopped by a signal (proc_pid_stat(5))."""
+    """Whether a process is stopped by a signal (proc_pid_stat(5))."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
     return False

@@ -1,4 +1,4 @@
-"""Files by which we decide: read, and written, only where nobody else could have put them."""
+"""Files that decisions depend on: read and written only where no other user could have put them."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ MAX_SIZE = 64 << 20
 """Bytes of the largest file that is read; a KRL of a million serial numbers has some 9 MB."""
 
 _NO_FILE = frozenset({ELOOP, EISDIR, ENXIO})
-"""How opening a link, a directory, or a socket or FIFO fails."""
+"""Errors from opening a link, a directory, a socket or a FIFO."""
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with ``~`` expanded; unlike that of pathlib, this raises nothing for a user who does not exist."""
+    """Expand ``~`` in a path; unlike pathlib, this does not raise for an unknown user."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def read(path: Path, what: str) -> bytes:
-    """A file of root's or ours that nobody else can write or take away; raises `TrustError`, and `FileNotFoundError`."""
+    """Read a file that only root and this user can change or remove; raises `TrustError` and ``FileNotFoundError``."""
     return _read(path, what, owners={0, os.geteuid()}, forbidden=0o022, flags=0)
 
 
 def read_private(path: Path, what: str) -> bytes:
-    """A file of ours alone, and no link to one; raises `TrustError`, and `FileNotFoundError`."""
+    """Read a file, not a link, that only this user can access; raises `TrustError` and ``FileNotFoundError``."""
     return _read(path, what, owners={os.geteuid()}, forbidden=0o077, flags=os.O_NOFOLLOW)
 
 
 def open_file(path: Path, flags: int) -> int:
-    """Do as `open_plain` does, and raise `TrustError` for another user's file as well."""
+    """Do as `open_plain`; also raises `TrustError` for another user's file."""
     return _opened(path, flags, _check_ours)
 
 
 def open_plain(path: Path, flags: int) -> int:
-    """Open a plain file, which is private where it is made; neither follows a link nor waits at a FIFO.
+    """Open a plain file, created with private mode; never follows a link or waits at a FIFO.
 
-    Raises `TrustError` for anything else, `StoreError` for what cannot be opened, and ``FileNotFoundError``.
+    Raises `TrustError` for another kind of file, `StoreError` when opening fails, and ``FileNotFoundError``.
     """
     return _opened(path, flags, _check_plain)
 
@@ -72,7 +72,7 @@ def check_file(path: Path) -> None:
 
 
 def make_directory(path: Path, *, may_be_link: bool = False) -> None:
-    """Make a directory of ours alone, and those above it that lack; raises `TrustError` where others can write in it."""
+    """Create a private directory with its parents; raises `TrustError` when other users can write to it."""
     with disk_errors(path):
         for missing in [above for above in (*reversed(path.parents), path) if not (above.exists() or above.is_symlink())]:
             missing.mkdir(mode=0o700, exist_ok=True)
@@ -80,19 +80,21 @@ def make_directory(path: Path, *, may_be_link: bool = False) -> None:
 
 
 def check_directory(path: Path, *, may_be_link: bool = False) -> None:
-    """Raises `TrustError` for what is no directory, or one that another user can change, and `FileNotFoundError`.
+    """Raises `TrustError` unless it is a directory that only this user or root can change; also ``FileNotFoundError``.
 
-    A link to a directory passes only where the user may have put it (``may_be_link``), and the same must hold for both.
+    A link to a directory is accepted only with ``may_be_link``; link and directory must both pass.
     """
     check_is_directory(path, may_be_link=may_be_link)
     if any(it.st_uid not in (0, os.geteuid()) for it in (path.lstat(), path.stat())):
         raise TrustError(f"{path} belongs to another user", hint="Check its content, then move it away:", command=_move(path))
     if path.stat().st_mode & 0o022:
-        raise TrustError(f"others can change what is in {path}", hint="Check its content, then run:", command=f"chmod go-w {path}")
+        raise TrustError(
+            f"other users can change what is in {path}", hint="Check its content, then run:", command=f"chmod go-w {path}"
+        )
 
 
 def check_is_directory(path: Path, *, may_be_link: bool = False) -> None:
-    """Raises `TrustError` for what is no directory, ``FileNotFoundError`` where nothing is."""
+    """Raises `TrustError` unless it is a directory, and ``FileNotFoundError``."""
     if stat.S_ISLNK(path.lstat().st_mode) and not may_be_link:
         raise TrustError(f"{path} is a symbolic link, not a directory", hint="Move it away:", command=_move(path))
     if not path.is_dir():
@@ -128,29 +130,31 @@ def _read(path: Path, what: str, owners: set[int], forbidden: int, flags: int) -
             data = file.read(MAX_SIZE + 1)
     except FileNotFoundError:
         if path.is_symlink():
-            raise TrustError(f"{what} {path} is a link to nothing", hint="Put the file there, or remove the link.") from None
+            raise TrustError(f"{what} {path} is a dangling link", hint="Create the file, or remove the link.") from None
         raise
     except OSError as error:
         raise TrustError(f"{what} {path} cannot be read: {error.strerror}", hint="Check the file and its permissions.") from error
     if len(data) > MAX_SIZE:
-        raise TrustError(f"{what} {path} is longer than {MAX_SIZE} bytes")
+        raise TrustError(f"{what} {path} is larger than {MAX_SIZE} bytes")
     return data
 
 
 def _check_directory(path: Path, what: str) -> None:
-    """Who can write a directory takes a file away, and with it what it forbids, unless the directory is sticky (unlink(2))."""
+    """Raises `TrustError` for a directory where other users could remove the file; in a sticky one they cannot (unlink(2))."""
     found = path.stat()
     if found.st_uid not in (0, os.geteuid()):
-        raise TrustError(f"{what} lies in {path}, which belongs to another user", hint="Put it where only you and root can write.")
+        raise TrustError(
+            f"{what} is in {path}, which belongs to another user", hint="Move it to where only you and root can write."
+        )
     if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-        raise TrustError(f"others can change {what} in {path}", hint=f"Look what is in it, then run: chmod go-w {path}")
+        raise TrustError(f"other users can change {what} in {path}", hint=f"Check its content, then run: chmod go-w {path}")
 
 
 def _check(found: os.stat_result, path: Path, what: str, owners: set[int], forbidden: int) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise TrustError(f"{what} {path} is not a plain file", hint="Put the file there, or move this away:", command=_move(path))
+        raise TrustError(f"{what} {path} is not a plain file", hint="Move it away:", command=_move(path))
     if found.st_uid not in owners:
         raise TrustError(f"{what} {path} belongs to another user", hint=f"Run: chown {os.geteuid()} {path}")
     if found.st_mode & forbidden:
         mode = "go-w" if forbidden == 0o022 else "go-rwx"
-        raise TrustError(f"others can change {what} {path}", hint=f"Look what is in it, then run: chmod {mode} {path}")
+        raise TrustError(f"other users can change {what} {path}", hint=f"Check its content, then run: chmod {mode} {path}")

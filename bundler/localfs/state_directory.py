@@ -1,4 +1,4 @@
-"""One process of ours at a time where two would disturb each other."""
+"""The state directory, with locks by name."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bundler.localfs import locks, private_file
 
 
 def directory() -> Path:
-    """Where locks and journals lie, below the user's state directory."""
+    """Return the directory of locks and journals, below the user's state directory."""
     return platformdirs.user_state_path("fps-bundle")
 
 
 @contextmanager
 def hold(kind: str, name: str, wait: float = 0) -> Iterator[None]:
-    """Hold the lock of one thing; raises `BusyError` when another process holds it for longer than we wait, in seconds."""
+    """Hold the lock of a named thing; raises `BusyError` after waiting ``wait`` seconds for another process."""
     path = directory() / "locks" / f"{kind}-{name}.lock"
     private_file.make_directory(directory(), may_be_link=True)
     private_file.make_directory(path.parent)

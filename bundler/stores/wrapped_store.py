@@ -1,4 +1,4 @@
-"""What stores have in common that are another store and something more."""
+"""The base class of stores that wrap another store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bundler.streams import Begun, Stream
 
 
 class WrappedStore:
-    """Does as ``inner`` does, but for what a subclass does by itself."""
+    """Delegates to ``inner``; a subclass overrides what differs."""
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner

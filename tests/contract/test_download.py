@@ -121,7 +121,7 @@ def test_another_part_than_was_asked_for_is_not_taken_and_the_blob_is_read_from_
     assert store.open(BLOB, begun()).read() == CONTENT[BEGIN:]
     assert Scripted.ranges == [f"bytes={BEGIN}-", ""]
     assert len(notes) == 1
-    assert "gave another part of the blob" in notes[0]
+    assert "returned another range of the blob" in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,10 @@ def test_a_link_that_is_too_slow_is_given_up_though_it_brings_something(
     store: RegistryStore, notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow(8 << 10, 0.3, monkeypatch)
-    with pytest.raises(StoreError, match="bytes per second, which is too few") as caught:
+    with pytest.raises(StoreError, match="bytes per second is too low") as caught:
         store.open(BLOB).read()
     assert caught.value.exit_code == 5
-    assert all("too few" in note for note in notes)
+    assert all("too low" in note for note in notes)
 
 
 def test_a_link_that_is_quick_enough_is_not_given_up(store: RegistryStore, monkeypatch: pytest.MonkeyPatch) -> None:

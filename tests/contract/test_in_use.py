@@ -127,11 +127,11 @@ def test_blobs_stay_while_another_process_uses_the_store(store: Path) -> None:
         LocalSpool().drop(dropped)
         assert {named.name for named in LocalStore(LocalReference("")).names()} == {"dropped:latest"}
         assert len(blobs(store)) == 6
-        with pytest.raises(BusyError, match=rf"at work on the local store \(PID {other.pid}\)") as caught:
+        with pytest.raises(BusyError, match=rf"using the local store \(PID {other.pid}\)") as caught:
             prune(0, dry_run=False)
         assert caught.value.exit_code == 12
         # this process could not delete, and still counts as a user
-        assert "at work on the local store" in ask(other)
+        assert "using the local store" in ask(other)
         assert len(blobs(store)) == 6
     assert len(prune(0, dry_run=False).leftovers) == 1
     assert len(blobs(store)) == 3
@@ -142,7 +142,7 @@ def test_a_process_that_deleted_still_counts_as_a_user(store: Path) -> None:
     LocalSpool().forget(LocalReference("forgotten"))
     assert blobs(store) == []
     with started(_HOLD) as other:
-        assert "at work on the local store" in ask(other)
+        assert "using the local store" in ask(other)
 
 
 def test_bundles_of_many_processes_have_no_holes() -> None:

@@ -250,7 +250,7 @@ def test_a_store_that_others_could_change_is_refused(store: Path, tmp_path: Path
 def test_blobs_that_others_could_change_are_refused(store: Path, place: str) -> None:
     made(1)
     (store / place).chmod(0o770)
-    with pytest.raises(StoreError, match="others may write"):
+    with pytest.raises(StoreError, match="writable by other users"):
         opened()
 
 

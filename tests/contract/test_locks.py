@@ -83,7 +83,7 @@ def test_a_lock_that_another_process_holds_is_told_with_its_pid(shared: bool, tm
     path = file(tmp_path / "x.lock")
     with (
         holder(path, shared=shared) as process,
-        pytest.raises(BusyError, match=rf"at work on this \(PID {process.pid}\)") as caught,
+        pytest.raises(BusyError, match=rf"using this \(PID {process.pid}\)") as caught,
         locks.locked(path, "this", 0),
     ):
         pytest.fail("two had it")
@@ -107,7 +107,7 @@ def test_a_wait_is_announced_once_and_has_a_limit(tmp_path: Path, caplog: pytest
     with holder(path) as process, pytest.raises(BusyError), locks.locked(path, "this", 2):
         pytest.fail("two had it")
     assert 2 <= time.monotonic() - begun < 60
-    assert caplog.messages == [f"waiting up to 2 s: another fps-bundle is at work on this (PID {process.pid})"]
+    assert caplog.messages == [f"waiting up to 2 s: another fps-bundle is using this (PID {process.pid})"]
 
 
 def test_a_short_wait_is_not_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -142,7 +142,7 @@ def test_a_command_waits_for_the_store_says_so_and_goes_on(archive: Path, home: 
     with holder(home / "store" / "oci-layout") as process:
         listing = started("list")
         assert listing.stderr
-        assert f"at work on the local store (PID {process.pid})" in listing.stderr.readline()
+        assert f"using the local store (PID {process.pid})" in listing.stderr.readline()
         assert listing.poll() is None
         process.kill()
         out, _ = listing.communicate(timeout=60)

@@ -232,7 +232,7 @@ def answering(status: int, name: str = "X-Nothing", value: str = "") -> type[Reg
 )
 def test_an_unknown_way_to_ask_is_an_error(name: str, challenge: str) -> None:
     handler = answering(401, name, challenge)
-    with serving(handler) as address, pytest.raises(StoreError, match="not known"):
+    with serving(handler) as address, pytest.raises(StoreError, match="unknown authentication scheme"):
         check_login(address, USER)
     assert set(handler.seen) == {""}
 

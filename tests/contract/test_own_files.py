@@ -144,10 +144,10 @@ def use_listing(home: Home) -> None:
 
 
 def use_record(_: Home) -> None:
-    memory = upload_record.Memory("registry", ONE, upload_record.LEAST_SIZE)
-    with memory.held():
-        memory.remember("repository", "session")
-        memory.places()
+    record = upload_record.UploadRecord("registry", ONE, upload_record.LEAST_SIZE)
+    with record.held():
+        record.remember("repository", "session")
+        record.repositories()
 
 
 def use_part(home: Home) -> None:

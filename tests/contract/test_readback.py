@@ -54,12 +54,12 @@ class _Lying(Stream):
         self._content.close()
 
 
-def target(kind: str, directory: Path, *, readback: bool, progress: Progress = NULL_PROGRESS) -> Store:
+def target(kind: str, directory: Path, *, verify_written: bool, progress: Progress = NULL_PROGRESS) -> Store:
     if kind == "archive":
-        return ArchiveStore(directory / "x.tar", readback=readback, progress=progress)
+        return ArchiveStore(directory / "x.tar", verify_written=verify_written, progress=progress)
     if kind == "parts":
-        return SplitFileStore(directory / "x.tar", "", None, Split(WORTH_TELLING, readback=readback), progress)
-    return LayoutStore(directory / "layout", "1", readback=readback, progress=progress)
+        return SplitFileStore(directory / "x.tar", "", None, Split(WORTH_TELLING, verify_written=verify_written), progress)
+    return LayoutStore(directory / "layout", "1", verify_written=verify_written, progress=progress)
 
 
 @pytest.mark.parametrize("kind", ["archive", "layout"])
@@ -67,25 +67,25 @@ def test_a_medium_that_lies_is_noticed_before_the_name_is_there(tmp_path: Path, 
     source = Lying(tmp_path)
     noise = b"".join(bytes.fromhex(Digest.of(str(number).encode()).hex) for number in range(100_000))
     bundle(source, tree(file("/s/f", noise)))  # more than a file object holds back
-    with pytest.raises(IntegrityError, match="does not give back") as caught:
-        copy.copy(source, target(kind, tmp_path, readback=True), RecordingProgress())
+    with pytest.raises(IntegrityError, match="returned other data than was written") as caught:
+        copy.copy(source, target(kind, tmp_path, verify_written=True), RecordingProgress())
     assert caught.value.exit_code == 8
     assert "stick" in caught.value.hint
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000]
-    copy.copy(source, target(kind, tmp_path, readback=False), RecordingProgress())
+    copy.copy(source, target(kind, tmp_path, verify_written=False), RecordingProgress())
 
 
 @pytest.mark.parametrize("kind", ["archive", "layout", "parts"])
 def test_reading_back_what_takes_long_is_seen(tmp_path: Path, kind: str) -> None:
     source, progress = noise(WORTH_TELLING), RecordingProgress()
-    copy.copy(source, target(kind, tmp_path, readback=True, progress=progress), RecordingProgress())
+    copy.copy(source, target(kind, tmp_path, verify_written=True, progress=progress), RecordingProgress())
     ((text, size),) = progress.asides
     assert text.startswith("reading back ")
     assert str(tmp_path) in text or text == "reading back x.tar.001"
     assert size in [path.stat().st_size for path in tmp_path.rglob("*")]
     (tmp_path / "other").mkdir()
     other = RecordingProgress()
-    copy.copy(source, target(kind, tmp_path / "other", readback=False, progress=other), RecordingProgress())
+    copy.copy(source, target(kind, tmp_path / "other", verify_written=False, progress=other), RecordingProgress())
     assert other.asides == []
 
 

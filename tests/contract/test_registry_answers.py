@@ -237,14 +237,14 @@ def test_a_bad_request_without_tls_is_told_as_tls() -> None:
     with saying(lambda _: Say(400, b"Client sent an HTTP request to an HTTPS server.\n")) as server:
         result = CliRunner().invoke(app, ["inspect", "--plain-http", f"{server.address}/x:1"])
     assert result.exit_code == 5
-    assert "speaks TLS" in result.stderr
+    assert "uses TLS" in result.stderr
 
 
 def test_missing_tls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry that is not on this host is asked by TLS alone; here through a proxy."""
     with talking(b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n") as address:
         monkeypatch.setenv("https_proxy", f"http://{address}")
-        with pytest.raises(StoreError, match="does not speak TLS") as caught:
+        with pytest.raises(StoreError, match="does not use TLS") as caught:
             RegistryStore(RegistryReference("registry.example", "x", "1"), limits=LIMITS)
     assert "--plain-http" in caught.value.hint
 
@@ -326,7 +326,7 @@ FULL_PAGE = NO_TAGS.ljust(4 << 20)
 @pytest.mark.parametrize(
     ("following", "body", "timeout", "words"),
     [
-        (lambda _: "/v2/team/model/tags/list?n=1000", NO_TAGS, 1.0, "a page that was read before"),
+        (lambda _: "/v2/team/model/tags/list?n=1000", NO_TAGS, 1.0, "a page that was already read"),
         (lambda number: f"/v2/team/model/tags/list?last={number}", NO_TAGS, 60.0, f"more than {pages.MAX_PAGES} pages"),
         (
             lambda number: f"/v2/team/model/tags/list?last={number}",

@@ -253,14 +253,14 @@ def test_a_manifest_of_the_parts_of_another_archive_is_refused(said: str | None)
     data = json.dumps(content).encode()
     target.tags["1"] = Descriptor.of(artifact.MANIFEST, data)
     target.blobs[Digest.of(data)] = data
-    with pytest.raises(IntegrityError, match="another archive than the manifest says" if said else "not a sha256 digest"):
+    with pytest.raises(IntegrityError, match="another archive than the manifest lists" if said else "not a sha256 digest"):
         read(target)
 
 
 def test_a_bundle_that_is_not_split_is_read_as_it_is() -> None:
     source = random_bundle(1, 2)
     assert read(source) == source.tags["1"].digest
-    assert SplitStore(source).home() is source
+    assert SplitStore(source).underlying_store() is source
 
 
 def test_several_parts_travel_at_once() -> None:

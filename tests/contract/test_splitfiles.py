@@ -231,8 +231,8 @@ def test_a_whole_file_beside_its_own_parts_is_read_and_that_is_told(tmp_path: Pa
         path.unlink()
     progress = RecordingProgress()
     assert read_bundle(ArchiveStore(parts, progress=progress)).digest == source.tags["1"].digest
-    assert progress.notes == [f"{parts} is read, and not the parts listed in x.tar.parts"]
-    assert "is read, and not the parts" in run("inspect", str(parts)).stderr
+    assert progress.notes == [f"reading {parts}, not the parts listed in x.tar.parts"]
+    assert f"reading {parts}, not the parts" in run("inspect", str(parts)).stderr
 
 
 @pytest.mark.parametrize("spoil", ["damaged", "renamed", "directory", "parts-from"])
@@ -256,7 +256,7 @@ def test_a_whole_file_is_read_beside_a_list_that_is_none_and_that_is_told(
 
 def test_a_whole_file_is_not_written_beside_parts(source: MemoryStore, parts: Path) -> None:
     before = content(parts.parent)
-    with pytest.raises(StoreError, match=r"x\.tar\.parts exists: x\.tar would stand beside the parts of another archive") as caught:
+    with pytest.raises(StoreError, match=r"x\.tar\.parts exists: x\.tar would lie beside the parts of another archive") as caught:
         copy.copy(source, ArchiveStore(parts, "1"), RecordingProgress())
     assert caught.value.hint
     assert content(parts.parent) == before
@@ -297,7 +297,7 @@ def test_a_damaged_source_leaves_nothing(tmp_path: Path, source: MemoryStore) ->
 def test_two_at_once_in_one_directory_are_told(tmp_path: Path, source: MemoryStore) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(BusyError, match="another fps-bundle is at work"):
+    with pytest.raises(BusyError, match="another fps-bundle is using"):
         split(source, tmp_path / "x.tar")
     os.close(descriptor)
     split(source, tmp_path / "x.tar")
@@ -343,7 +343,7 @@ def test_a_medium_that_is_pulled_out_is_told(parts: Path) -> None:
 @pytest.mark.parametrize("name", ["x.tar", "x.tar.parts"])
 def test_a_fifo_is_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(StoreError, match="no plain file"):
+    with pytest.raises(StoreError, match="not a plain file"):
         ArchiveStore(tmp_path / "x.tar").names()
 
 

@@ -161,7 +161,7 @@ def test_a_changed_byte_in_the_store_is_noticed(place: Place, source: MemoryStor
 
 @pytest.mark.parametrize("place", ["layout", "archive", "local", "registry"], indirect=True)
 def test_a_digest_cannot_be_overwritten(place: Place, source: MemoryStore) -> None:
-    with pytest.raises(StoreError, match="that very bundle"):
+    with pytest.raises(StoreError, match="its digest differs"):
         copy.copy(source, place.open("1", Digest.of(b"another")), RecordingProgress())
     assert names(place) == set()
 

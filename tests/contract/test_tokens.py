@@ -280,7 +280,7 @@ def test_all_pages_of_what_refers_to_a_bundle_are_read(registry: TokenRegistry) 
 def test_a_list_that_never_ends_is_given_up(registry: TokenRegistry, what: str) -> None:
     registry.next_tags = "?"
     registry.referrer_pages = [_page()] * (MAX_PAGES + 1)
-    with pytest.raises(IntegrityError, match=r"pages|a page that was read before"):
+    with pytest.raises(IntegrityError, match=r"pages|a page that was already read"):
         opened(registry).names() if what == "tags" else opened(registry).referrers(Descriptor.of(artifact.MANIFEST, b""))
 
 

@@ -32,7 +32,7 @@ from bundler.format.tar import Entry, Kind
 from bundler.format.toc import Chunk, Item, Table, TableWriter
 from bundler.format.zstd_frames import Frames
 from bundler.stores.archive.multi_file import Volume, Volumes
-from bundler.stores.archive.store import ArchiveReader
+from bundler.stores.archive.store import BundleArchive
 from bundler.stores.layout import index
 
 Target = Callable[[bytes], object]
@@ -128,7 +128,7 @@ def whole_layer(data: bytes) -> object:
 
 def archive(data: bytes) -> object:
     place = Volumes([Volume(len(data), lambda offset: io.BytesIO(data[offset:]))])
-    return ArchiveReader("here", lambda: place).names()
+    return BundleArchive("here", lambda: place).names()
 
 
 def named(data: bytes) -> object:

@@ -438,7 +438,7 @@ def test_two_ingests_into_one_name(here: Host) -> None:
     wait_until(lambda: here.paused(old))
     outcome = here.bundle("ingest", "first", "--onto", SCRIPTED, "--tag", "copied:1")
     assert outcome.code == 12
-    assert "another fps-bundle is at work" in outcome.err
+    assert "another fps-bundle is using" in outcome.err
     process.communicate(timeout=120)
     assert process.returncode == 0
 

@@ -1,4 +1,4 @@
-"""Bytes that lie in several pieces one behind the other, read as one without joining them."""
+"""Consecutive pieces of bytes, read as one stream without joining them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from bundler.streams import BLOCK, Readable, Stream
 
 @dataclass(frozen=True)
 class Volume:
-    """One piece: its size in bytes, and how to open it at a place in it."""
+    """One piece: its size in bytes, and a function that opens it at an offset."""
 
     size: int
     open: Callable[[int], Stream]
 
 
 class Volumes:
-    """Pieces in their order; a plain file is the case of one."""
+    """Pieces in order; a plain file is one piece."""
 
     def __init__(self, volumes: Sequence[Volume]) -> None:
         self._volumes = volumes
@@ -31,46 +31,44 @@ class Volumes:
         self.size = self._ends[-1] if volumes else 0
 
     def open(self, offset: int) -> Stream:
-        """All that stands from a place on."""
+        """Open everything from an offset on."""
         return _Across(self._from(offset))
 
     def _from(self, offset: int) -> Iterator[tuple[Volume, int]]:
-        """The piece in which a place is, with the place in it, and those behind it."""
+        """Yield the piece at an offset, with the offset in it, and all later pieces."""
         first = bisect_right(self._ends, offset)
         for number in range(first, len(self._volumes)):
             volume = self._volumes[number]
             yield volume, offset - self._ends[number] + volume.size if number == first else 0
 
     def check(self, manifests: Collection[Digest]) -> None:
-        """Refuse an archive that holds these manifests and is another one than it should be."""
+        """Raise an error when the archive with these manifests is not the expected one."""
 
     def explain(self, error: BundlerError) -> BundlerError:
-        """What to say when something that was read here is not as it should be."""
+        """Return the error to raise for wrong content, such as one that names the damaged parts."""
         return error
 
 
 def plain_size(path: Path) -> int:
-    """The size of a plain file in bytes; raises ``FileNotFoundError``, and `StoreError` for what one could wait at."""
+    """Return the size of a plain file in bytes; raises ``FileNotFoundError``, and `StoreError` for a FIFO and the like."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise StoreError(
-            f"{path} is no plain file", hint="A layout is named oci:DIR, and an archive that comes through a pipe is named -."
-        )
+        raise StoreError(f"{path} is not a plain file", hint="Use oci:DIR for a layout, and - for an archive in a pipe.")
     return found.st_size
 
 
 def of_file(path: Path, size: int) -> Volume:
-    """A file as a piece."""
+    """Return a file as a piece."""
     return Volume(size, lambda offset: _File(path, offset))
 
 
 def limited(content: Stream, size: int) -> Stream:
-    """The first ``size`` bytes of a stream."""
+    """Return a stream of the first ``size`` bytes of a stream."""
     return _Limited(content, size)
 
 
 def skip(content: Readable, size: int) -> None:
-    """Read on by so many bytes, as far as there are any."""
+    """Skip ``size`` bytes, or fewer at the end."""
     while size and (block := content.read(min(size, BLOCK))):
         size -= len(block)
 
@@ -104,7 +102,7 @@ class _Limited(Stream):
 
 
 class _Across(Stream):
-    """Opens one piece after the other, each when the one before it has been read."""
+    """Opens the pieces in turn, each when the previous one has been read."""
 
     def __init__(self, pieces: Iterator[tuple[Volume, int]]) -> None:
         self._pieces = pieces
@@ -112,7 +110,7 @@ class _Across(Stream):
         self._left = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to ``size`` bytes; a piece that is shorter than it should be is the end."""
+        """Return up to ``size`` bytes; a piece that is too short ends the stream."""
         if size < 0:
             return b"".join(iter(lambda: self.read(BLOCK), b""))
         while not self._left and self._next():

@@ -1,4 +1,4 @@
-"""The parts of a split archive: found where they lie, and read without joining them (docs/spec/format.md, "Split archive")."""
+"""The parts of a split archive: found in directories, and read without joining them (docs/spec/format.md, "Split archive")."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bundler.stores.layout import verified_cache
 from bundler.streams import Progress
 
 
-class Parts(Volumes):
-    """A split archive; when something read from it is wrong, all parts are hashed and the damaged ones named."""
+class PartVolumes(Volumes):
+    """A split archive in files; after an error all parts are hashed, to name the damaged ones."""
 
     def __init__(self, path: Path, listed: PartList, places: Sequence[Path], where: str) -> None:
         super().__init__([multi_file.of_file(place, part.size) for place, part in zip(places, listed.parts, strict=True)])
@@ -26,7 +26,7 @@ class Parts(Volumes):
         self._where = where
 
     def check(self, manifests: Collection[Digest]) -> None:
-        """Raise `IntegrityError` when the list was made with the parts of another archive."""
+        """Raise `IntegrityError` when the list belongs to another archive."""
         if self._listed.bundle not in manifests:
             raise self.explain(self._other())
 
@@ -41,12 +41,12 @@ class Parts(Volumes):
     def _other(self) -> IntegrityError:
         return IntegrityError(
             f"{self._where}: {list_path(self._path)} lists the parts of another archive, of the bundle {self._listed.bundle}",
-            hint="Bring the list that was made with these parts.",
+            hint="Copy the list that was made with these parts.",
         )
 
 
-class Beside(Volumes):
-    """A whole archive with a list of parts beside it, which must be the parts of the same archive."""
+class WholeWithParts(Volumes):
+    """A whole archive with a list of parts beside it, which must belong to the same archive."""
 
     def __init__(self, path: Path, size: int, listed: PartList) -> None:
         super().__init__([multi_file.of_file(path, size)])
@@ -54,7 +54,7 @@ class Beside(Volumes):
         self._listed = listed
 
     def check(self, manifests: Collection[Digest]) -> None:
-        """Raise `UsageError` when the file and the parts are two archives, of which either may be meant."""
+        """Raise `UsageError` when the file and the parts are different archives, as either could be meant."""
         if self._listed.bundle not in manifests:
             raise UsageError(
                 f"{self._path} and the parts in {list_path(self._path).name} are different archives: "
@@ -64,53 +64,52 @@ class Beside(Volumes):
 
 
 def list_path(path: Path) -> Path:
-    """Where the list of the parts of an archive is."""
+    """Return the path of the list of an archive's parts."""
     return path.with_name(path.name + SUFFIX)
 
 
 def read_list(path: Path) -> PartList:
-    """The list of the parts of an archive; raises ``FileNotFoundError`` where there is none, `IntegrityError` for a wrong one."""
+    """Read the list of an archive's parts; raises ``FileNotFoundError``, and `IntegrityError` for an invalid list."""
     multi_file.plain_size(list_path(path))
     with list_path(path).open("rb") as file:
         listed = PartList.from_bytes(file.read(strict_json.MAX_SIZE + 1), str(list_path(path)))
-    if listed.stem.casefold() != path.name.casefold():  # some sticks change the case of letters
+    if listed.stem.casefold() != path.name.casefold():  # some USB sticks change the case of letters
         raise IntegrityError(
             f"{list_path(path)} lists the parts of {listed.stem}, not of {path.name}",
-            hint=f"Name {listed.stem}, or bring the list that was made with the parts of {path.name}.",
+            hint=f"Name {listed.stem}, or copy the list that was made with the parts of {path.name}.",
         )
     return listed
 
 
 def beside(path: Path, size: int, elsewhere: Sequence[Path], progress: Progress) -> Volumes:
-    """A whole archive of so many bytes, though there may be parts of it as well; says that it is read, not they."""
+    """Return a whole archive that may have parts beside it; reports that the parts are not read."""
     whole = Volumes([multi_file.of_file(path, size)])
     try:
         listed = read_list(path)
     except FileNotFoundError:
         if elsewhere:
-            progress.note(f"{path} is read; it is whole, so no parts are looked for")
+            progress.note(f"reading {path}: it is a whole archive, so --parts-from is not used")
         return whole
     except (BundlerError, OSError) as error:
-        progress.note(f"{path} is read; the list of parts beside it is not used: {error}")
+        progress.note(f"reading {path}: the list of parts beside it is not used: {error}")
         return whole
-    progress.note(f"{path} is read, and not the parts listed in {list_path(path).name}")
-    return Beside(path, size, listed)
+    progress.note(f"reading {path}, not the parts listed in {list_path(path).name}")
+    return WholeWithParts(path, size, listed)
 
 
 def refuse_list(path: Path) -> None:
-    """Raise `StoreError` when a file that is to be written would stand beside the parts of another archive."""
+    """Raise `StoreError` when a new file would lie beside the parts of another archive."""
     if list_path(path).exists():
         raise StoreError(
-            f"{list_path(path)} exists: {path.name} would stand beside the parts of another archive",
+            f"{list_path(path)} exists: {path.name} would lie beside the parts of another archive",
             hint=f"Name another file, or remove {path.name}.* first.",
         )
 
 
-def find(path: Path, elsewhere: Sequence[Path], where: str) -> Parts:
-    """The parts of an archive, beside its list or in other directories.
+def find(path: Path, elsewhere: Sequence[Path], where: str) -> PartVolumes:
+    """Find the parts of an archive, beside its list or in other directories.
 
-    Raises ``FileNotFoundError`` where there is no list, and one error that names all parts that are missing or of
-    the wrong size.
+    Raises ``FileNotFoundError`` without a list, and one error for all parts that are missing or of the wrong size.
     """
     listed = read_list(path)
     directories = (path.parent, *elsewhere)
@@ -119,16 +118,16 @@ def find(path: Path, elsewhere: Sequence[Path], where: str) -> Parts:
     missing = [part for part in absent if not any((directory / part.name).is_file() for directory in directories)]
     wrong = [part for part in absent if part not in missing]
     if absent:
-        told = "; ".join(_named(how, parts) for how, parts in (("missing", missing), ("of the wrong size", wrong)) if parts)
+        faults = "; ".join(_named(how, parts) for how, parts in (("missing", missing), ("of the wrong size", wrong)) if parts)
         raise (NotFoundError if missing else IntegrityError)(
-            f"{where}: {told}",
-            hint=f"Bring them beside {list_path(path)}, or say where they are: --parts-from DIR. {_anew(path, listed, absent)}",
+            f"{where}: {faults}",
+            hint=f"Put them beside {list_path(path)}, or add --parts-from DIR. {_anew(path, listed, absent)}",
         )
-    return Parts(path, listed, [place for place in places.values() if place], where)
+    return PartVolumes(path, listed, [place for place in places.values() if place], where)
 
 
 def is_sound(place: Path, part: Part) -> bool:
-    """Whether a file is this part, byte for byte."""
+    """Whether a file has exactly the content of a part."""
     return verified_cache.is_sound(place.resolve(), part.digest, medium=True)
 
 
@@ -146,4 +145,4 @@ def _anew(path: Path, listed: PartList, parts: Sequence[Part]) -> str:
     chosen = "".join(f" --part {part.number}" for part in parts)
     target = path if path.suffix == ".tar" else f"oci-archive:{path}"
     command = f"fps-bundle copy NAME@{listed.bundle} {target} --split {listed.part_size}{chosen}"
-    return f"To make them anew where the bundle is: {command}"
+    return f"To make them again where the bundle is: {command}"

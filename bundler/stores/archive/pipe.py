@@ -1,4 +1,4 @@
-"""An archive in a pipe: written to standard output as it is made, or read once, in its order, from standard input."""
+"""An archive in a pipe: written to standard output, or read once and in order from standard input."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bundler.format.signature import NewReferrer
 from bundler.ports import Named, Store, Upload
 from bundler.stores.archive import tar_index
 from bundler.stores.archive.multi_file import Volumes, limited
-from bundler.stores.archive.store import ArchiveReader, refuse_attaching
-from bundler.stores.archive.writer import ArchiveUpload, File, Written, blocks
+from bundler.stores.archive.store import BundleArchive, refuse_attaching
+from bundler.stores.archive.writer import ArchiveFile, ArchiveUpload, Written, archive_blocks
 from bundler.stores.layout import index
 from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.stores.wrapped_store import WrappedStore
@@ -25,13 +25,13 @@ from bundler.streams import Begun, Readable, Stream
 
 _INPUT, _OUTPUT = "standard input", "standard output"
 _CUT_OFF = (
-    "What went into the pipe is no whole archive: send it again. "
-    "Copy into the local store first; there what comes damaged is fetched once more."
+    "The archive in the pipe is incomplete: send it again. "
+    "Copy into the local store first; a copy to a store fetches damaged content once more."
 )
 
 
-class PipeStore(ArchiveReader):
-    """The writing end of a pipe, as the place for one bundle."""
+class PipeStore(BundleArchive):
+    """The write end of a pipe, as the target for one bundle."""
 
     def __init__(self, descriptor: int, name: str = "", digest: Digest | None = None) -> None:
         super().__init__(_OUTPUT, _nothing_to_read, name, digest)
@@ -40,7 +40,7 @@ class PipeStore(ArchiveReader):
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
         if os.isatty(self._descriptor):
-            raise UsageError("an archive is nothing to be seen on a terminal", hint="Send it on: fps-bundle copy BUNDLE - | …")
+            raise UsageError("refusing to write an archive to a terminal", hint="Use a pipe: fps-bundle copy BUNDLE - | …")
         try:
             yield ArchiveUpload(self._write, lambda _: None, self._name or name, self._digest, self.where)
         except IntegrityError as error:
@@ -48,9 +48,9 @@ class PipeStore(ArchiveReader):
                 error.hint = _CUT_OFF
             raise
 
-    def _write(self, manifest: Descriptor, files: Sequence[File]) -> Written:
+    def _write(self, manifest: Descriptor, files: Sequence[ArchiveFile]) -> Written:
         del manifest
-        for block in blocks(files):
+        for block in archive_blocks(files):
             with disk_errors(self.where):
                 _write_all(self._descriptor, block)
         return Written(sum(file.size for file in files))
@@ -58,19 +58,19 @@ class PipeStore(ArchiveReader):
 
 @contextmanager
 def received(stream: Readable, name: str = "", digest: Digest | None = None) -> Iterator[Received]:
-    """The bundles of an archive that comes through a pipe; its blobs are kept in the local store meanwhile.
+    """Receive the bundles of an archive from a pipe; its blobs are kept in the local store for the block.
 
-    After the block those that came and that no bundle of the local store needs are dropped. Raises
-    `IntegrityError` when the archive is damaged or breaks off.
+    After the block the received blobs that no bundle of the local store needs are deleted. Raises `IntegrityError` for a
+    damaged or truncated archive.
     """
     local = LocalStore(LocalReference(""))
-    brought: list[Descriptor] = []
+    received_blobs: list[Descriptor] = []
     try:
         with local.upload("") as upload:
-            yield Received(local, _take(stream, upload, brought), name, digest)
+            yield Received(local, _take(stream, upload, received_blobs), name, digest)
     finally:
-        if brought:
-            LocalSpool().drop(brought)
+        if received_blobs:
+            LocalSpool().drop(received_blobs)
 
 
 class Received(WrappedStore):
@@ -100,7 +100,7 @@ class Received(WrappedStore):
         return self._local.has(blob)
 
     def holds(self, blob: Descriptor) -> bool:
-        """Whether a blob is there, which is verified when it is read."""
+        """Whether a blob is there; it is verified when it is read."""
         return self._local.holds(blob)
 
     def manifest(self, descriptor: Descriptor) -> bytes:
@@ -121,8 +121,8 @@ class Received(WrappedStore):
             raise IntegrityError(f"{self.where}: the blob {blob.digest} is missing from the archive")
 
 
-def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> bytes:
-    """Read an archive to its end, and give its index; what it brings goes into the store, and is told at once."""
+def _take(stream: Readable, upload: Upload, received_blobs: list[Descriptor]) -> bytes:
+    """Read an archive to its end; returns its index. New blobs go into the store, and are listed in ``received_blobs``."""
     data: bytes | None = None
     damaged: list[IntegrityError] = []
     with disk_errors(_INPUT), _archive_errors():
@@ -133,29 +133,27 @@ def _take(stream: Readable, upload: Upload, brought: list[Descriptor]) -> bytes:
                 index.check_layout(limited(content, strict_json.MAX_SIZE + 1).read(), _INPUT)
             elif blob := index.blob(tar_index.plain_name(info), info.size):
                 try:
-                    _take_blob(blob, content, upload, brought)
+                    _take_blob(blob, content, upload, received_blobs)
                 except IntegrityError as error:
-                    damaged.append(error)  # the others are looked at as well: all that are damaged are named
+                    damaged.append(error)  # continue, to name all damaged blobs
     if damaged:
         raise IntegrityError(joined(_INPUT, damaged), hint=damaged[0].hint)
     if data is None:
-        raise IntegrityError(
-            f"{_INPUT}: {index.INDEX_FILE} is missing from the archive", hint="It is incomplete, or no bundle archive."
-        )
+        raise IntegrityError(f"{_INPUT}: {index.INDEX_FILE} is missing from the archive", hint="Send a complete bundle archive.")
     index.read(data, _INPUT)
     return data
 
 
-def _take_blob(blob: Descriptor, content: Stream, upload: Upload, brought: list[Descriptor]) -> None:
+def _take_blob(blob: Descriptor, content: Stream, upload: Upload, received_blobs: list[Descriptor]) -> None:
     if upload.has(blob):
         return
 
     def opened(begun: Begun | None = None) -> Stream:
-        assert begun is None, "what came through a pipe cannot be read again"
+        assert begun is None, "a pipe cannot be read again"
         return VerifyingReader(content, blob, _INPUT)
 
     upload.put(blob, opened)
-    brought.append(blob)
+    received_blobs.append(blob)
 
 
 @contextmanager
@@ -164,12 +162,12 @@ def _archive_errors() -> Iterator[None]:
         yield
     except (tarfile.TarError, ValueError, EOFError) as error:
         raise IntegrityError(
-            f"{_INPUT} is no readable tar archive: {error}", hint="It was damaged, or broke off, on its way; send it again."
+            f"{_INPUT} is not a readable tar archive: {error}", hint="It was damaged or truncated in transit: send it again."
         ) from error
 
 
 def _nothing_to_read() -> Volumes:
-    raise NotFoundError(f"{_OUTPUT}: nothing can be read from there")
+    raise NotFoundError(f"{_OUTPUT} cannot be read")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -177,5 +175,5 @@ def _write_all(descriptor: int, data: bytes) -> None:
     while view:
         try:
             view = view[os.write(descriptor, view) :]
-        except BlockingIOError:  # the caller made the pipe non-blocking, and it is full
+        except BlockingIOError:  # a full pipe in non-blocking mode
             select.select([], [descriptor], [])

@@ -1,7 +1,7 @@
-"""An archive in parts of one size, for media that do not hold it in one file (docs/spec/format.md, "Split archive").
+"""An archive in parts of one size, for media that are too small for it (docs/spec/format.md, "Split archive").
 
-The list of the parts is there before any of them, and each part gets its name when it is whole. Whatever ends
-the work, the same command goes on with it.
+The list of parts is written first, and each part gets its name when it is complete. After an interruption the same
+command resumes.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from bundler.localfs.readback import read_back
 from bundler.ports import Store
 from bundler.stores.archive import multi_file, part_files
 from bundler.stores.archive.multi_file import Volumes
-from bundler.stores.archive.store import ArchiveReader, check_directory, where
-from bundler.stores.archive.writer import ArchiveUpload, File, Written, as_volumes
+from bundler.stores.archive.store import BundleArchive, check_directory, where
+from bundler.stores.archive.writer import ArchiveFile, ArchiveUpload, Written, as_volumes
 from bundler.streams import BLOCK, Progress, Readable
 
 
 @dataclass(frozen=True)
 class Split:
-    """How to split: into parts of how many bytes, which of them (all, when none is named), and whether each is read back."""
+    """How to split: the part size in bytes, the numbers of the parts to write (empty: all), and whether each is read back."""
 
     part_size: int
     only: frozenset[int] = frozenset()
-    readback: bool = True
+    verify_written: bool = True
 
 
-class SplitFileStore(ArchiveReader):
-    """A split archive as the place for one bundle."""
+class SplitFileStore(BundleArchive):
+    """A split archive in files, as the target for one bundle."""
 
     def __init__(self, path: Path, name: str, digest: Digest | None, how: Split, progress: Progress) -> None:
         super().__init__(where(path, name, digest), lambda: part_files.find(path, (), self.where), name, digest)
@@ -52,52 +52,52 @@ class SplitFileStore(ArchiveReader):
             is_there = self._path.exists()
         if is_there:
             raise StoreError(
-                f"{self._path} exists, and would be read in place of its parts",
+                f"{self._path} exists and would be read instead of its parts",
                 hint=f"Remove it, or: fps-bundle split {self._path} SIZE",
             )
-        # What is needed depends on which parts are there already, so that only the writing itself can tell.
+        # The space needed depends on the existing parts, so `split` checks it.
         yield ArchiveUpload(self._write, lambda _: None, self._name or name, self._digest, self.where, source)
 
-    def _write(self, manifest: Descriptor, files: Sequence[File]) -> Written:
+    def _write(self, manifest: Descriptor, files: Sequence[ArchiveFile]) -> Written:
         return Written(split(self._path, manifest.digest, as_volumes(files), self._how, self._progress).written)
 
 
 @dataclass(frozen=True)
-class Result:
-    """The list of the parts, and how many bytes of them were written now."""
+class SplitResult:
+    """The list of the parts, and the bytes written in this run."""
 
     listed: PartList
     written: int
 
 
-def split(path: Path, bundle: Digest, archive: Volumes, how: Split, progress: Progress) -> Result:
-    """Make the parts of the archive of a bundle that are not there yet, or are damaged, and their list.
+def split(path: Path, bundle: Digest, archive: Volumes, how: Split, progress: Progress) -> SplitResult:
+    """Write the list of a bundle archive's parts, and the parts that are missing or damaged.
 
-    Raises `StoreError` when there is a list of something else.
+    Raises `StoreError` for a list of another archive or part size.
     """
     part_list.check_part_size(how.part_size, archive.size)
     check_directory(path.parent, str(path))
     with disk_errors(path), _alone(path.parent):
         sweep(path.parent)
-        known = _known(path, bundle, archive.size, how.part_size)
-        listed = known or _plan(path, bundle, archive, how.part_size, progress)
+        existing = _existing_list(path, bundle, archive.size, how.part_size)
+        listed = existing or _new_list(path, bundle, archive, how.part_size, progress)
         missing = _missing(path, listed, how.only, progress)
         size = sum(part.size for part in missing)
         check_space(path.parent, size)
-        if not known:
-            _refuse_strangers(path, listed)
+        if not existing:
+            _refuse_existing(path, listed)
             write_file(part_files.list_path(path), listed.to_bytes())
         try:
-            _make(path, archive, missing, progress, readback=how.readback)
+            _make(path, archive, missing, progress, verify_written=how.verify_written)
         except BaseException:
-            if not known and not any((path.parent / part.name).exists() for part in listed.parts):
+            if not existing and not any((path.parent / part.name).exists() for part in listed.parts):
                 part_files.list_path(path).unlink(missing_ok=True)
             raise
-    return Result(listed, size)
+    return SplitResult(listed, size)
 
 
-def _known(path: Path, bundle: Digest, size: int, part_size: int) -> PartList | None:
-    """The list that is there, which must be of the same archive in the same parts."""
+def _existing_list(path: Path, bundle: Digest, size: int, part_size: int) -> PartList | None:
+    """Return the existing list, which must be of the same archive and part size."""
     try:
         listed = part_files.read_list(path)
     except FileNotFoundError:
@@ -105,14 +105,14 @@ def _known(path: Path, bundle: Digest, size: int, part_size: int) -> PartList | 
     if (listed.bundle, listed.size, listed.part_size) == (bundle, size, part_size):
         return listed
     raise StoreError(
-        f"{part_files.list_path(path)} is of other parts: {listed.size} bytes of {listed.bundle} in parts of {listed.part_size}",
+        f"{part_files.list_path(path)} lists other parts: {listed.size} bytes of {listed.bundle} in parts of {listed.part_size}",
         hint=f"Name another file, or remove {path.name}.* first.",
     )
 
 
-def _plan(path: Path, bundle: Digest, archive: Volumes, part_size: int, progress: Progress) -> PartList:
-    """Read the archive once to know what its parts will be."""
-    progress.stage(f"reading what {path} will hold", archive.size)
+def _new_list(path: Path, bundle: Digest, archive: Volumes, part_size: int, progress: Progress) -> PartList:
+    """Read the archive once to list its parts."""
+    progress.stage(f"reading the archive for {path}", archive.size)
     digests = []
     with archive.open(0) as content:
         for _ in part_list.cuts(archive.size, part_size):
@@ -127,29 +127,29 @@ def _missing(path: Path, listed: PartList, only: frozenset[int], progress: Progr
     if wrong := sorted(only - {part.number for part in listed.parts}):
         raise UsageError(f"there is no part {wrong[0]}: the parts of {path} are 1 to {len(listed.parts)}")
     chosen = [part for part in listed.parts if not only or part.number in only]
-    progress.stage(f"looking at the parts of {path} that are there")
+    progress.stage(f"verifying existing parts of {path}")
     return [part for part in chosen if not part_files.is_sound(path.parent / part.name, part)]
 
 
-def _refuse_strangers(path: Path, listed: PartList) -> None:
+def _refuse_existing(path: Path, listed: PartList) -> None:
     for part in listed.parts:
         if (path.parent / part.name).exists():
             raise StoreError(
-                f"{path.parent / part.name} exists and there is no list {part_files.list_path(path).name} beside it",
+                f"{path.parent / part.name} exists without the list {part_files.list_path(path).name} beside it",
                 hint="Name another file, or remove this one first.",
             )
 
 
-def _make(path: Path, archive: Volumes, missing: Sequence[Part], progress: Progress, *, readback: bool) -> None:
+def _make(path: Path, archive: Volumes, missing: Sequence[Part], progress: Progress, *, verify_written: bool) -> None:
     progress.stage(f"writing {units.counted(len(missing), 'part')} of {path}", sum(part.size for part in missing))
     for run in _runs(missing):
         with archive.open(run[0].offset) as content:
             for part in run:
-                _make_part(path, part, multi_file.limited(content, part.size), progress, readback=readback)
+                _make_part(path, part, multi_file.limited(content, part.size), progress, verify_written=verify_written)
 
 
 def _runs(missing: Sequence[Part]) -> Iterator[list[Part]]:
-    """Parts that stand one behind the other, and so are read in one go."""
+    """Yield runs of consecutive parts, each read in one pass."""
     run: list[Part] = []
     for part in missing:
         if run and part.number != run[-1].number + 1:
@@ -160,17 +160,17 @@ def _runs(missing: Sequence[Part]) -> Iterator[list[Part]]:
         yield run
 
 
-def _make_part(path: Path, part: Part, content: Readable, progress: Progress, *, readback: bool) -> None:
+def _make_part(path: Path, part: Part, content: Readable, progress: Progress, *, verify_written: bool) -> None:
     with PartFile(path.parent) as file:
         writer = HashingWriter(file)
         for block in _blocks(content, progress):
             writer.write(block)
         if writer.digest != part.digest:
             raise IntegrityError(
-                f"{part.name} does not come out as {part_files.list_path(path).name} says",
-                hint=f"The bundle has another archive now, with other signatures perhaps. Remove {path.name}.* and split it again.",
+                f"{part.name} does not match {part_files.list_path(path).name}",
+                hint=f"Remove {path.name}.* and split again: the archive changed, perhaps by other signatures.",
             )
-        if readback:
+        if verify_written:
             read_back(file, part.digest.hex, part.name, progress)
         file.publish(path.parent / part.name)
 

@@ -19,28 +19,29 @@ from bundler.localfs.readback import read_back
 from bundler.ports import Displaced, Named, Store
 from bundler.stores.archive import multi_file, part_files, tar_index
 from bundler.stores.archive.multi_file import Volumes
-from bundler.stores.archive.tar_index import Member
-from bundler.stores.archive.writer import ArchiveUpload, File, Written, small
+from bundler.stores.archive.tar_index import TarMember
+from bundler.stores.archive.writer import ArchiveFile, ArchiveUpload, Written, file_from_memory
 from bundler.stores.layout import index
 from bundler.streams import NULL_PROGRESS, Begun, Progress, Stream
 
 
-class ArchiveReader:
-    """One name in an archive, wherever the bytes of the archive lie; ``find`` is asked for them when they are needed."""
+class BundleArchive:
+    """One name in an archive; ``find`` returns the bytes of the archive on first use."""
 
     rereadable = True
     parallel = 1
-    ordered = True  # the files of an archive stand one behind the other
+    ordered = True  # the files of an archive have an order
 
     def __init__(self, where: str, find: Callable[[], Volumes], name: str = "", digest: Digest | None = None) -> None:
         self.where = where
         self._find = find
         self._name = name
         self._digest = digest
-        self._found: tuple[Volumes, dict[str, Member]] | None = None
+        self._found: tuple[Volumes, dict[str, TarMember]] | None = None
 
     def resolve(self) -> Descriptor:
-        return index.find(self._index(), self._name, self._digest, self.where)
+        data, named = self._index()
+        return index.find_in(named, data, self._name, self._digest, self.where)
 
     def manifest(self, descriptor: Descriptor) -> bytes:
         strict_json.check_size(descriptor.size, f"{self.where}: the manifest")
@@ -62,7 +63,7 @@ class ArchiveReader:
         return found is not None and found.size == blob.size
 
     def has(self, blob: Descriptor) -> bool:
-        """Never: an archive is written anew, all of it."""
+        """Return False: an archive is always written completely."""
         del blob
         return False
 
@@ -73,31 +74,34 @@ class ArchiveReader:
         refuse_attaching(new, self.where)
 
     def names(self) -> Sequence[Named]:
-        return index.read(self._index(), self.where)
+        return self._index()[1]
 
-    def _index(self) -> bytes:
+    def _index(self) -> tuple[bytes, list[Named]]:
+        """Return the index as bytes and read; raises what `Volumes.check` raises."""
         archive, _ = self._archive()
         with explained(archive), disk_errors(self.where), self._member(index.INDEX_FILE) as stream:
             data = multi_file.limited(stream, strict_json.MAX_SIZE + 1).read()
-        self.volumes().check([named.manifest.digest for named in index.read(data, self.where)])
-        return data
+        named = index.read(data, self.where)
+        archive.check([item.manifest.digest for item in named])
+        return data, named
 
     def volumes(self) -> Volumes:
-        """The bytes of the archive, wherever they lie."""
+        """Return the bytes of the archive."""
         return self._archive()[0]
 
     def _member(self, name: str, start: int = 0) -> Stream:
         archive, found = self._archive()
         if name not in found:
             raise IntegrityError(
-                f"{self.where}: {name} is missing from the archive", hint="The file is damaged, incomplete, or no bundle archive."
+                f"{self.where}: {name} is missing from the archive",
+                hint="The file is damaged, incomplete, or not a bundle archive.",
             )
         place = found[name]
         with self._readable():
             return multi_file.limited(archive.open(place.offset + start), place.size - start)
 
-    def _archive(self) -> tuple[Volumes, dict[str, Member]]:
-        """The bytes of the archive, and where every file lies in them."""
+    def _archive(self) -> tuple[Volumes, dict[str, TarMember]]:
+        """Return the bytes of the archive and the position of each file."""
         if self._found is None:
             with self._readable():
                 archive = self._find()
@@ -107,7 +111,7 @@ class ArchiveReader:
                     self._found = archive, found
         return self._found
 
-    def _check_version(self, archive: Volumes, place: Member | None) -> None:
+    def _check_version(self, archive: Volumes, place: TarMember | None) -> None:
         if place:
             with multi_file.limited(archive.open(place.offset), min(place.size, strict_json.MAX_SIZE + 1)) as content:
                 index.check_layout(content.read(), self.where)
@@ -117,20 +121,20 @@ class ArchiveReader:
         try:
             yield
         except FileNotFoundError:
-            raise NotFoundError(f"{self.where}: there is no such file") from None
+            raise NotFoundError(f"{self.where}: no such file") from None
         except (tarfile.TarError, ValueError, EOFError) as error:
             raise IntegrityError(
-                f"{self.where} is no readable tar archive: {error}", hint="Make or fetch the file again."
+                f"{self.where} is not a readable tar archive: {error}", hint="Make or fetch the file again."
             ) from error
         except OSError as error:
             raise StoreError(f"{self.where}: {error.strerror or error}") from error
 
 
-class ArchiveStore(ArchiveReader):
-    """One name in an archive file. Writing makes the file anew, with that bundle alone in it.
+class ArchiveStore(BundleArchive):
+    """One name in an archive file. An upload replaces the file by one with that bundle alone.
 
-    Where there is no file but the list of its parts, it is read from those, beside the list or in ``parts_from``. With
-    ``readback`` a new file gets its name only after the medium has given back what was written to it.
+    Without a file, but with a list of parts, the parts are read, beside the list or in ``parts_from``. With
+    ``verify_written`` a new file is read back from the medium before it gets its name.
     """
 
     def __init__(
@@ -140,12 +144,12 @@ class ArchiveStore(ArchiveReader):
         digest: Digest | None = None,
         *,
         parts_from: Sequence[Path] = (),
-        readback: bool = True,
+        verify_written: bool = True,
         progress: Progress = NULL_PROGRESS,
     ) -> None:
         super().__init__(where(path, name, digest), lambda: _find(path, parts_from, self.where, progress), name, digest)
         self._path = path
-        self._readback = readback
+        self._verify_written = verify_written
         self._progress = progress
 
     @contextmanager
@@ -158,36 +162,41 @@ class ArchiveStore(ArchiveReader):
         yield ArchiveUpload(write, partial(check_space, self._path.parent), self._name or name, self._digest, self.where)
 
     def attach(self, new: NewReferrer) -> None:
-        """Write the file anew with all that is in it, whatever bundles those are."""
-        if not _is_there(self._path):  # there are parts of it elsewhere, which would be others
+        """Write the file again with everything in it and the new referrer."""
+        if not _is_there(self._path):  # the archive is in parts, which would all change
             super().attach(new)
-        known = Named("", new.referrer.descriptor)
+        referrer = Named("", new.referrer.descriptor)
         edited = index.edit(
-            self._index(), lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known], self.where
+            self._index()[0],
+            lambda item: not item.name and item.manifest.digest == referrer.manifest.digest,
+            [referrer],
+            self.where,
         )
         added = {blob.digest: (blob, data) for blob, data in (*new.blobs, (new.referrer.descriptor, new.referrer.data))}
         files = [
-            small(index.LAYOUT_FILE, index.LAYOUT_CONTENT),
+            file_from_memory(index.LAYOUT_FILE, index.LAYOUT_CONTENT),
             *(
-                File(index.blob_path(blob.digest), blob.size, partial(self.open, blob))
+                ArchiveFile(index.blob_path(blob.digest), blob.size, partial(self.open, blob))
                 for blob in self._blobs()
                 if blob.digest not in added
             ),
-            *(small(index.blob_path(blob.digest), data) for blob, data in added.values()),
-            small(index.INDEX_FILE, edited, last=True),
+            *(file_from_memory(index.blob_path(blob.digest), data) for blob, data in added.values()),
+            file_from_memory(index.INDEX_FILE, edited, last=True),
         ]
         check_space(self._path.parent, sum(file.size for file in files))
         sweep(self._path.parent)
         self._write(new.referrer.descriptor, files)
 
     def _blobs(self) -> list[Descriptor]:
-        """All blobs in the archive, in their order."""
+        """Return all blobs of the archive, in order."""
         _, found = self._archive()
         blobs = (index.blob(name, place.size) for name, place in sorted(found.items(), key=lambda item: item[1].offset))
         return [blob for blob in blobs if blob]
 
-    def _write(self, manifest: Descriptor, files: Sequence[File], *, again: bool = False, former: Sequence[Named] = ()) -> Written:
-        """Write all files; with ``again`` one that comes damaged is fetched once more."""
+    def _write(
+        self, manifest: Descriptor, files: Sequence[ArchiveFile], *, again: bool = False, former: Sequence[Named] = ()
+    ) -> Written:
+        """Write all files; with ``again`` a damaged one is fetched once more."""
         with PartFile(self._path.parent) as part:
             written = Begun()
             for file in files:
@@ -196,39 +205,39 @@ class ArchiveStore(ArchiveReader):
                 except IntegrityError as error:
                     if not again:
                         raise
-                    self._progress.note(f"fetching it once more: {error.message}")
+                    self._progress.note(f"fetching it again: {error.message}")
                     part.cut(written.size)
                     written = _append(part, file, written)
-            if self._readback:
+            if self._verify_written:
                 read_back(part, written.hash.hexdigest(), self.where, self._progress)
             part.publish(self._path)
         gone = [item.manifest.digest for item in former if item.name and item.manifest.digest != manifest.digest]
         return Written(sum(file.size for file in files), Displaced(gone[0]) if gone else None)
 
     def _former(self) -> Sequence[Named]:
-        """What the file holds now; raises `StoreError` for one that is no bundle archive, which is never written over."""
+        """Return the bundles in the file; raises `StoreError` for another file, which is never overwritten."""
         if not _is_there(self._path):
             return ()
         try:
             return self.names()
         except BundlerError as error:
             raise StoreError(
-                f"{self.where} exists and is no bundle archive", hint="Name another file, or remove this one first."
+                f"{self.where} exists and is not a bundle archive", hint="Name another file, or remove this one first."
             ) from error
 
 
 def where(path: Path, name: str, digest: Digest | None) -> str:
-    """How an archive is called: as briefly as it can be written."""
+    """Return the shortest reference of an archive."""
     bare = not name and not digest and path.suffix == ".tar"
     return str(path) if bare else str(ArchiveReference(str(path), name, digest))
 
 
 def check_directory(directory: Path, where: str) -> None:
-    """Raises `StoreError` where there is no directory to write to."""
+    """Raises `StoreError` when the directory does not exist."""
     with disk_errors(directory):
         is_there = directory.is_dir()
     if not is_there:
-        raise StoreError(f"{where}: there is no directory {directory}", hint="Create it, or mount the medium.")
+        raise StoreError(f"{where}: no such directory: {directory}", hint="Create it, or mount the medium.")
 
 
 def _is_there(path: Path) -> bool:
@@ -237,27 +246,27 @@ def _is_there(path: Path) -> bool:
 
 
 def refuse_attaching(new: NewReferrer, where: str) -> NoReturn:
-    """Raises `StoreError` for a place where a bundle stays as it came."""
+    """Raises `StoreError` for a store that cannot take referrers."""
     raise StoreError(
-        f"{where}: nothing can be put beside the bundle {new.subject} there",
+        f"{where}: cannot add a signature to the bundle {new.subject} there",
         hint="Copy the bundle to a file, a layout or a registry, sign it there, and copy it again.",
     )
 
 
 @contextmanager
 def explained(archive: Volumes) -> Iterator[None]:
-    """Have those who know the pieces of an archive say what may be wrong with it."""
+    """Replace an error by the explanation of the archive, such as the damaged parts."""
     try:
         yield
     except BundlerError as error:
-        told = archive.explain(error)
-        if told is error:
+        explanation = archive.explain(error)
+        if explanation is error:
             raise
-        raise told from error
+        raise explanation from error
 
 
-def _append(part: PartFile, file: File, before: Begun) -> Begun:
-    """Write one more file; gives what has been written then."""
+def _append(part: PartFile, file: ArchiveFile, before: Begun) -> Begun:
+    """Write the next file; returns the digest and size of everything written."""
     written = before.copy()
     for block in file.blocks():
         part.write(block)

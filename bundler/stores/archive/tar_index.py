@@ -1,4 +1,4 @@
-"""The files in a tar archive that any tool may have written; only headers are read to find them."""
+"""The index of a tar archive from any tool; only headers are read."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from bundler.stores.archive.multi_file import Volumes, limited, skip
 from bundler.streams import BLOCK, Readable, Stream
 
 MAX_MEMBERS = 10_000
-"""Most entries that an archive may have; an OCI layout has one for each blob."""
+"""Most entries of an archive; an OCI layout has one per blob."""
 MAX_HEADERS = 64 << 10
-"""Bytes that the headers of one entry may have; the names in a layout take no hundred."""
+"""Most bytes of the headers of one entry; names in a layout are shorter than 100 bytes."""
 MAX_PADDING = 64 << 20
-"""Zeros that may follow behind an archive, in bytes; tar rounds up to its blocks, which are chosen by whoever packs."""
+"""Most bytes of zeros after an archive; tar rounds up to its block size, which is an option."""
 
 
 @dataclass(frozen=True)
-class Member:
-    """Where the content of a file lies in its archive, in bytes."""
+class TarMember:
+    """Offset and size of a file's content in its archive, in bytes."""
 
     offset: int
     size: int
 
 
-def find(archive: Volumes) -> dict[str, Member]:
-    """All files of an archive by name; raises ``tarfile.TarError`` for what is no tar, or one that can be read in two ways."""
-    found: dict[str, Member] = {}
+def find(archive: Volumes) -> dict[str, TarMember]:
+    """Return all files of an archive by name; raises ``tarfile.TarError`` for an invalid or ambiguous tar."""
+    found: dict[str, TarMember] = {}
     offset = 0
     for _ in range(MAX_MEMBERS):
-        if offset == archive.size and found:  # some writers leave the trailer out
+        if offset == archive.size and found:  # some writers omit the trailer
             return found
-        # A stream is opened for each header, of which no more is read, as bytes may be far away.
+        # One stream per header, as the bytes may be remote and the content is not needed.
         with archive.open(offset) as stream:
             info, following = header(stream)
         if info is None:
@@ -41,25 +41,25 @@ def find(archive: Volumes) -> dict[str, Member]:
                 check_end(stream)
             return found
         if is_file(info):
-            _refuse_twin(plain_name(info), found)
-            found[plain_name(info)] = Member(offset + info.offset_data, info.size)
+            _refuse_duplicate(plain_name(info), found)
+            found[plain_name(info)] = TarMember(offset + info.offset_data, info.size)
         offset += following
         if offset > archive.size:
-            raise tarfile.ReadError(f"it breaks off inside {info.name[:200]!r}")
+            raise tarfile.ReadError(f"truncated inside {info.name[:200]!r}")
     raise tarfile.ReadError(f"it has more than {MAX_MEMBERS} entries")
 
 
 def walk(stream: Readable) -> Iterator[tuple[tarfile.TarInfo, Stream]]:
-    """The files of an archive that comes in order, each to be read before the next one; raises what `find` raises."""
+    """Yield the files of an archive in order, each to be read before the next one; raises what `find` raises."""
     found: set[str] = set()
     for _ in range(MAX_MEMBERS):
         info, following = header(stream)
         if info is None:
             check_end(stream)
             return
-        content = limited(_Lent(stream), following - info.offset_data)
+        content = limited(_Unclosed(stream), following - info.offset_data)
         if is_file(info):
-            _refuse_twin(plain_name(info), found)
+            _refuse_duplicate(plain_name(info), found)
             found.add(plain_name(info))
             yield info, limited(content, info.size)
         skip(content, following)
@@ -67,11 +67,11 @@ def walk(stream: Readable) -> Iterator[tuple[tarfile.TarInfo, Stream]]:
 
 
 def header(stream: Readable) -> tuple[tarfile.TarInfo | None, int]:
-    """The next entry, and how far behind its beginning the one after it begins; None where the archive ends.
+    """Return the next entry and the distance to the one after it; None at the end of the archive.
 
-    No more is read than the header, of which `MAX_HEADERS` bytes are enough.
+    Only the header is read, at most `MAX_HEADERS` bytes.
     """
-    file = cast(IO[bytes], limited(_Lent(stream), MAX_HEADERS))  # in this mode nothing but its `read` is called
+    file = cast(IO[bytes], limited(_Unclosed(stream), MAX_HEADERS))  # this mode calls only `read`
     with tarfile.open(fileobj=file, mode="r|", bufsize=tarfile.BLOCKSIZE) as entries:
         info, following = entries.next(), entries.offset
     if info is not None and (info.size < 0 or following <= 0):
@@ -80,26 +80,26 @@ def header(stream: Readable) -> tuple[tarfile.TarInfo | None, int]:
 
 
 def check_end(stream: Readable) -> None:
-    """Raises ``tarfile.ReadError`` when zeros are not all that follows; tar pads an archive with them."""
+    """Raises ``tarfile.ReadError`` when anything but zero padding follows."""
     size = 0
     while block := stream.read(BLOCK):
         size += len(block)
         if any(block) or size > MAX_PADDING:
-            raise tarfile.ReadError("something follows behind its end")
+            raise tarfile.ReadError("data after the end of the archive")
 
 
 def is_file(info: tarfile.TarInfo) -> bool:
-    """Whether an entry is a file whose content stands in the archive as it is."""
+    """Whether an entry is a plain, not sparse file."""
     return info.isreg() and not info.issparse() and info.size >= 0
 
 
 def plain_name(info: tarfile.TarInfo) -> str:
-    """How an entry is called, whichever way the archive was packed."""
+    """Return the name of an entry without a leading ``./``."""
     return info.name.removeprefix("./")
 
 
-class _Lent(Stream):
-    """A stream that stays open when what was made of it is closed."""
+class _Unclosed(Stream):
+    """A stream whose `close` leaves the underlying stream open."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
@@ -108,9 +108,9 @@ class _Lent(Stream):
         return self._stream.read(size)
 
     def close(self) -> None:
-        """Whoever lent it closes it."""
+        """Do nothing: the caller closes the underlying stream."""
 
 
-def _refuse_twin(name: str, found: Container[str]) -> None:
+def _refuse_duplicate(name: str, found: Container[str]) -> None:
     if name in found:
         raise tarfile.ReadError(f"it has {name[:200]!r} twice")

@@ -1,4 +1,4 @@
-"""Archives and layouts that leave out what the other side has (docs/spec/format.md, "Thin archive")."""
+"""Archives and layouts without the layers that the other side has (docs/spec/format.md, "Thin archive")."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bundler.streams import Begun, Opener, Stream
 
 
 class ThinStore(WrappedStore):
-    """A place for bundles into which layers do not go that ``had`` has."""
+    """A target for bundles that skips the layers in ``had``."""
 
     def __init__(self, inner: Store, had: Sequence[Had]) -> None:
         super().__init__(inner)
@@ -66,9 +66,9 @@ class _ThinUpload:
 
 
 class WholeStore(WrappedStore):
-    """A store whose bundle may be a thin one; what that leaves out is read from the local store.
+    """A store with a possibly thin bundle; omitted layers are read from the local store.
 
-    ``holds`` says whether a blob is in the store itself.
+    ``holds`` returns whether a blob is in the store itself.
     """
 
     def __init__(self, inner: Store, holds: Callable[[Descriptor], bool], local: Callable[[], LocalStore]) -> None:
@@ -77,13 +77,13 @@ class WholeStore(WrappedStore):
         self._local = local
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
-        return self._home(blob).open(blob, begun)
+        return self._underlying_store(blob).open(blob, begun)
 
     def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
-        return self._home(blob).open_range(blob, offset, size)
+        return self._underlying_store(blob).open_range(blob, offset, size)
 
-    def _home(self, blob: Descriptor) -> Store:
-        """The store that has a blob."""
+    def _underlying_store(self, blob: Descriptor) -> Store:
+        """Return the store that has a blob."""
         needed = [] if self._holds(blob) else self._needed()
         if not needed:
             return self.inner
@@ -91,8 +91,8 @@ class WholeStore(WrappedStore):
         if local.holds(blob):
             return local
         raise NotFoundError(
-            f"{self.where} leaves out what {' or '.join(map(str, needed))} has, and that is not in the local store",
-            hint="Copy that bundle into the local store first, or have this one made without --have.",
+            f"{self.where} omits layers of {' or '.join(map(str, needed))}, which is not in the local store",
+            hint="Copy that bundle into the local store first, or make this one without --have.",
         )
 
     def _needed(self) -> list[Had]:
@@ -101,5 +101,5 @@ class WholeStore(WrappedStore):
 
 
 def _find(had: Sequence[Had], blob: Descriptor) -> Had | None:
-    """The bundle there that has this layer; metadata and signatures are small, and always go along."""
+    """Return a bundle of the other side with this layer; metadata and signatures are small and always sent."""
     return next((it for it in had if blob.media_type == LAYER and blob.digest in it.blobs), None)

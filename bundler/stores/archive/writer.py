@@ -1,4 +1,4 @@
-"""How a bundle becomes an archive (docs/spec/format.md, "Archive"): its files in their order, written by whoever knows where."""
+"""The files of a bundle archive in order (docs/spec/format.md, "Archive"), and the upload that collects them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bundler.streams import BLOCK, Opener, Stream, from_memory
 
 
 @dataclass(frozen=True)
-class File:
-    """One file of an archive that is to be written; ``last`` when the archive ends with it."""
+class ArchiveFile:
+    """One file of an archive to be written; ``last`` for the last one."""
 
     name: str
     size: int
@@ -26,17 +26,17 @@ class File:
 
     @property
     def head(self) -> bytes:
-        """What stands before the content."""
+        """Return the tar header."""
         entry = tar.Entry(path=f"/{self.name}", kind=tar.Kind.FILE, mode=0o644, uid=0, gid=0, mtime=0, size=self.size)
         return tar.encode(entry)
 
     @property
     def tail(self) -> bytes:
-        """What follows the content."""
+        """Return the padding, and after the last file the trailer."""
         return tar.padding(self.size) + (tar.TRAILER if self.last else b"")
 
     def blocks(self) -> Iterator[bytes]:
-        """All its bytes in the archive."""
+        """Yield all its bytes in the archive."""
         yield self.head
         with self.open() as content:
             while block := content.read(BLOCK):
@@ -46,22 +46,22 @@ class File:
 
 @dataclass(frozen=True)
 class Written:
-    """An archive that was written: its bytes, of which some may have been there, and the bundle whose name it took."""
+    """A written archive: its size in bytes, and the displaced bundle, if any."""
 
     size: int
     displaced: Displaced | None = None
 
 
 class ArchiveUpload:
-    """A bundle on its way into an archive, which is written when all that goes into it is known.
+    """The upload of a bundle to an archive, which is written on commit.
 
-    ``write`` is given the bundle's manifest and the files, in their order, and gives the archive its name when it
-    is whole. Where it reads them twice, ``source`` is the store that they are read from.
+    ``write`` gets the bundle's manifest and the files in order, and names the archive when it is complete. If it reads
+    the files twice, ``source`` is the store to read from.
     """
 
     def __init__(
         self,
-        write: Callable[[Descriptor, Sequence[File]], Written],
+        write: Callable[[Descriptor, Sequence[ArchiveFile]], Written],
         reserve: Callable[[int], None],
         name: str,
         digest: Digest | None,
@@ -74,62 +74,63 @@ class ArchiveUpload:
         self._digest = digest
         self._where = where
         self._source = source
-        self._files = [small(index.LAYOUT_FILE, index.LAYOUT_CONTENT)]
-        self._known: set[Digest] = set()
+        self._files = [file_from_memory(index.LAYOUT_FILE, index.LAYOUT_CONTENT)]
+        self._added: set[Digest] = set()
         self._manifests: list[Descriptor] = []
         self._size = 0
         self.sent = 0
 
     def has(self, blob: Descriptor) -> bool:
-        return blob.digest in self._known
+        return blob.digest in self._added
 
     def reserve(self, size: int) -> None:
         self._reserve(size)
 
     def put(self, blob: Descriptor, opened: Opener) -> None:
         opened = partial(self._source.open, blob) if self._source else opened
-        self._files.append(File(index.blob_path(blob.digest), blob.size, opened))
-        self._known.add(blob.digest)
+        self._files.append(ArchiveFile(index.blob_path(blob.digest), blob.size, opened))
+        self._added.add(blob.digest)
         self._size += blob.size
 
     def add(self, manifest: Descriptor, data: bytes) -> None:
-        self._files.append(small(index.blob_path(manifest.digest), data))
+        self._files.append(file_from_memory(index.blob_path(manifest.digest), data))
         self._manifests.append(manifest)
 
     def commit(self, manifest: Descriptor) -> Displaced | None:
         index.check_digest(manifest, self._digest, self._where)
         named = Named(self._name or f"bundle@{manifest.digest}", manifest)
         referrers = [Named("", other) for other in self._manifests if other.digest != manifest.digest]
-        last = small(index.INDEX_FILE, index.write([named, *referrers]), last=True)
+        last = file_from_memory(index.INDEX_FILE, index.write([named, *referrers]), last=True)
         written = self._write(manifest, [*self._files, last])
-        self.sent = min(written.size, self._size)  # without the documents of the archive, which are no blobs
+        self.sent = min(written.size, self._size)  # without index and oci-layout, which are not blobs
         return written.displaced
 
 
-def blocks(files: Sequence[File]) -> Iterator[bytes]:
-    """The bytes of an archive in their order."""
+def archive_blocks(files: Sequence[ArchiveFile]) -> Iterator[bytes]:
+    """Yield the bytes of an archive in order."""
     for file in files:
         yield from file.blocks()
 
 
-def small(name: str, data: bytes, *, last: bool = False) -> File:
-    """A file whose content is at hand."""
-    return File(name, len(data), from_memory(data), last)
+def file_from_memory(name: str, data: bytes, *, last: bool = False) -> ArchiveFile:
+    """Return a file with content from memory."""
+    return ArchiveFile(name, len(data), from_memory(data), last)
 
 
-def as_volumes(files: Sequence[File]) -> Volumes:
-    """An archive that is still to be written, to be read from any place in it."""
+def as_volumes(files: Sequence[ArchiveFile]) -> Volumes:
+    """Return an archive that is not written yet, readable from any offset."""
     pieces = []
     for file in files:
-        pieces += [_piece(file.head), Volume(file.size, partial(_opened, file)), _piece(file.tail)]
+        pieces += [memory_volume(file.head), Volume(file.size, partial(_opened, file)), memory_volume(file.tail)]
     return Volumes(pieces)
 
 
-def _opened(file: File, offset: int) -> Stream:
+def _opened(file: ArchiveFile, offset: int) -> Stream:
     content = file.open()
     skip(content, offset)
     return content
 
 
-def _piece(data: bytes) -> Volume:
+def memory_volume(data: bytes) -> Volume:
+    """Return a piece with content from memory."""
     return Volume(len(data), lambda offset: io.BytesIO(data[offset:]))

@@ -1,4 +1,4 @@
-"""What is damaged in the local store: every blob is read, and every bundle must have all of its own."""
+"""Full check of the local store: reads every blob, and checks that no bundle lacks one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bundler.stores.layout.local import LocalStore, directory
 
 
 def faults() -> Sequence[str]:
-    """Each damaged blob with the bundles that need it, and each bundle that lacks one; raises what opening the store raises."""
+    """List each damaged or missing blob with the bundles that need it; raises what opening the store raises."""
     with disk_errors(directory()):
         return _faults(LocalStore(LocalReference(""))) if directory().is_dir() else ()
 
@@ -23,12 +23,12 @@ def _faults(store: LocalStore) -> Sequence[str]:
     users = _users(store)
     damaged = [digest for digest in _digests(store) if not verified_cache.is_sound(store.blobs / digest.hex, digest, medium=True)]
     missing = [digest for digest in users if digest not in damaged and not (store.blobs / digest.hex).exists()]
-    told = [f"blob {digest} is damaged{_needed(users, digest)}" for digest in damaged]
-    return told + [f"blob {digest} is missing{_needed(users, digest)}" for digest in missing]
+    damage = [f"blob {digest} is damaged{_needed(users, digest)}" for digest in damaged]
+    return damage + [f"blob {digest} is missing{_needed(users, digest)}" for digest in missing]
 
 
 def _users(store: LocalStore) -> Mapping[Digest, Sequence[str]]:
-    """The names of the bundles, or the digests of what has no name, that need a blob."""
+    """Return for each blob the bundles that need it, by name or else by digest."""
     users: dict[Digest, list[str]] = {}
     for item in store.names():
         for digest in (item.manifest.digest, *(blob.digest for blob in _blobs(store, item))):
@@ -40,7 +40,7 @@ def _blobs(store: LocalStore, item: Named) -> Sequence[Descriptor]:
     try:
         return artifact.blobs(store.manifest(item.manifest), store.where)
     except BundlerError:
-        return ()  # a damaged manifest is found as the blob that it is
+        return ()  # a damaged manifest is reported as a damaged blob
 
 
 def _digests(store: LocalStore) -> Sequence[Digest]:

@@ -1,4 +1,4 @@
-"""Who uses a local store: a blob may be deleted only while no other process could be counting on it."""
+"""The in-use lock of a local store: blobs are deleted only while no other process uses the store."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FILE = "in-use.lock"
 _WHAT = "the local store"
 _guard = threading.Lock()
 _joined: dict[tuple[int, int, int], int] = {}
-"""Open lock files by process, device and inode; a forked process has to join for itself."""
+"""Open lock files by process, device and inode; a forked process joins again."""
 
 
 def join(store: Path) -> int:
-    """Count this process, with all its threads, among the users of a store until it ends; gives the lock's descriptor.
+    """Share the lock of a store until this process ends; returns the lock's descriptor.
 
-    Waits while another process deletes there; raises `BusyError` when that takes too long.
+    Waits while another process deletes there; raises `BusyError` after the limit.
     """
     with _guard:
         descriptor = private_file.open_file(store / FILE, os.O_RDWR | os.O_CREAT)
@@ -40,10 +40,10 @@ def join(store: Path) -> int:
 
 @contextmanager
 def alone(store: Path) -> Iterator[bool]:
-    """Whether this process is the only user of a store, which then stays so for the length of the block.
+    """Whether this process is the only user of a store, also for the length of the block.
 
-    Only for who holds the lock of the store's index. A lock that changes between shared and exclusive is lost for a moment
-    (flock(2)); as nobody else can be deleting without the index's lock, nothing happens in that moment.
+    The caller must hold the lock of the store's index. A lock that changes between shared and exclusive is released for a
+    moment (flock(2)). That is safe, because no process deletes without the lock of the index.
     """
     descriptor = join(store)
     is_alone = locks.attempt(descriptor)
@@ -54,5 +54,5 @@ def alone(store: Path) -> Iterator[bool]:
 
 
 def busy(store: Path) -> BusyError:
-    """The error for a store that other processes use."""
+    """Return the error for a store that other processes use."""
     return locks.busy(join(store), _WHAT)

@@ -27,7 +27,7 @@ def blob_path(digest: Digest) -> str:
 
 
 def blob(name: str, size: int) -> Descriptor | None:
-    """The blob that a file of a layout is by its name; None for one that is no blob."""
+    """Return the blob of a file name in a layout; None for other files."""
     algorithm, _, hexadecimal = name.removeprefix("blobs/").partition("/")
     with suppress(IntegrityError):
         descriptor = Descriptor("application/octet-stream", Digest.parse(f"{algorithm}:{hexadecimal}"), size)
@@ -36,49 +36,49 @@ def blob(name: str, size: int) -> Descriptor | None:
 
 
 def check_layout(data: bytes, where: str) -> None:
-    """Raises `IntegrityError` for an ``oci-layout`` of another version than the one that there is."""
+    """Raises `IntegrityError` for an ``oci-layout`` of another version."""
     found = strict_json.load(data, f"{where}: {LAYOUT_FILE}").get("imageLayoutVersion")
     if found != LAYOUT_VERSION:
         raise IntegrityError(
             f"{where}: the layout has the version {str(found)[:40]!r}, not {LAYOUT_VERSION}",
-            hint="Copy the bundle with a tool that writes that version, such as skopeo.",
+            hint=f"Copy the bundle with a tool that writes version {LAYOUT_VERSION}, such as skopeo.",
         )
 
 
 def read(data: bytes, where: str) -> list[Named]:
-    """The named and unnamed manifests of an index; raises `IntegrityError`."""
+    """Return the named and unnamed manifests of an index; raises `IntegrityError`."""
     content = strict_json.load(data, f"{where}: index.json")
-    # skopeo leaves the index's mediaType and a descriptor's artifactType out; a wrong one is no slip.
+    # skopeo omits the index's mediaType and a descriptor's artifactType; a wrong one is an error.
     if content.get("schemaVersion") != 2 or content.get("mediaType", INDEX) != INDEX or {"layers", "config"} & content.keys():
-        raise IntegrityError(f"{where}: index.json is no OCI image index")
+        raise IntegrityError(f"{where}: index.json is not an OCI image index")
     manifests = content.get("manifests")
     if not isinstance(manifests, list):
         raise IntegrityError(f"{where}: index.json has no list of manifests")
     strict_json.check_spelling(content, _KEYS, f"{where}: index.json")
     descriptors = [Descriptor.from_json(manifest) for manifest in manifests]
     if any(item.artifact_type == BUNDLE and item.media_type != MANIFEST for item in descriptors):
-        raise IntegrityError(f"{where}: index.json has a bundle that is no manifest")
+        raise IntegrityError(f"{where}: index.json has a bundle that is not a manifest")
     return [_named(item) for item in descriptors if item.media_type == MANIFEST]
 
 
 def images(data: bytes, where: str) -> list[Named]:
-    """What an index names that is no manifest of a bundle, such as an index of images, so that `read` passes it over."""
+    """Return the entries that `read` skips, such as image indexes."""
     descriptors = [Descriptor.from_json(entry) for entry in strict_json.load(data, where)["manifests"]]
     return [_named(descriptor) for descriptor in descriptors if descriptor.media_type != MANIFEST]
 
 
 def foreign(data: bytes, where: str) -> list[str]:
-    """The digests of what other tools put into an index that is no manifest, so that `read` passes it over."""
+    """Return the digests of the entries that `read` skips."""
     return [str(item.manifest.digest) for item in images(data, where)]
 
 
 def write(named: Iterable[Named]) -> bytes:
-    """An index of bundles, which have names, and of what refers to them, which has none."""
+    """Write an index of bundles (named) and referrers (unnamed)."""
     return _dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": [_entry(item) for item in named]})
 
 
 def edit(data: bytes, remove: Callable[[Named], bool], add: Iterable[Named], where: str) -> bytes:
-    """An index without some of its manifests and with others; what other tools wrote into it stays as it is."""
+    """Remove and add manifests of an index; entries of other tools stay unchanged."""
     removed = [item for item in read(data, where) if remove(item)]
     content = strict_json.load(data, where)
     kept = [entry for entry in content["manifests"] if _named(Descriptor.from_json(entry)) not in removed]
@@ -87,46 +87,48 @@ def edit(data: bytes, remove: Callable[[Named], bool], add: Iterable[Named], whe
 
 
 def find(data: bytes, name: str, digest: Digest | None, where: str) -> Descriptor:
-    """The one manifest of an index that is meant: by digest, by name, or the only one.
+    """Find a manifest in an index: by digest, by name, or the only one.
 
     Raises `NotFoundError`, and `IntegrityError` for an image or another artifact.
     """
-    named = read(data, where)
+    return find_in(read(data, where), data, name, digest, where)
 
-    def is_meant(item: Named) -> bool:
+
+def find_in(named: Sequence[Named], data: bytes, name: str, digest: Digest | None, where: str) -> Descriptor:
+    """Do as `find`, where ``named`` is the index already read."""
+
+    def matches(item: Named) -> bool:
         return item.manifest.digest == digest if digest else item.name == name if name else True
 
-    meant = [item for item in named if is_meant(item)]
-    bundles = [item for item in meant if item.manifest.artifact_type in ("", BUNDLE)]  # no signatures, or the like
+    matching = [item for item in named if matches(item)]
+    bundles = [item for item in matching if item.manifest.artifact_type in ("", BUNDLE)]  # without signatures
     found = {item.manifest.digest: item.manifest for item in bundles}
     if len(found) == 1:
         return next(iter(found.values()))
     if found and name:
-        raise IntegrityError(f"{where}: the index has several bundles of that name")
-    if others := [item for item in meant if item.name and item not in bundles]:
-        raise IntegrityError(
-            f"{where}: the index says that {others[0].name!r} is no bundle but {others[0].manifest.artifact_type!r}"
-        )
-    if not found and (image := next(filter(is_meant, images(data, where)), None)):
+        raise IntegrityError(f"{where}: the index has several bundles with this name")
+    if others := [item for item in matching if item.name and item not in bundles]:
+        raise IntegrityError(f"{where}: {others[0].name!r} is not a bundle in the index, but {others[0].manifest.artifact_type!r}")
+    if not found and (image := next(filter(matches, images(data, where)), None)):
         artifact.check_media_type(image.manifest, where)
     names = ", ".join(sorted({item.name for item in named if item.name})[:20])
     if found:
-        raise NotFoundError(f"{where} holds several bundles and none was named", hint=f"Name one of: {names}")
-    raise NotFoundError(f"{where}: no such bundle", hint=f"It holds: {names}" if names else "It holds no bundle.")
+        raise NotFoundError(f"{where} has several bundles: name required", hint=f"Name one of: {names}")
+    raise NotFoundError(f"{where}: no such bundle", hint=f"Available: {names}" if names else "There is no bundle in it.")
 
 
 def referrers(
     named: Sequence[Named], manifest: Descriptor, read_manifest: Callable[[Descriptor], bytes], where: str
 ) -> list[Descriptor]:
-    """Those of the unnamed manifests that refer to this one."""
+    """Return the unnamed manifests that refer to a manifest."""
     others = {item.manifest.digest: item.manifest for item in named if not item.name and item.manifest.artifact_type != BUNDLE}
     return [other for other in others.values() if artifact.subject(read_manifest(other), where) == manifest.digest]
 
 
 def check_digest(manifest: Descriptor, wanted: Digest | None, where: str) -> None:
-    """Raises `StoreError` when what is written is not what the reference names by its digest."""
+    """Raises `StoreError` when the written manifest has another digest than the reference."""
     if wanted and manifest.digest != wanted:
-        raise StoreError(f"{where} can only become that very bundle, not {manifest.digest}", hint="Write to a tag.")
+        raise StoreError(f"cannot write {manifest.digest} to {where}: its digest differs", hint="Write to a tag.")
 
 
 def _named(descriptor: Descriptor) -> Named:

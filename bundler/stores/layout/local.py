@@ -1,6 +1,6 @@
-"""The local store: an OCI layout below the user's data directory; nothing to set up.
+"""The local store: an OCI layout below the user's data directory, created on first use.
 
-It is the only store that blobs are deleted from, and does so only while no other process uses it (`inuse`).
+Blobs are deleted from this store only, and only while no other process uses it (`in_use_lock`).
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from bundler.stores.layout import in_use_lock, index, verified_cache
 from bundler.stores.layout.store import LayoutBlob, LayoutStore
 
 UPLOADS = "uploads"
-"""Directory of the local store with the records of uploads that broke off; each is a plain file."""
+"""Directory of the local store with the records of interrupted uploads; each is a plain file."""
 
 
 def directory() -> Path:
-    """Where the local store lies: ``$FPS_BUNDLE_STORE``, else below the user's data directory."""
+    """Return the directory of the local store: ``$FPS_BUNDLE_STORE``, else below the user's data directory."""
     chosen = os.environ.get("FPS_BUNDLE_STORE")
     return Path(chosen) if chosen else platformdirs.user_data_path("fps-bundle") / "store"
 
 
 class LocalStore(LayoutStore):
-    """The local store, opened for one bundle; the layout is made on first use.
+    """The local store, opened for one bundle; the layout is created on first use.
 
-    A bundle that loses its tag to another one stays here, as ``NAME@sha256:…``.
+    A bundle whose tag moves to another one stays, as ``NAME@sha256:…``.
     """
 
     file_mode = 0o600
@@ -56,52 +56,52 @@ class LocalStore(LayoutStore):
         return str(replace(self._reference, digest=manifest.digest))
 
     def forget(self) -> None:
-        """Drop this name, and the blobs of its bundle that no other bundle here needs."""
+        """Delete this name, and the blobs that no other bundle here needs."""
         with self._locked():
             before = self.names()
-            stays = self.staying([item for item in before if item.name == self._name])
+            stays = self.remaining([item for item in before if item.name == self._name])
             blobs = self.known_digests(item for item in before if item not in stays)
             self.keep(stays)
             self._delete(blobs)
 
     def drop(self, blobs: Sequence[Descriptor]) -> None:
-        """Drop blobs that no bundle here needs."""
+        """Delete those of the blobs that no bundle here needs."""
         with self._locked():
             self._delete({blob.digest for blob in blobs})
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
-        """Whether no other process uses the store, which then stays so for the length of the block, as the index does."""
+        """Whether no other process uses the store; if so, store and index are locked for the block."""
         with self._locked(), in_use_lock.alone(self._path) as alone:
             yield alone
 
-    def staying(self, going: Collection[Named]) -> list[Named]:
-        """What the index has without these and without what refers to nothing that is left."""
+    def remaining(self, going: Collection[Named]) -> list[Named]:
+        """Return the index without these bundles, and without referrers whose subject is gone."""
         others = [item for item in self.names() if item not in going]
         here = {None, *(item.manifest.digest for item in others)}
         return [item for item in others if item.name or self._subject(item.manifest) in here]
 
     def keep(self, stays: Collection[Named]) -> None:
-        """Take everything else out of the index; only for who holds its lock."""
+        """Remove all other entries from the index; the caller must hold its lock."""
         self._edit(lambda item: item not in stays)
 
     def needed(self, named: Iterable[Named]) -> set[Digest]:
-        """All that these manifests need, themselves included; raises `IntegrityError` naming those of which that cannot be told."""
-        found, unclear = set(), index.foreign(self._read_index(), self.where)
+        """Return these manifests and their blobs; raises `IntegrityError` with the names of unreadable ones."""
+        needed, unclear = set(), index.foreign(self._read_index(), self.where)
         for item in named:
             try:
-                found |= self._digests(item.manifest)
+                needed |= self._digests(item.manifest)
             except IntegrityError:
                 unclear.append(item.name or str(item.manifest.digest))
         if unclear:
             raise IntegrityError(
-                f"in the local store nobody can tell which blobs are needed by {', '.join(unclear)}",
-                hint="Copy these here again, or give their tags to other bundles and run: fps-bundle prune --keep 0",
+                f"the local store cannot tell which blobs are needed by {', '.join(unclear)}",
+                hint="Copy these here again, or move their tags to other bundles and run: fps-bundle prune --keep 0",
             )
-        return found
+        return needed
 
     def known_digests(self, named: Iterable[Named]) -> set[Digest]:
-        """What these manifests need, as far as they can be read."""
+        """Return the readable ones of these manifests' blobs, and the manifests."""
         found = set()
         for item in named:
             found.add(item.manifest.digest)
@@ -118,7 +118,7 @@ class LocalStore(LayoutStore):
         return None
 
     def _delete(self, blobs: Collection[Digest]) -> None:
-        """Delete blobs that nothing here needs; those that another process could be counting on are left to a later prune."""
+        """Delete unneeded blobs; while another process uses the store they are left to a later prune."""
         with in_use_lock.alone(self._path) as alone, suppress(IntegrityError), disk_errors(self._path):
             if alone:
                 needed = self.needed(self.names())
@@ -128,7 +128,7 @@ class LocalStore(LayoutStore):
 
 
 class LocalSpool:
-    """The local store as the place where new bundles are made."""
+    """The local store as the place where new bundles are created."""
 
     def reserve(self, size: int) -> None:
         self._any().check_space(size)
@@ -163,7 +163,7 @@ class LocalSpool:
 
 
 def use() -> Path:
-    """The local store's directory, which this process uses from now on."""
+    """Create the local store's directory if missing, join its users, and return it."""
     path = directory()
     for place in (path, path / "blobs", path / "blobs" / "sha256"):
         with disk_errors(place):
@@ -184,4 +184,4 @@ def _check_is_ours(path: Path) -> None:
     if any(found.st_uid not in (os.geteuid(), 0) for found in (path.lstat(), path.stat())):
         raise StoreError(f"the local store {path} belongs to another user", hint="Set FPS_BUNDLE_STORE to a directory of yours.")
     if path.stat().st_mode & 0o022:
-        raise StoreError(f"others may write into the local store {path}", hint="Run:", command=f"chmod go-w {path}")
+        raise StoreError(f"the local store {path} is writable by other users", hint="Run:", command=f"chmod go-w {path}")

@@ -1,4 +1,4 @@
-"""Prune: what of the local store nobody needs any more goes."""
+"""Prune: delete old untagged bundles and unreferenced blobs from the local store."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _BLOB = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Going:
-    """A bundle that goes under this name, or what referred to one, which has none; ``size`` is in bytes that become free."""
+class PrunedBundle:
+    """A deleted bundle by its name, or a referrer without a name; ``size`` is the freed space in bytes."""
 
     name: str
     digest: Digest
@@ -33,7 +33,7 @@ class Going:
 
 @dataclass(frozen=True)
 class Leftover:
-    """Files of one sort that belong to no bundle; ``one`` is what one of them is, ``size`` is in bytes."""
+    """Files of one kind that belong to no bundle; ``one`` is the singular of ``what``, ``size`` is in bytes."""
 
     what: str
     one: str
@@ -43,22 +43,22 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What went, or in a dry run would go."""
+    """What prune deleted, or in a dry run would delete."""
 
-    bundles: Sequence[Going]
+    bundles: Sequence[PrunedBundle]
     leftovers: Sequence[Leftover]
 
     @property
     def size(self) -> int:
-        """Bytes that become free."""
+        """Return the freed space in bytes."""
         return sum(bundle.size for bundle in self.bundles) + sum(leftover.size for leftover in self.leftovers)
 
 
 def prune(keep: int, *, dry_run: bool) -> Pruned:
-    """Remove the untagged bundles that are not among the ``keep`` newest of their name, and every file that no bundle needs.
+    """Delete untagged bundles except the ``keep`` newest of each name, and every file that no bundle needs.
 
-    Raises `BusyError` while another process uses the store, and `IntegrityError` when what stays cannot all be read,
-    as nobody can tell then which blobs it needs; nothing has been touched in either case.
+    Raises `BusyError` while another process uses the store. Raises `IntegrityError` when a remaining manifest is
+    unreadable, as the blobs it needs are unknown. In both cases nothing is deleted.
     """
     with disk_errors(directory()):
         if not directory().is_dir():
@@ -67,7 +67,7 @@ def prune(keep: int, *, dry_run: bool) -> Pruned:
     with store.alone() as alone, disk_errors(directory()):
         if not alone:
             raise in_use_lock.busy(directory())
-        plan = _Plan(store, keep)
+        plan = _PrunePlan(store, keep)
         pruned = plan.describe()
         if not dry_run:
             plan.carry_out()
@@ -75,9 +75,9 @@ def prune(keep: int, *, dry_run: bool) -> Pruned:
 
 
 def choose(names: Sequence[Named], created: Mapping[Digest, str], keep: int) -> list[Named]:
-    """Which names of an index go; ``created`` says when a bundle was made (RFC 3339, in UTC), as far as it can be read.
+    """Return the entries of an index to delete; ``created`` has the creation times (RFC 3339, UTC) of readable bundles.
 
-    What cannot be read has no age, and no use without a tag: it goes when no untagged bundle is kept at all.
+    An unreadable bundle has no age. Without a tag it is deleted only when no untagged bundles are kept.
     """
     going = []
     for item in names:
@@ -89,7 +89,7 @@ def choose(names: Sequence[Named], created: Mapping[Digest, str], keep: int) -> 
 
 
 def _kept(name: str, names: Sequence[Named], created: Mapping[Digest, str], keep: int) -> set[Digest]:
-    """The bundles of a name that are tagged, and the newest."""
+    """Return the tagged bundles of a name, and the newest ones."""
     bundles = [item for item in names if without_tag(item.name) == name]
     ages = {item.manifest.digest: created.get(item.manifest.digest, "") for item in bundles}
     newest = sorted(ages, key=lambda digest: (ages[digest], digest), reverse=True)[:keep]
@@ -100,12 +100,12 @@ def _is_tagged(item: Named) -> bool:
     return bool(item.name) and "@" not in item.name
 
 
-class _Plan:
-    """What goes, by sort; no file is in two."""
+class _PrunePlan:
+    """The files to delete, by kind; no file is in two kinds."""
 
     def __init__(self, store: LocalStore, keep: int) -> None:
         names = store.names()
-        stays = store.staying(choose(names, _created(store, names), keep))
+        stays = store.remaining(choose(names, _created(store, names), keep))
         needed = {digest.hex for digest in store.needed(stays)}
         blobs = {path.name: path for path in _files(store.blobs) if _BLOB.fullmatch(path.name) and path.name not in needed}
         self._store = store
@@ -122,12 +122,12 @@ class _Plan:
             ("records of old uploads", "record of an old upload", self._records),
         ]
         return Pruned(
-            [Going(item.name, item.manifest.digest, _size(files)) for item, files in self._going],
+            [PrunedBundle(item.name, item.manifest.digest, _size(files)) for item, files in self._going],
             [Leftover(what, one, len(files), _size(files)) for what, one, files in sorts if files],
         )
 
     def carry_out(self) -> None:
-        """First what the index does not speak of: on a full disk there must be room for another index."""
+        """Delete unindexed files first: a full disk needs space for the new index."""
         _unlink([*self._blobs, *self._records])
         sweep(self._store.blobs, kept_seconds=0)
         if self._going:
@@ -147,7 +147,7 @@ def _created(store: LocalStore, names: Sequence[Named]) -> dict[Digest, str]:
 
 
 def _files(place: Path) -> list[Path]:
-    """The plain files in a directory, if there is one."""
+    """Return the plain files in a directory, if it exists."""
     return [path for path in place.iterdir() if stat.S_ISREG(path.lstat().st_mode)] if place.is_dir() else []
 
 

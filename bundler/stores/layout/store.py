@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _NO_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
-"""How opening a link, something else than a file, or a socket fails here."""
+"""Errors from opening a link, a socket, or another file that is not plain."""
 
 
 class LayoutStore:
-    """One name in a layout directory, which is made when the first bundle comes.
+    """One name in a layout directory, which is created with the first bundle.
 
-    With ``readback`` a blob gets its name only after the medium has given back what was written to it.
+    With ``verify_written`` a blob is read back from the medium before it gets its name.
     """
 
     rereadable = True
@@ -43,9 +43,9 @@ class LayoutStore:
 
     file_mode = 0o644
     own_files = frozenset({"blobs", index.INDEX_FILE, index.LAYOUT_FILE})
-    """What may lie in the directory before the layout has been made; another process may be making it just now."""
+    """Files that may exist before ``oci-layout``; another process may be creating the layout."""
     directories: tuple[str, ...] = (".", "blobs/sha256")
-    """Where files are written aside."""
+    """Directories with temporary files."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class LayoutStore:
         digest: Digest | None = None,
         where: str = "",
         *,
-        readback: bool = False,
+        verify_written: bool = False,
         progress: Progress = NULL_PROGRESS,
     ) -> None:
         self.where = where or str(LayoutReference(str(path), name, digest))
         self._path = path
         self._name = name
         self._digest = digest
-        self._readback = readback
+        self._verify_written = verify_written
         self._progress = progress
 
     def resolve(self) -> Descriptor:
@@ -97,12 +97,12 @@ class LayoutStore:
         with self._locked():
             if not any(item.manifest.digest == new.subject for item in self.names()):
                 raise BusyError(
-                    f"{self.where}: another process removed the bundle {new.subject} meanwhile",
-                    hint="List the bundles that are there:",
+                    f"{self.where}: another process removed the bundle {new.subject} at the same time",
+                    hint="List the bundles:",
                     command="fps-bundle list",
                 )
-            known = Named("", new.referrer.descriptor)
-            self._edit(lambda item: not item.name and item.manifest.digest == known.manifest.digest, [known])
+            referrer = Named("", new.referrer.descriptor)
+            self._edit(lambda item: not item.name and item.manifest.digest == referrer.manifest.digest, [referrer])
 
     def names(self) -> Sequence[Named]:
         return index.read(self._index(), self.where)
@@ -111,22 +111,22 @@ class LayoutStore:
         with disk_errors(self._path):
             is_there = self._path.is_dir()
         if not is_there:
-            raise NotFoundError(f"{self.where}: there is no directory {self._path}")
+            raise NotFoundError(f"{self.where}: no such directory: {self._path}")
         try:
             self._check_version()
             return self._read_index()
         except FileNotFoundError:
-            raise NotFoundError(f"{self.where}: {self._path} is no OCI layout, it has no index.json") from None
+            raise NotFoundError(f"{self.where}: {self._path} is not an OCI layout: it has no index.json") from None
         except OSError as error:
             if error.errno in _NO_FILE:
-                raise IntegrityError(f"{self.where}: index.json or oci-layout is no plain file") from error
+                raise IntegrityError(f"{self.where}: index.json or oci-layout is not a plain file") from error
             raise StoreError(
                 f"{self.where}: {self._path / index.INDEX_FILE} or {index.LAYOUT_FILE} cannot be read: {error.strerror}",
                 hint="Check the medium and the permissions of these files.",
             ) from error
 
     def _check_version(self) -> None:
-        """Raises `IntegrityError` for another version of layouts; an empty file is one that somebody is about to write."""
+        """Raises `IntegrityError` for another layout version; an empty file is about to be written by another process."""
         with suppress(FileNotFoundError):
             if data := self._read_file(index.LAYOUT_FILE):
                 index.check_layout(data, self.where)
@@ -153,54 +153,54 @@ class LayoutStore:
         return LayoutBlob(self)
 
     def check_space(self, size: int) -> None:
-        """Raises `NoSpaceError` when so many more bytes cannot fit."""
+        """Raises `NoSpaceError` when ``size`` more bytes do not fit."""
         check_space(self._path, size)
 
     def adopt(self, part: PartFile, digest: Digest) -> None:
-        """Take a finished and verified blob in."""
-        if self._readback:
+        """Add a complete and verified blob."""
+        if self._verify_written:
             read_back(part, digest.hex, f"{digest.short} from {self.where}", self._progress)
         part.publish(self._blob(digest), self.file_mode)
 
     def take(self, digest: Digest, data: bytes) -> None:
-        """Take in a small blob as a whole."""
+        """Add a small blob from memory."""
         with PartFile(self.blobs) as part:
             part.write(data)
             self.adopt(part, digest)
 
     def holds(self, blob: Descriptor) -> bool:
-        """Whether a file is there that may be the blob, which is verified when it is read."""
+        """Whether there is a file with the blob's name and size; it is verified when it is read."""
         path = self._blob(blob.digest)
         with disk_errors(path):
             return path.is_file() and path.stat().st_size == blob.size
 
     def has(self, blob: Descriptor) -> bool:
-        """Whether the blob is there and sound: verified since it last changed, or now, and with ``readback`` always now."""
+        """Whether the blob is there and sound: verified since its last change, or now; with ``verify_written`` always now."""
         path = self._blob(blob.digest)
         with disk_errors(path):
             if not path.is_symlink() and not path.exists():
                 return False
         with watching(blob.size, f"verifying {blob.digest.short} in {self.where}", self._progress) as advance:
-            is_sound = verified_cache.is_sound(path, blob.digest, medium=self._readback, advance=advance)
+            is_sound = verified_cache.is_sound(path, blob.digest, medium=self._verify_written, advance=advance)
         if not is_sound:
-            _log.warning("%s: blob %s is damaged; it counts as missing", self.where, blob.digest)
+            _log.warning("%s: blob %s is damaged and counts as missing", self.where, blob.digest)
         return is_sound
 
     def set_name(self, name: str, manifest: Descriptor, referrers: Sequence[Descriptor]) -> Displaced | None:
-        """Let a name stand for a manifest whose blobs are all here, and know what refers to it; gives what had the name."""
-        come = {manifest.digest, *(referrer.digest for referrer in referrers)}
+        """Move a name to a manifest whose blobs are all here, and add its referrers; returns the displaced bundle."""
+        added = {manifest.digest, *(referrer.digest for referrer in referrers)}
         with self._locked():
             former = [item.manifest for item in self.names() if item.name == name and item.manifest.digest != manifest.digest]
             untagged = [Named(self._untagged(other), other) for other in former if self._untagged(other)]
             taken = {name, self._untagged(manifest), *(item.name for item in untagged)} - {""}
             self._edit(
-                lambda item: item.name in taken or (not item.name and item.manifest.digest in come),
+                lambda item: item.name in taken or (not item.name and item.manifest.digest in added),
                 [Named(name, manifest), *untagged, *(Named("", referrer) for referrer in referrers)],
             )
         return Displaced(former[0].digest, self._untagged(former[0])) if former else None
 
     def _untagged(self, manifest: Descriptor) -> str:
-        """How a bundle is called from when it loses its tag until it gets one again; empty where it does not stay."""
+        """Return the name of an untagged bundle; empty in stores that do not keep it."""
         del manifest
         return ""
 
@@ -212,7 +212,7 @@ class LayoutStore:
 
     @property
     def _what(self) -> str:
-        """What other processes wait for while this one changes the index."""
+        """Return the name of the store for messages about its lock."""
         return f"the layout {self._path}"
 
     @property
@@ -223,17 +223,17 @@ class LayoutStore:
         return self._path / index.blob_path(digest)
 
     def prepare(self) -> None:
-        """Make the layout where there is none, and sweep away what killed processes left."""
+        """Create the layout if missing, and delete temporary files of killed processes."""
         with disk_errors(self._path):
-            if strangers := self._strangers():
+            if others := self._other_files():
                 raise StoreError(
-                    f"{self.where}: {self._path} is a directory with other things in it, such as {strangers[0]}",
-                    hint="Name a new directory, or one that holds an OCI layout.",
+                    f"{self.where}: {self._path} contains other files, such as {others[0]}",
+                    hint="Use a new directory, or an OCI layout.",
                 )
             if links := [path for path in (self.blobs.parent, self.blobs) if path.is_symlink()]:
                 raise IntegrityError(
-                    f"{self.where}: {links[0]} is a symbolic link, which would lead what is written there elsewhere",
-                    hint="Remove it, or name a new directory.",
+                    f"{self.where}: refusing to write through the symbolic link {links[0]}",
+                    hint="Remove it, or use a new directory.",
                 )
             self.blobs.mkdir(parents=True, exist_ok=True)
         for name in self.directories:
@@ -242,16 +242,16 @@ class LayoutStore:
             if not (self._path / index.INDEX_FILE).exists():
                 write_file(self._path / index.INDEX_FILE, index.write([]), self.file_mode)
 
-    def _strangers(self) -> list[str]:
+    def _other_files(self) -> list[str]:
         if not self._path.is_dir() or (self._path / index.LAYOUT_FILE).exists():
             return []
         return sorted(path.name for path in self._path.iterdir() if path.name not in self.own_files and not is_part(path))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other processes from changing the index; readers need no lock, as it is replaced at once.
+        """Lock the index against changes; readers need no lock, as it is replaced atomically.
 
-        The lock is on ``oci-layout``, which is therefore written in place, by whoever comes first.
+        The lock is on ``oci-layout``, which is therefore written in place, by the first process.
         """
         with disk_errors(self._path / index.LAYOUT_FILE):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -270,16 +270,16 @@ class LayoutStore:
 
 
 def _careful(path: str, flags: int) -> int:
-    """Opens a plain file alone: links are not followed, and nothing waits for the other end of a FIFO."""
+    """Open plain files only; never follow a link or wait at a FIFO."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no plain file")
+        raise OSError(errno.EINVAL, "not a plain file")
     return descriptor
 
 
 class LayoutUpload:
-    """A bundle on its way into a layout; with ``keep`` a blob that breaks off is gone on with by a later upload."""
+    """The upload of a bundle to a layout; with ``keep`` a later upload resumes a partial blob."""
 
     def __init__(self, store: LayoutStore, name: str, *, keep: bool) -> None:
         self._store = store
@@ -319,7 +319,7 @@ class LayoutUpload:
 
 
 class LayoutBlob:
-    """A blob whose digest is known only when all of it has been written."""
+    """A new blob; its digest is known when it is complete."""
 
     def __init__(self, store: LayoutStore) -> None:
         self._store = store

@@ -1,8 +1,7 @@
-"""What was verified on this host: bundles, by which checks, and files of blobs that have not changed since.
+"""Records of verified bundles (with the checks) and of verified, unchanged blob files.
 
-Each is a small private file in the state directory, with the other files by which this host decides, and not in a store, which
-may be on a disk from elsewhere. What a record says of a bundle is true wherever that lies, so the record need not go when the
-bundle does.
+Each is a small private file in the state directory. A store cannot keep them, because it may be on a disk from another
+host. The record of a bundle is valid in any store, so it stays when the bundle is deleted.
 """
 
 from __future__ import annotations
@@ -22,32 +21,32 @@ from bundler.localfs.atomic_file import write_file
 from bundler.streams import BLOCK
 
 KEPT = 1000
-"""Records of one kind that are kept; the oldest go first."""
+"""Most records of one kind; the oldest are deleted first."""
 
 LEAST_SIZE = 1 << 20
-"""Bytes below which the file of a blob is read each time: that takes no longer than to look for its record."""
+"""Bytes below which a blob file is always read: that is as quick as looking up its record."""
 
 SETTLED = 2.5
-"""Seconds after which another change shows in the times of a file; FAT counts in steps of two."""
+"""Seconds after which a further change alters the file's timestamps; FAT has steps of two."""
 
 _BUNDLES, _BLOBS = "verified", "verified-blobs"
 
 
 def is_noted(manifest: Digest, checks: int) -> bool:
-    """Whether there is a record of just these checks, that no other user could have written."""
+    """Whether there is a record of exactly these checks, in a private file."""
     return _is_recorded(_BUNDLES, manifest.hex, _checks(checks))
 
 
 def note(manifest: Digest, checks: int) -> None:
-    """Write a record; one that cannot be written costs no more than the time to verify again."""
+    """Write a record; a failure is ignored, as it only costs another verification."""
     _record(_BUNDLES, manifest.hex, _checks(checks))
 
 
 def is_sound(path: Path, digest: Digest, *, medium: bool = False, advance: Callable[[int], object] = lambda _: None) -> bool:
-    """Whether a file is a blob, byte for byte: verified since it last changed, or now.
+    """Whether a file has exactly the content of a blob: verified since its last change, or now.
 
-    With ``medium`` it is read in any case, from its medium, as a bad sector changes no time. ``advance`` is told how many
-    more bytes were read. A link and whatever else is no plain file are no blob.
+    With ``medium`` it is always read from the medium, as a bad sector changes no timestamp. ``advance`` gets the count of
+    each block. A link or another file that is not plain is not sound.
     """
     with suppress(OSError):
         found = path.lstat()
@@ -63,7 +62,7 @@ def _read(path: Path, digest: Digest, advance: Callable[[int], object], *, mediu
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         before = os.fstat(descriptor)
         if medium:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # so that not the kernel's memory answers
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # bypass the page cache
         content = hashlib.sha256()
         while block := file.read(BLOCK):
             content.update(block)
@@ -82,7 +81,7 @@ def _place(found: os.stat_result) -> str:
 
 
 def _state(found: os.stat_result, digest: Digest) -> bytes:
-    """What is recorded of a file: the blob that it is, and all that a change of it changes."""
+    """Return the record of a file: its blob, size and timestamps."""
     return b"%s %d %d %d\n" % (str(digest).encode(), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

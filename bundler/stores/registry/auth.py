@@ -1,4 +1,4 @@
-"""Who we are to a registry: Basic, or Bearer with tokens of a token service (distribution spec, "Authentication")."""
+"""Registry authentication: Basic, or Bearer with a token service (distribution spec, "Authentication")."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bundler.errors import AuthorizationError, StoreError
 from bundler.format import strict_json
 from bundler.stores.registry import credentials
 from bundler.stores.registry.credentials import Credentials
-from bundler.stores.registry.reason import reason
+from bundler.stores.registry.reason import read_refusal
 from bundler.stores.registry.response_body import body
 from bundler.stores.registry.retry import RETRIED, TransientError
 from bundler.stores.registry.session import origin_of
@@ -22,11 +22,11 @@ _FAILURES: dict[int, type[StoreError | AuthorizationError]] = {
     **dict.fromkeys((400, 401, 403), AuthorizationError),
     **dict.fromkeys(RETRIED, TransientError),
 }
-"""What an answer of a token service means by its status."""
+"""Error types by the status of a token service's answer."""
 
 
 class RegistryAuth:
-    """Answers the challenges of one registry, ``SCHEME://HOST[:PORT]``, and of no other."""
+    """Answers the challenges of one origin, ``SCHEME://HOST[:PORT]``, and of no other."""
 
     def __init__(self, origin: str, known: Credentials | None, session: requests.Session, timeout: float) -> None:
         self._origin = origin
@@ -40,32 +40,30 @@ class RegistryAuth:
         return self._known is None
 
     def answer(self, refused: requests.Response) -> str:
-        """The ``Authorization`` that an answer of 401 asks for.
+        """Return the ``Authorization`` that a 401 response asks for.
 
-        What was refused once is never sent again: tokens expire, and one may be good for one request alone. Raises
+        Each 401 gets a new token: tokens expire, and a token may be valid for one request only. Raises
         `AuthorizationError` without the right credentials, and `StoreError` for a challenge that must not be answered.
         """
-        body(refused, _LONGEST_REASON, self._timeout)  # so that the connection can be used again
+        body(refused, _LONGEST_REASON, self._timeout)  # so that the connection can be reused
         refused.close()
         if origin_of(refused.url) != self._origin:
             raise StoreError(f"{self._origin} redirects to {origin_of(refused.url)}, which asks for credentials")
-        return self._answer(refused.headers.get("WWW-Authenticate", ""))
+        return self._authorization(refused.headers.get("WWW-Authenticate", ""))
 
-    def _answer(self, challenge: str) -> str:
+    def _authorization(self, challenge: str) -> str:
         scheme = challenge.partition(" ")[0].lower()
         if scheme == "basic":
             if not self._known or not self._known.user:
-                raise AuthorizationError(f"{self._origin} wants a user name and a password")
+                raise AuthorizationError(f"{self._origin} requires a user name and a password")
             return f"Basic {oras.auth.utils.get_basic_auth(self._known.user, self._known.secret)}"
         asked = oras.auth.utils.parse_auth_header(challenge)
         if scheme == "bearer" and _is_web_address(asked.realm or ""):
             return f"Bearer {self._fetch_token(asked)}"
-        raise StoreError(
-            f"{self._origin} asks for credentials in a way that is not known here: {challenge[:200] or 'it says no more'}"
-        )
+        raise StoreError(f"{self._origin} requires an unknown authentication scheme: {challenge[:200] or 'no challenge given'}")
 
     def _fetch_token(self, challenge: oras.auth.utils.authHeader) -> str:
-        """A token for what the challenge asks (distribution, "Token Authentication" and "OAuth2 Token Authentication")."""
+        """Fetch the token for a challenge (distribution, "Token Authentication" and "OAuth2 Token Authentication")."""
         realm = str(challenge.realm)
         known = self._known_to(realm)
         asked = {"service": challenge.service, "scope": challenge.scope}
@@ -79,12 +77,12 @@ class RegistryAuth:
             return self._token_in(response, realm)
 
     def _known_to(self, realm: str) -> Credentials | None:
-        """The credentials that a token service may see: ours for the registry when it belongs to it, else its own.
+        """Return the credentials for a token service: those of its registry, else those stored for the service itself.
 
         Raises `StoreError` for a token service that is less private than the registry.
         """
         if urlsplit(realm).scheme not in ("https", urlsplit(self._origin).scheme):
-            raise StoreError(f"{self._origin} wants credentials to go unencrypted to {realm[:200]!r}")
+            raise StoreError(f"{self._origin} requires credentials to be sent unencrypted to {realm[:200]!r}")
         if belongs_to(urlsplit(realm).hostname or "", urlsplit(self._origin).hostname or ""):
             return self._known
         return credentials.find(urlsplit(realm).netloc)
@@ -94,16 +92,16 @@ class RegistryAuth:
         data = body(response, strict_json.MAX_SIZE + 1, self._timeout, decode=True)
         if response.status_code != 200:
             kind = _FAILURES.get(response.status_code, StoreError)
-            raise kind(f"{service} answered {response.status_code}: {reason(response, data)}")
+            raise kind(f"{service} answered {response.status_code}: {read_refusal(response, data).reason}")
         content = strict_json.load(data, service)
         token = content.get("token") or content.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise AuthorizationError(f"{service} gave no token")
+            raise AuthorizationError(f"{service} returned no token")
         return token
 
 
 def belongs_to(service: str, registry: str) -> bool:
-    """Whether a token service is the registry's own: the same host, its parent domain, or a neighbour below that.
+    """Whether a token service belongs to the registry: the same host, its parent domain, or another host of that domain.
 
     So ``auth.docker.io`` belongs to ``registry-1.docker.io`` and ``gitlab.example`` to ``registry.gitlab.example``.
     """

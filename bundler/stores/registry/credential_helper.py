@@ -1,4 +1,4 @@
-"""Programs that keep secrets for Docker (docker/docker-credential-helpers, "Development")."""
+"""Docker credential helpers (docker/docker-credential-helpers, "Development")."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _TIMEOUT = 30
 
 
 def get(helper: str, key: str) -> tuple[str, str] | None:
-    """The user name and the secret that a helper has for a registry.
+    """Return the user name and the secret that a helper has for a registry.
 
-    A helper that fails has none, as for Docker: each has its own words for what it does not know.
+    As in Docker, a failing helper counts as having none: the messages for an unknown registry differ.
     """
     answer = _run(helper, "get", key.encode())
     if answer.returncode:
@@ -24,7 +24,7 @@ def get(helper: str, key: str) -> tuple[str, str] | None:
     except (ValueError, LookupError, TypeError):
         user = secret = None
     if not isinstance(user, str) or not isinstance(secret, str):
-        raise _failed(helper, "get", "its answer makes no sense")
+        raise _failed(helper, "get", "invalid answer")
     return user, secret
 
 
@@ -43,20 +43,20 @@ def program(helper: str) -> str:
 
 def _must(helper: str, action: str, data: bytes) -> None:
     if code := _run(helper, action, data).returncode:
-        raise _failed(helper, action, f"it ended with {code}")
+        raise _failed(helper, action, f"exit code {code}")
 
 
 def _run(helper: str, action: str, data: bytes) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run([program(helper), action], input=data, capture_output=True, timeout=_TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
-        raise _failed(helper, action, f"it gave no answer in {_TIMEOUT} s") from None
+        raise _failed(helper, action, f"no answer in {_TIMEOUT} s") from None
     except OSError as error:
         raise _failed(helper, action, error.strerror or str(error)) from error
 
 
 def _failed(helper: str, action: str, why: str) -> AuthorizationError:
-    """Never has the words of the helper in it, which may be the secret."""
+    """Return the error; it never quotes the helper's output, which may be the secret."""
     name = program(helper)
     return AuthorizationError(
         f"the credential helper {name} failed at {action!r}: {why}", hint=f"Run it by hand to see why: {name} list"

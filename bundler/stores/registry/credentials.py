@@ -1,4 +1,4 @@
-"""Registry credentials as Docker keeps them: in ``config.json``, or with credential helpers."""
+"""Registry credentials as Docker stores them: in ``config.json``, or in credential helpers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bundler.errors import AuthorizationError
 from bundler.stores.registry import credential_helper, docker_config
 
 HUB_KEY = "https://index.docker.io/v1/"
-"""Under which key Docker keeps the credentials of Docker Hub."""
+"""Docker's key for the credentials of Docker Hub."""
 
 _HUB_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _TOKEN_USER = "<token>"  # noqa: S105 - a name, not a secret  # nosec B105
-"""As whose secret a helper keeps an identity token."""
+"""The user name under which a helper stores an identity token."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """A user name and a secret, or an identity token, which is a refresh token of OAuth 2; neither is ever shown."""
+    """A user name and a secret, or an identity token (an OAuth 2 refresh token); the secrets are never shown."""
 
     user: str
     secret: str = field(repr=False)
@@ -30,19 +30,19 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Kept:
-    """Where credentials were put: a file, in which everybody who may read it reads the secret, or a helper."""
+    """Where credentials were stored: in a helper, or unencrypted (``plain``) in a file."""
 
     where: str
     plain: bool
 
 
 def config_file() -> Path:
-    """Docker's client configuration."""
+    """Return the path of Docker's client configuration."""
     return docker_config.path()
 
 
 def find(registry: str) -> Credentials | None:
-    """The credentials for a registry, or None; raises `AuthorizationError` when they are there but cannot be read."""
+    """Return the credentials for a registry, or None; raises `AuthorizationError` for unreadable ones."""
     config = docker_config.load()
     if (helper := _helper(config, registry)) and (found := _ask(helper, registry)):
         return found
@@ -52,10 +52,10 @@ def find(registry: str) -> Credentials | None:
 
 
 def store(registry: str, credentials: Credentials) -> Kept:
-    """Keep credentials where Docker would: with the helper that is configured for the registry, else in ``config.json``.
+    """Store credentials as Docker does: in the helper configured for the registry, else in ``config.json``.
 
-    Everything else in the file stays as it is. With a helper the registry's entry in the file is empty, by which Docker
-    knows that there is something to log out of.
+    The rest of the file is unchanged. With a helper the registry's entry in the file is empty, so that Docker can log
+    out of it.
     """
     with docker_config.changing() as config:
         auths = docker_config.writable_table(config, "auths")
@@ -67,7 +67,7 @@ def store(registry: str, credentials: Credentials) -> Kept:
 
 
 def erase(registry: str) -> bool:
-    """Forget the credentials for a registry, in all spellings; whether there were any."""
+    """Remove the credentials for a registry, in all spellings; returns whether there were any."""
     with docker_config.changing() as config:
         helper = _helper(config, registry)
         in_helper = bool(helper and _ask(helper, registry))
@@ -79,32 +79,32 @@ def erase(registry: str) -> bool:
 
 
 def describe() -> str:
-    """In words, for which registries there are credentials; raises `AuthorizationError`."""
+    """Describe for which registries there are credentials; raises `AuthorizationError`."""
     config = docker_config.load()
     known = sorted({*docker_config.table(config, "auths"), *docker_config.table(config, "credHelpers")})
     return f"{config_file()}: {', '.join(known) or 'none'}" if config else f"none, there is no {config_file()}"
 
 
 def _key(registry: str) -> str:
-    """Under which key Docker looks first."""
+    """Return the key that Docker looks up first."""
     return HUB_KEY if registry in _HUB_HOSTS else registry
 
 
 def _keys(table: dict[str, Any], registry: str) -> Iterator[str]:
-    """The keys of a table that mean a registry: the very one first, then its other spellings."""
+    """Yield the keys of a table for a registry: the exact key first, then its other spellings."""
     exact = _key(registry)
     yield from (key for key in table if key == exact)
     yield from (key for key in table if key != exact and _host(key) == _host(exact))
 
 
 def _host(key: str) -> str:
-    """The host of a key, which may be a URL (docker/cli, cli/config/credentials, ``ConvertToHostname``)."""
+    """Return the host of a key, which may be a URL (docker/cli, cli/config/credentials, ``ConvertToHostname``)."""
     host = key.rpartition("://")[2].partition("/")[0]
     return "docker.io" if host in _HUB_HOSTS else host
 
 
 def _helper(config: dict[str, Any], registry: str) -> str:
-    """The helper for a registry, if any; an empty one for it keeps the general one away."""
+    """Return the helper for a registry, if any; an empty entry disables the general helper."""
     helpers = docker_config.table(config, "credHelpers")
     own = next(_keys(helpers, registry), None)
     return str((config.get("credsStore") if own is None else helpers[own]) or "")
@@ -130,7 +130,7 @@ def _read(entry: dict[str, Any], registry: str) -> Credentials | None:
     try:
         user, secret = base64.b64decode(entry["auth"], validate=True).decode().split(":", 1)
     except (ValueError, TypeError):
-        # The cause is left out, because it quotes bytes of the secret.
+        # Without the cause, which quotes bytes of the secret.
         raise AuthorizationError(
             f"the credentials for {registry} in {config_file()} are damaged", hint=f"Log in again: fps-bundle login {registry}"
         ) from None

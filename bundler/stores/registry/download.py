@@ -1,4 +1,4 @@
-"""A blob on its way out of a registry, over as many connections as it takes."""
+"""Blob downloads that resume over new connections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import requests
 from bundler.format.content import Descriptor
 from bundler.stores.registry.client import RegistryClient
 from bundler.stores.registry.limits import throttle
-from bundler.stores.registry.response_body import RECEIVE_BLOCK, Watch, blocks
+from bundler.stores.registry.response_body import RECEIVE_BLOCK, RateWatch, body_blocks
 from bundler.stores.registry.retry import LEAST_PROGRESS, TransientError
 from bundler.streams import Stream
 
@@ -17,10 +17,10 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 class Download(Stream):
-    """The bytes of a blob from ``start`` to ``end``; nothing in it is verified, and a server may have put anything there.
+    """The unverified bytes of a blob from ``start`` to ``end``.
 
-    A connection that breaks is followed by another, which begins where it broke (RFC 9110, section 14, "Range
-    Requests"). A server that gives no ranges, or another one than it was asked for, is read from the beginning.
+    After a broken connection a new request resumes at the break (RFC 9110, section 14, "Range Requests"). When the server
+    returns no range, or another range, the blob is read from the beginning.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class Download(Stream):
         self._whole = False
         self._response: requests.Response | None = None
         self._pending = bytearray()
-        self._retried(self._connect)
+        self._client.retried(self._connect)
 
     def read(self, size: int = -1, /) -> bytes:
         wanted = self._end - self._position if size < 0 else size
         if self._position >= self._end:
             return self._surplus(wanted)
-        data = bytes(self._retried(self._some, max(1, min(wanted, self._end - self._position))))
+        data = self._client.retried(self._some, max(1, min(wanted, self._end - self._position)))
         self._position += len(data)
         return data
 
@@ -51,8 +51,8 @@ class Download(Stream):
             self._response = None
 
     def _some(self, size: int) -> bytes:
-        """Some of the next bytes; what a broken connection gave is kept for the next attempt, or given if it is enough."""
-        watch = Watch(self._client.limits.timeout, self._where)
+        """Return up to ``size`` next bytes; after a broken connection the received bytes are kept, or returned if enough."""
+        watch = RateWatch(self._client.limits.timeout, self._where)
         try:
             while len(self._pending) < size:
                 data = self._receive(size - len(self._pending))
@@ -88,7 +88,7 @@ class Download(Stream):
             return response
         response.close()
         self._whole = True
-        raise TransientError(f"{self._where}: the registry gave another part of the blob {self._blob.digest} than it was asked for")
+        raise TransientError(f"{self._where}: the registry returned another range of the blob {self._blob.digest} than requested")
 
     def _range(self, begin: int) -> dict[str, str]:
         if self._end < self._blob.size and not self._whole:
@@ -96,19 +96,19 @@ class Download(Stream):
         return {"Range": f"bytes={begin}-"} if begin else {}
 
     def _gives(self, response: requests.Response, begin: int) -> bool:
-        """Whether a response is, or has been brought to, where the next byte stands."""
+        """Whether a response starts at the next byte, or was read up to it."""
         if response.status_code == 206:
             found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             return found is not None and int(found[1]) == begin and int(found[2]) == self._end - 1
         if response.status_code == 200:
             with self._client.network_errors():
-                for block in blocks(response, self._position + len(self._pending), self._client.limits.timeout):
+                for block in body_blocks(response, self._position + len(self._pending), self._client.limits.timeout):
                     self._throttle(len(block))
             return True
         return False
 
     def _surplus(self, size: int) -> bytes:
-        """What comes after the last byte, of which there should be none."""
+        """Return a byte after the last one, if the server sends any; a verifying reader then fails."""
         if self._response is None or not size:
             return b""
         try:
@@ -118,6 +118,3 @@ class Download(Stream):
             return b""
         finally:
             self.close()
-
-    def _retried(self, work: object, *arguments: object) -> bytes:
-        return self._client.retried(work, *arguments)  # type: ignore[arg-type, no-any-return]

@@ -1,4 +1,4 @@
-"""How much of a link may be used, and how long anything on it may take."""
+"""Limits of network use: rate, parallelism, timeouts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import lru_cache
 
 @dataclass(frozen=True)
 class Limits:
-    """What the user grants: bytes per second, blobs at once, seconds without a byte.
+    """The limits from the command line: bytes per second, parallel blobs, idle timeout in seconds.
 
-    ``patience`` is a factor on every wait before another attempt.
+    ``patience`` is a factor on every wait before a retry.
     """
 
     rate: int | None = None
@@ -22,7 +22,7 @@ class Limits:
 
 
 class Throttle:
-    """Lets so many bytes per second through, of all that share it."""
+    """Limits the rate of all transfers that share it, in bytes per second."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
@@ -30,7 +30,7 @@ class Throttle:
         self._free_at = 0.0
 
     def take(self, count: int) -> None:
-        """Wait until so many bytes may pass."""
+        """Wait until ``count`` bytes may pass."""
         with self._lock:
             start = max(self._free_at, time.monotonic())
             self._free_at = start + count / self._rate
@@ -39,5 +39,5 @@ class Throttle:
 
 @lru_cache(maxsize=1)
 def throttle(rate: int) -> Throttle:
-    """The one throttle that both ends of a copy share."""
+    """Return the throttle that source and target of a copy share."""
     return Throttle(rate)

@@ -1,4 +1,4 @@
-"""Whether a registry takes credentials."""
+"""Check credentials with a registry."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from bundler.stores.registry.credentials import Credentials
 from bundler.stores.registry.limits import Limits
 
 _LIMITS = Limits(patience=0.02)
-"""Somebody sits there and waits."""
+"""Short waits, as login is interactive."""
 
 
 def check_login(registry: str, given: Credentials, *, plain_http: bool = False) -> None:
-    """Show a user name and a password to a registry, or to its token service.
+    """Authenticate to a registry, or to its token service, with a user name and a password.
 
-    Raises `AuthorizationError` when they are refused. A registry that asks nobody who he is takes any.
+    Raises `AuthorizationError` when they are refused. A registry without authentication accepts any.
     """
     client = RegistryClient(registry, plain_http=plain_http, limits=_LIMITS, known=given)
     try:
@@ -23,4 +23,4 @@ def check_login(registry: str, given: Credentials, *, plain_http: bool = False) 
         hint = "Check the user name and the password."
         raise AuthorizationError(f"{registry} refused the user {given.user}: {error.message}", hint=hint) from error
     if answer.status_code == 404:
-        raise StoreError(f"{registry} is no registry: it answered 404", hint="Check its name.")
+        raise StoreError(f"{registry} is not a registry: it answered 404", hint="Check its name.")

@@ -1,4 +1,4 @@
-"""Lists of a registry that come in pages (distribution spec, "Listing Tags" and "Listing Referrers"), of which none is endless."""
+"""Paginated lists of a registry, with limits (distribution spec, "Listing Tags" and "Listing Referrers")."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from bundler.format import units
 from bundler.stores.registry.client import RegistryClient
 
 MAX_PAGES = 1_000
-"""Most pages of one list; some registries put no more than a hundred tags on one."""
+"""Most pages of one list; some registries return at most a hundred tags per page."""
 MAX_BYTES = 64 << 20
 """Most bytes of all pages of one list."""
 PATIENCE = 10
-"""How many times `Limits.timeout` a list may take."""
+"""Factor on `Limits.timeout` for a whole list."""
 
 
-class Deadline:
-    """A time by which some work has to end."""
+class TimeLimit:
+    """A time limit for one task."""
 
     def __init__(self, seconds: float, what: str) -> None:
         self._seconds = seconds
@@ -26,7 +26,7 @@ class Deadline:
         self._at = time.monotonic() + seconds
 
     def check(self) -> None:
-        """Raises `StoreError` when the time is over."""
+        """Raises `StoreError` after the time limit."""
         if time.monotonic() > self._at:
             raise StoreError(
                 f"{self._what} takes longer than {self._seconds:.0f} s",
@@ -34,13 +34,12 @@ class Deadline:
             )
 
 
-def pages(client: RegistryClient, url: str, where: str, headers: dict[str, str]) -> Iterator[bytes]:
-    """The pages of a list, each of which names the next one (RFC 8288).
+def read_pages(client: RegistryClient, url: str, where: str, headers: dict[str, str]) -> Iterator[bytes]:
+    """Yield the pages of a list; each page links to the next one (RFC 8288).
 
-    Raises `IntegrityError` for a list of too many pages or bytes, or one that leads in a circle, and `StoreError` for one that
-    takes too long.
+    Raises `IntegrityError` for a list with too many pages or bytes, or with a loop, and `StoreError` after the time limit.
     """
-    deadline = Deadline(client.limits.timeout * PATIENCE, f"{where}: reading the registry's list")
+    limit = TimeLimit(client.limits.timeout * PATIENCE, f"{where}: reading the registry's list")
     seen: set[str] = set()
     size = 0
     while True:
@@ -55,7 +54,7 @@ def pages(client: RegistryClient, url: str, where: str, headers: dict[str, str])
             return
         url = client.follow(following, url)
         if url in seen:
-            raise IntegrityError(f"{where}: the registry's list leads back to a page that was read before")
+            raise IntegrityError(f"{where}: the registry's list links back to a page that was already read")
         if len(seen) == MAX_PAGES:
             raise IntegrityError(f"{where}: the registry's list has more than {MAX_PAGES} pages")
-        deadline.check()
+        limit.check()

@@ -1,7 +1,8 @@
-"""Why a registry or a token service refused a request, in its own words."""
+"""The reason for a refusal, as the registry or the token service words it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -11,24 +12,29 @@ from bundler.format import strict_json
 
 _MOST_ERRORS = 3
 _LONGEST = 300
-_ELSEWHERE = ("message", "error_description", "error", "details", "detail")
-"""Where registries and token services that do not keep to the specification put their reason."""
+_NONSTANDARD_KEYS = ("message", "error_description", "error", "details", "detail")
+"""Keys of the reason in answers that violate the specification."""
 _ENOSPC = 28
-"""How Linux, which registries run on, numbers a full disk; a driver of distribution puts it into the details."""
+"""The errno of a full disk on Linux; a storage driver of distribution puts it into the details."""
 
 
-def reason(response: requests.Response, data: bytes) -> str:
-    """The reason that an answer with this body gives (distribution spec, "Error Codes"), or else its status in words."""
+@dataclass(frozen=True)
+class Refusal:
+    """A refused request: its reason, and whether the registry reports a full disk, by errno or by text."""
+
+    reason: str
+    is_disk_full: bool
+
+
+def read_refusal(response: requests.Response, data: bytes) -> Refusal:
+    """Read a response body (distribution spec, "Error Codes"); without a reason in it the status has one."""
     content = _content(data)
-    told = [_one(error) for error in _errors(content)[:_MOST_ERRORS]] or [_elsewhere(content)]
+    errors = _errors(content)
+    reasons = [_described(error) for error in errors[:_MOST_ERRORS]] or [_nonstandard_reason(content)]
     if not content and response.headers.get("Content-Type", "").startswith("text/plain"):
-        told = [" ".join(data.decode("utf-8", "replace").split())]
-    return "; ".join(dict.fromkeys(filter(None, told)))[:_LONGEST] or response.reason or "no reason given"
-
-
-def is_full(data: bytes) -> bool:
-    """Whether a registry says that its disk is full: by the number of the error, or by the words for it."""
-    return any(_has_errno(error) or "no space left" in _one(error) for error in _errors(_content(data)))
+        reasons = [" ".join(data.decode("utf-8", "replace").split())]
+    reason = "; ".join(dict.fromkeys(filter(None, reasons)))[:_LONGEST] or response.reason or "no reason given"
+    return Refusal(reason, any(_has_errno(error) or "no space left" in _described(error) for error in errors))
 
 
 def _content(data: bytes) -> dict[str, Any]:
@@ -43,7 +49,7 @@ def _errors(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [error for error in found if isinstance(error, dict)] if isinstance(found, list) else []
 
 
-def _one(error: dict[str, Any]) -> str:
+def _described(error: dict[str, Any]) -> str:
     code, message, detail = (_text(error.get(key)) for key in ("code", "message", "detail"))
     return ": ".join(filter(None, (code, message))) + (f" ({detail})" if detail else "")
 
@@ -52,8 +58,8 @@ def _text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _elsewhere(content: dict[str, Any]) -> str:
-    return next(filter(None, (_text(content.get(key)) for key in _ELSEWHERE)), "")
+def _nonstandard_reason(content: dict[str, Any]) -> str:
+    return next(filter(None, (_text(content.get(key)) for key in _NONSTANDARD_KEYS)), "")
 
 
 def _has_errno(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What an answer brings, which must not come too slowly to ever arrive."""
+"""Response bodies, read with a minimum rate."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bundler.stores.registry.retry import TransientError
 
 RECEIVE_BLOCK = 64 << 10
 SLOWEST = 256
-"""Bytes per second, measured over `Limits.timeout`, below which a connection is given up."""
+"""Minimum bytes per second, measured over `Limits.timeout`; slower connections are closed."""
 
 
-class Watch:
-    """Sees to it that bytes do not come too slowly."""
+class RateWatch:
+    """Checks that a transfer has the minimum rate."""
 
     def __init__(self, window: float, where: str) -> None:
         self._window = window
@@ -26,7 +26,7 @@ class Watch:
         self.is_slow = False
 
     def saw(self, count: int) -> None:
-        """Raises `TransientError` when a whole window has brought too little."""
+        """Raises `TransientError` when a whole window had less than the minimum rate."""
         self._count += count
         elapsed = time.monotonic() - self._since
         if elapsed < self._window:
@@ -34,15 +34,15 @@ class Watch:
         if self._count < SLOWEST * elapsed:
             self.is_slow = True
             raise TransientError(
-                f"{self._where}: the link gives {self._count / elapsed:.0f} bytes per second, which is too few",
+                f"{self._where}: the transfer rate of {self._count / elapsed:.0f} bytes per second is too low",
                 hint="Check the link, then run the same command again.",
             )
         self._since, self._count = time.monotonic(), 0
 
 
-def blocks(response: requests.Response, most: int, window: float, *, decode: bool = False) -> Iterator[bytes]:
-    """The body of a response, of which no more is read than ``most`` bytes; raises `TransientError` as `Watch` does."""
-    watch = Watch(window, urlsplit(response.url).netloc)
+def body_blocks(response: requests.Response, most: int, window: float, *, decode: bool = False) -> Iterator[bytes]:
+    """Yield at most ``most`` bytes of a response body; raises `TransientError` as `RateWatch` does."""
+    watch = RateWatch(window, urlsplit(response.url).netloc)
     while most and (block := response.raw.read1(min(most, RECEIVE_BLOCK), decode_content=decode)):
         watch.saw(len(block))
         most -= len(block)
@@ -50,5 +50,5 @@ def blocks(response: requests.Response, most: int, window: float, *, decode: boo
 
 
 def body(response: requests.Response, most: int, window: float, *, decode: bool = False) -> bytes:
-    """What `blocks` gives, in one piece."""
-    return b"".join(blocks(response, most, window, decode=decode))
+    """Return what `body_blocks` yields as one value."""
+    return b"".join(body_blocks(response, most, window, decode=decode))

@@ -1,4 +1,4 @@
-"""What is tried again on a bad link, after how long, and when it is given up."""
+"""Retries: which failures are retried, after which wait, and how often."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from bundler.errors import StoreError
 from bundler.stores.registry.limits import Limits
 
 ATTEMPTS = 8
-"""How often one thing is tried without getting any further."""
+"""Attempts without progress."""
 
 RETRIED = (408, 429, 500, 502, 503, 504)
-"""Statuses of an answer that may be another one the next time (RFC 9110, section 15)."""
+"""Response statuses that are retried (RFC 9110, section 15)."""
 
 LEAST_PROGRESS = 4 << 10
-"""Bytes by which work must have come further for an attempt to be no repetition of the one before."""
+"""Bytes of progress after which attempts are counted from one again."""
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 LONGEST_RETRY_AFTER = 120.0
-"""Seconds; a registry that asks for more is not waited for that long."""
+"""Seconds; a longer ``Retry-After`` is cut to this."""
 
 
 class TransientError(StoreError):
-    """A failure that may not happen again; ``retry_after`` are the seconds that the registry asked for."""
+    """A failure that a retry may cure; ``retry_after`` is in seconds, as the registry requested."""
 
     retry_after: float | None = None
 
 
-def attempts(limits: Limits, tell: Callable[[str], None], come: Callable[[], int] = lambda: 0) -> Retrying:
-    """Repeats what raises `TransientError`: exponential, with jitter, bounded, and told before each wait.
+def attempts(limits: Limits, report: Callable[[str], None], position: Callable[[], int] = lambda: 0) -> Retrying:
+    """Retry on `TransientError`, with bounded exponential waits and jitter; each wait is reported.
 
-    ``come`` says how many bytes have come; an attempt after which these are clearly more counts as the first one again.
+    ``position`` returns the transferred bytes. After an attempt with `LEAST_PROGRESS` the count of attempts starts again.
     """
-    reached = come()
+    reached = position()
 
-    def begin_anew(state: RetryCallState) -> None:
+    def reset_on_progress(state: RetryCallState) -> None:
         nonlocal reached
-        if (now := come()) >= reached + LEAST_PROGRESS:
+        if (now := position()) >= reached + LEAST_PROGRESS:
             reached, state.attempt_number = now, 1
 
     backoff = wait_exponential_jitter(multiplier=FIRST_WAIT, max=LONGEST_WAIT, jitter=FIRST_WAIT)
 
     def wait(state: RetryCallState) -> float:
         error = _error(state)
-        asked = error.retry_after if isinstance(error, TransientError) else None
-        return limits.patience * (backoff(state) if asked is None else min(asked, LONGEST_RETRY_AFTER))
+        requested = error.retry_after if isinstance(error, TransientError) else None
+        return limits.patience * (backoff(state) if requested is None else min(requested, LONGEST_RETRY_AFTER))
 
-    def say(state: RetryCallState) -> None:
+    def report_wait(state: RetryCallState) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0
-        tell(f"{_error(state)}; attempt {state.attempt_number + 1} of {ATTEMPTS} in {seconds:.1f} s")
+        report(f"{_error(state)}; attempt {state.attempt_number + 1} of {ATTEMPTS} in {seconds:.1f} s")
 
     return Retrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_attempt(ATTEMPTS),
-        after=begin_anew,
+        after=reset_on_progress,
         wait=wait,
-        before_sleep=say,
+        before_sleep=report_wait,
         reraise=True,
     )
 

@@ -1,4 +1,4 @@
-"""HTTP to one registry: a time limit for every answer, and credentials that stay with the registry they are for."""
+"""HTTP session for one registry: every response has a time limit, and credentials stay with their origin."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from bundler.stores.registry import tls
 from bundler.stores.registry.limits import Limits
 
 CONNECT_TIMEOUT = 15.0
-"""Seconds until a connection stands, and for each `SEND_BLOCK` that is sent on it."""
+"""Seconds to connect, and to send each `SEND_BLOCK`."""
 COMMIT_PATIENCE = 5
-"""How many times `Limits.timeout` the answer to the end of an upload may take: a registry may hash a large blob before."""
+"""Factor on `Limits.timeout` for the response to the end of an upload: the registry may hash a large blob first."""
 SEND_BLOCK = 16 << 10
-"""Bytes that are sent at a time; with `CONNECT_TIMEOUT` that makes the slowest link that is borne, some 1 kB/s."""
+"""Bytes sent at a time; with `CONNECT_TIMEOUT` the slowest usable link has about 1 kB/s."""
 
 _PORTS = {"http": 80, "https": 443}
 
 
 class Session(requests.Session):
-    """A session in which no request waits for ever, no redirect leads out of TLS, and no cookie is kept.
+    """A session with timeouts, without redirects from TLS to plain HTTP, and without cookies.
 
-    Registries need no cookies, and a cookie knows no ports: after a redirect it would reach another server of the same host.
+    Registries need no cookies. A cookie is not bound to a port: a redirect could send it to another server of the host.
     """
 
     def __init__(self, registry: str, limits: Limits) -> None:
         super().__init__()
         self._connect_timeout = min(CONNECT_TIMEOUT, limits.timeout)
         self._timeout = limits.timeout
-        self.trust_env = not is_loopback(registry)  # a proxy of the environment cannot reach our loopback
+        self.trust_env = not is_loopback(registry)  # a proxy from the environment cannot reach our loopback
         self.auth = _no_netrc
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = _Adapter(tls.context(registry), pool_maxsize=limits.parallel + 2)
+        adapter = _TimedAdapter(tls.context(registry), pool_maxsize=limits.parallel + 2)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -53,9 +53,9 @@ class Session(requests.Session):
         return super().request(method, url, *arguments, **options)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Leaves a redirected request without cookies and, where it goes to another origin, without our credentials.
+        """Remove cookies from a redirected request, and our credentials when it goes to another origin.
 
-        requests itself keeps credentials when a redirect goes from port 80 to port 443, and would take others from ``~/.netrc``.
+        requests keeps credentials when a redirect goes from port 80 to port 443, and would add others from ``~/.netrc``.
         """
         prepared_request.headers.pop("Cookie", None)
         if origin_of(str(prepared_request.url)) != origin_of(response.url):
@@ -64,16 +64,16 @@ class Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
         if target and urlsplit(resp.url).scheme == "https" and urlsplit(urljoin(resp.url, target)).scheme != "https":
-            raise StoreError(f"{urlsplit(resp.url).netloc} sends us on to a host without TLS, {target[:200]!r}")
+            raise StoreError(f"{urlsplit(resp.url).netloc} redirects to a host without TLS, {target[:200]!r}")
         return target
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL, which credentials belong to (RFC 6454); a port that is the scheme's own is left out."""
+    """Return scheme, host and port of a URL (RFC 6454), without a default port; credentials belong to an origin."""
     parts = urlsplit(url)
     try:
         port = parts.port
-    except ValueError:  # no number, so that it is the origin of nothing that we know
+    except ValueError:  # an invalid port: equal to no known origin
         return url
     host, is_plain = parts.hostname or "", port in (None, _PORTS.get(parts.scheme))
     user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
@@ -91,12 +91,12 @@ def is_loopback(registry: str) -> bool:
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leaves a request as it is; without it requests would take credentials out of ``~/.netrc``."""
+    """Return the request unchanged; without this hook requests would read credentials from ``~/.netrc``."""
     return request
 
 
-class _Adapter(tls.Adapter):
-    """Makes connections whose answers have a deadline."""
+class _TimedAdapter(tls.Adapter):
+    """Makes connections whose responses have a deadline."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
@@ -108,15 +108,15 @@ class _Adapter(tls.Adapter):
         return manager
 
 
-class _Answer(http.client.HTTPResponse):
-    """An answer whose headers must all be here within the timeout of the socket, in however many pieces they come.
+class _TimedResponse(http.client.HTTPResponse):
+    """A response whose headers must all arrive within the timeout of the socket.
 
-    Once they are, each wait for a piece of the body has that timeout again.
+    After that, each read of the body has this timeout again.
     """
 
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
-        self._timed = _Timed(sock, self.fp.detach())
+        self._timed = _TimedSocket(sock, self.fp.detach())
         self.fp = io.BufferedReader(self._timed)
 
     def begin(self) -> None:
@@ -124,8 +124,8 @@ class _Answer(http.client.HTTPResponse):
         self._timed.end()
 
 
-class _Timed(io.RawIOBase):
-    """What a socket receives, until a deadline that can be lifted."""
+class _TimedSocket(io.RawIOBase):
+    """Reads from a socket until a deadline that can be removed."""
 
     def __init__(self, sock: socket.socket, content: io.RawIOBase) -> None:
         self._socket = sock
@@ -134,7 +134,7 @@ class _Timed(io.RawIOBase):
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
 
     def end(self) -> None:
-        """Lift the deadline."""
+        """Remove the deadline."""
         self._deadline = None
         self._socket.settimeout(self._timeout)
 
@@ -145,7 +145,7 @@ class _Timed(io.RawIOBase):
         if self._deadline is not None:
             left = self._deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError("its headers did not come in time")
+                raise TimeoutError("the response headers did not arrive in time")
             self._socket.settimeout(left)
         count: int | None = self._content.readinto(buffer)
         return count
@@ -155,20 +155,20 @@ class _Timed(io.RawIOBase):
         super().close()
 
 
-class _Connection(urllib3.connection.HTTPConnection):
-    response_class = _Answer
+class _TimedConnection(urllib3.connection.HTTPConnection):
+    response_class = _TimedResponse
 
 
-class _TlsConnection(urllib3.connection.HTTPSConnection):
-    response_class = _Answer
+class _TimedTlsConnection(urllib3.connection.HTTPSConnection):
+    response_class = _TimedResponse
 
 
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+class _TimedPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _TimedConnection
 
 
-class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+class _TimedTlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TimedTlsConnection
 
 
-_POOLS = {"http": _Pool, "https": _TlsPool}
+_POOLS = {"http": _TimedPool, "https": _TimedTlsPool}

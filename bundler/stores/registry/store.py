@@ -22,19 +22,19 @@ from bundler.stores.layout.index import check_digest
 from bundler.stores.registry.client import RegistryClient, number_in
 from bundler.stores.registry.download import Download
 from bundler.stores.registry.limits import Limits
-from bundler.stores.registry.pages import Deadline, pages
+from bundler.stores.registry.pages import TimeLimit, read_pages
 from bundler.stores.registry.retry import TransientError
 from bundler.stores.registry.upload import BlobUpload
-from bundler.stores.registry.upload_record import Memory
+from bundler.stores.registry.upload_record import UploadRecord
 from bundler.streams import Begun, Opener, Stream, drain, from_memory
 
 _AGAIN = "Run the same command again."
 _TRIES = 5
 MAX_LISTED = 100_000
-"""Most tags of a repository, or referrers of a manifest, that are listed."""
+"""Most tags of a repository, or referrers of a manifest."""
 
 LOOKING_UP = 60
-"""How many times `Limits.timeout` it may take to ask for the manifests of all tags."""
+"""Factor on `Limits.timeout` for looking up the manifests of all tags."""
 
 _Item = TypeVar("_Item")
 
@@ -52,13 +52,13 @@ class RegistryStore:
         plain_http: bool = False,
         limits: Limits | None = None,
         tell: Callable[[str], None] | None = None,
-        verify_remote: bool = False,
+        verify_written: bool = False,
     ) -> None:
         self.where = str(reference)
         self.reference = reference
         limits = limits or Limits()
         self.parallel = limits.parallel
-        self._verify_remote = verify_remote
+        self._verify_written = verify_written
         self._tell = tell or (lambda _: None)
         self._client = RegistryClient(reference.registry, plain_http=plain_http, limits=limits, tell=tell)
 
@@ -71,14 +71,14 @@ class RegistryStore:
         return self._manifest(str(descriptor.digest), descriptor.media_type, descriptor.digest)[1]
 
     def _manifest(self, name: str, accept: str, wanted: Digest | None) -> tuple[requests.Response, bytes]:
-        """A manifest, which is as it was asked for, or for a tag as the registry says; fetched once more when it is not."""
+        """Fetch a manifest and verify its digest, for a tag the one in the response header; a wrong one is fetched once more."""
         for _ in range(2):
             response, data = self._document(f"manifests/{name}", {"Accept": accept})
             strict_json.check_size(len(data), f"{self.where}: the manifest")
-            said = response.headers.get("Docker-Content-Digest") or str(wanted or Digest.of(data))
-            if str(Digest.of(data)) == said and wanted in (None, Digest.of(data)):
+            stated = response.headers.get("Docker-Content-Digest") or str(wanted or Digest.of(data))
+            if str(Digest.of(data)) == stated and wanted in (None, Digest.of(data)):
                 return response, data
-        raise IntegrityError(f"{self.where}: the registry sent another manifest than {wanted or said}", hint=_AGAIN)
+        raise IntegrityError(f"{self.where}: the registry returned another manifest than {wanted or stated}", hint=_AGAIN)
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         start = begun.size if begun else 0
@@ -89,23 +89,23 @@ class RegistryStore:
         return RangeReader(content, blob, size, self.where)
 
     def read_from(self, blob: Descriptor, start: int) -> Stream:
-        """The bytes of a blob from ``start`` on, as the registry gives them: nothing in them is verified."""
+        """Open a blob at ``start`` without verification."""
         return Download(self._client, self._url(f"blobs/{blob.digest}"), blob, self.where, start)
 
     def referrers(self, manifest: Descriptor) -> Sequence[Descriptor]:
-        """As the referrers API lists them, or where there is none the index under the tag that stands for it.
+        """Return what the referrers API lists, or without that API the index under the fallback tag.
 
         Source: distribution spec 1.1, "Listing Referrers" and "Referrers Tag Schema".
         """
         for path in (f"referrers/{manifest.digest}", f"manifests/{fallback_tag(manifest.digest)}"):
-            pages = self._pages(path, {"Accept": artifact.INDEX})
+            listing = self._pages(path, {"Accept": artifact.INDEX})
             try:
-                first = next(pages)
+                first = next(listing)
             except (NotFoundError, StoreError) as error:
                 if isinstance(error, TransientError):
                     raise
                 continue
-            found = self._bounded((item for data in chain([first], pages) for item in _manifests(data, self.where)), "referrers")
+            found = self._bounded((item for data in chain([first], listing) for item in _manifests(data, self.where)), "referrers")
             return [item for item in found if item.media_type == artifact.MANIFEST]
         return []
 
@@ -116,13 +116,13 @@ class RegistryStore:
         self.check_arrived([blob for blob, _ in new.blobs])
         self.put_manifest(new.referrer.descriptor, new.referrer.data)
         if self.manifest(new.referrer.descriptor) != new.referrer.data:
-            raise StoreError(f"{self.where}: the registry gives another manifest back than it was sent", hint=_AGAIN)
+            raise StoreError(f"{self.where}: the registry returns another manifest than was sent", hint=_AGAIN)
 
     def names(self) -> Sequence[Named]:
         named = []
-        deadline = Deadline(self._client.limits.timeout * LOOKING_UP, f"{self.where}: looking up its tags")
+        limit = TimeLimit(self._client.limits.timeout * LOOKING_UP, f"{self.where}: looking up its tags")
         for tag in self._tags():
-            deadline.check()
+            limit.check()
             headers = {"Accept": artifact.MANIFEST}
             response = self._client.request("HEAD", self._url(f"manifests/{tag}"), self.where, (200, 404), headers=headers)
             media_type = response.headers.get("Content-Type", "")
@@ -139,9 +139,9 @@ class RegistryStore:
         yield RegistryUpload(self, neighbour.repository if neighbour and same else "")
 
     def has(self, blob: Descriptor) -> bool:
-        """Whether the registry really holds a blob: its length is asked for, and its last byte fetched.
+        """Whether the registry really has a blob: its length is checked and its last byte fetched.
 
-        A HEAD alone proves nothing: after a garbage collection distribution 2.8.2 answers 200 for
+        A HEAD is not enough: after a garbage collection distribution 2.8.2 answers 200 for
         blobs that are gone.
         """
         return self.has_length(blob) and (not blob.size or any(self._client.retried(self._has_end, blob) for _ in range(2)))
@@ -152,24 +152,24 @@ class RegistryStore:
         with self._client.request_once("GET", url, self.where, (200, 206, 404, 416), options) as response:
             try:
                 return response.status_code in (200, 206) and len(response.raw.read(1)) == 1
-            except urllib3.exceptions.HTTPError:  # the headers promise a byte that does not come
+            except urllib3.exceptions.HTTPError:  # the headers announce a byte that does not arrive
                 return False
 
     def has_length(self, blob: Descriptor) -> bool:
-        """Whether the registry says that it holds a blob of that length."""
+        """Whether the registry reports a blob of this length."""
         url = self._url(f"blobs/{blob.digest}")
         response = self._client.request("HEAD", url, self.where, (200, 404))
         return response.status_code == 200 and response.headers.get("Content-Length") == str(blob.size)
 
     def mount(self, blob: Descriptor, origin: str) -> bool:
-        """Have the registry take a blob over from another repository (distribution spec, "Mounting a blob").
+        """Mount a blob from another repository (distribution spec, "Mounting a blob").
 
-        Whatever it says, it is asked whether it has it.
+        The blob is checked afterwards, whatever the registry answered.
         """
         url = self._url(f"blobs/uploads/?mount={blob.digest}&from={origin}")
         try:
             response = self._client.request("POST", url, self.where, (201, 202))
-            if response.status_code == 202:  # it began an upload in place of it, which nobody will go on with
+            if response.status_code == 202:  # it started an upload instead, which is not needed
                 location = self._client.follow(response.headers.get("Location", url), url)
                 self._client.request("DELETE", location, self.where, (200, 202, 204, 404, 405))
                 return False
@@ -178,18 +178,18 @@ class RegistryStore:
         return self.has(blob)
 
     def put_blob(self, blob: Descriptor, opened: Opener) -> int:
-        """Take in a blob; gives the bytes that were sent."""
+        """Upload a blob; returns the number of bytes sent."""
         return BlobUpload(self._client, self.reference.repository, blob, self.where, lambda: self.has(blob)).send(opened)
 
     def put_manifest(self, manifest: Descriptor, data: bytes) -> None:
-        """Take in a manifest by its digest; what it refers to is told where the registry does not keep account itself."""
+        """Upload a manifest by digest; without the referrers API it is added to the index of its subject."""
         response = self._put(str(manifest.digest), manifest.media_type, data)
         subject = artifact.subject(data, self.where)
         if subject and not response.headers.get("OCI-Subject"):
             self._list_referrer(subject, manifest)
 
     def tag(self, manifest: Descriptor, data: bytes) -> Displaced | None:
-        """Give a manifest the name that this store was opened for; gives what had it."""
+        """Move the tag of this store to a manifest; returns the displaced bundle."""
         check_digest(manifest, self.reference.digest, self.where)
         if self.reference.digest:
             return None
@@ -198,7 +198,7 @@ class RegistryStore:
         return former
 
     def _former(self, manifest: Descriptor) -> Displaced | None:
-        with suppress(BundlerError):  # a token may be for pushing alone
+        with suppress(BundlerError):  # a token may allow push only
             found = self.resolve().digest
             return None if found == manifest.digest else Displaced(found, str(replace(self.reference, digest=found)))
         return None
@@ -207,16 +207,16 @@ class RegistryStore:
         failure: BundlerError | None = None
         try:
             self._put(self.reference.tag, manifest.media_type, data)
-        except StoreError as error:  # it may have been done all the same
+        except StoreError as error:  # the tag may have moved nevertheless
             failure = error
         try:
             found = self.resolve()
             if found.media_type not in artifact.MANIFESTS:
-                raise IntegrityError(f"{self.where}: the registry gave no manifest but {found.media_type[:100]!r}")
+                raise IntegrityError(f"{self.where}: the registry returned {found.media_type[:100]!r}, not a manifest")
         except BundlerError as error:
             if failure:
                 raise failure from error
-            self._tell(f"the tag cannot be looked at again: {error.message}")
+            self._tell(f"cannot verify the tag: {error.message}")
             return
         if found.digest != manifest.digest:
             raise failure or BusyError(
@@ -225,11 +225,11 @@ class RegistryStore:
             )
 
     def check_arrived(self, blobs: Sequence[Descriptor]) -> None:
-        """Raises `StoreError` when a blob that was sent is not there as it should be; reads all of it if that was asked for."""
+        """Raises `StoreError` for a sent blob that is missing; with ``verify_written`` reads the blobs back."""
         for blob in blobs:
             if not self.has_length(blob):
-                raise StoreError(f"{self.where}: the registry does not have the blob {blob.digest} that it was sent", hint=_AGAIN)
-            if self._verify_remote:
+                raise StoreError(f"{self.where}: blob {blob.digest} was sent, but the registry does not have it", hint=_AGAIN)
+            if self._verify_written:
                 with self.open(blob) as content:
                     drain(content)
 
@@ -238,26 +238,26 @@ class RegistryStore:
         return self._client.request("PUT", self._url(f"manifests/{name}"), self.where, (201,), headers=headers, data=data)
 
     def _list_referrer(self, subject: Digest, manifest: Descriptor) -> None:
-        """Write a referrer into the index that stands for the missing API (distribution spec 1.1, "Referrers Tag Schema")."""
+        """Add a referrer to the index under the fallback tag (distribution spec 1.1, "Referrers Tag Schema")."""
         tag = fallback_tag(subject)
         for _ in range(_TRIES):
             try:
                 _, data = self._document(f"manifests/{tag}", {"Accept": artifact.INDEX})
-                known = _manifests(data, self.where)
+                listed = _manifests(data, self.where)
             except NotFoundError:
-                known = []
-            if manifest.digest in {item.digest for item in known}:
+                listed = []
+            if manifest.digest in {item.digest for item in listed}:
                 return
-            content = {"schemaVersion": 2, "mediaType": artifact.INDEX, "manifests": [it.to_json() for it in (*known, manifest)]}
-            self._put(tag, artifact.INDEX, json.dumps(content, sort_keys=True).encode())  # and look whether it stands
-        raise BusyError(f"{self.where}: other processes keep writing to {tag}", hint=_AGAIN)
+            content = {"schemaVersion": 2, "mediaType": artifact.INDEX, "manifests": [it.to_json() for it in (*listed, manifest)]}
+            self._put(tag, artifact.INDEX, json.dumps(content, sort_keys=True).encode())  # the next round checks it
+        raise BusyError(f"{self.where}: other processes keep changing {tag}", hint=_AGAIN)
 
     def _tags(self) -> list[str]:
-        pages = self._pages("tags/list?n=1000", {})
-        return self._bounded((tag for data in pages for tag in _tags_in(data, self.where)), "tags")
+        listing = self._pages("tags/list?n=1000", {})
+        return self._bounded((tag for data in listing for tag in _tags_in(data, self.where)), "tags")
 
     def _pages(self, path: str, headers: dict[str, str]) -> Iterator[bytes]:
-        return pages(self._client, self._url(path), self.where, headers)
+        return read_pages(self._client, self._url(path), self.where, headers)
 
     def _bounded(self, items: Iterable[_Item], what: str) -> list[_Item]:
         found = list(islice(items, MAX_LISTED + 1))
@@ -273,7 +273,7 @@ class RegistryStore:
 
 
 class RegistryUpload:
-    """A bundle on its way into a repository; its blobs lie there unseen until the manifest comes."""
+    """The upload of a bundle to a repository; its blobs are invisible until the manifest is there."""
 
     def __init__(self, store: RegistryStore, neighbour: str) -> None:
         self._store = store
@@ -290,7 +290,7 @@ class RegistryUpload:
         return self._store.has(blob) or any(self._store.mount(blob, origin) for origin in self._origins(blob))
 
     def reserve(self, size: int) -> None:
-        """A registry does not tell what space it has."""
+        """Do nothing: a registry does not report its free space."""
 
     def put(self, blob: Descriptor, opened: Opener) -> None:
         self._sizes.append(self._store.put_blob(blob, opened))
@@ -304,25 +304,25 @@ class RegistryUpload:
 
     def commit(self, manifest: Descriptor) -> Displaced | None:
         if self._store.manifest(manifest) != self._data[manifest.digest]:
-            raise StoreError(f"{self._store.where}: the registry gives another manifest back than it was sent", hint=_AGAIN)
+            raise StoreError(f"{self._store.where}: the registry returns another manifest than was sent", hint=_AGAIN)
         return self._store.tag(manifest, self._data[manifest.digest])
 
     def _origins(self, blob: Descriptor) -> list[str]:
-        """Other repositories of the registry that may have a blob: the one that it comes from, and where it went before."""
+        """Return other repositories that may have a blob: the source repository, and earlier targets."""
         reference = self._store.reference
-        known = [self._neighbour, *Memory(reference.registry, blob.digest, blob.size).places()]
-        return [origin for origin in dict.fromkeys(known) if origin and origin != reference.repository]
+        candidates = [self._neighbour, *UploadRecord(reference.registry, blob.digest, blob.size).repositories()]
+        return [origin for origin in dict.fromkeys(candidates) if origin and origin != reference.repository]
 
 
 def fallback_tag(digest: Digest) -> str:
-    """The tag under which the referrers of a manifest are listed (distribution spec 1.1, "Referrers Tag Schema")."""
+    """Return the tag of the index of a manifest's referrers (distribution spec 1.1, "Referrers Tag Schema")."""
     return f"sha256-{digest.hex}"
 
 
 def _tags_in(data: bytes, where: str) -> list[str]:
     tags = strict_json.load(data, f"{where}: the list of tags").get("tags") or []
     if not isinstance(tags, list) or not all(map(is_tag, tags)):
-        raise IntegrityError(f"{where}: the registry lists what is no tag")
+        raise IntegrityError(f"{where}: the registry lists an invalid tag")
     return tags
 
 
@@ -330,5 +330,5 @@ def _manifests(data: bytes, where: str) -> list[Descriptor]:
     content = strict_json.load(data, f"{where}: the list of referrers")
     manifests = content.get("manifests")
     if content.get("mediaType") != artifact.INDEX or not isinstance(manifests, list):
-        raise IntegrityError(f"{where}: the list of referrers is no OCI image index")
+        raise IntegrityError(f"{where}: the list of referrers is not an OCI image index")
     return [Descriptor.from_json(item) for item in manifests]

@@ -1,4 +1,4 @@
-"""Which certificates count with a registry: the system's, and those that Docker and Podman are given for it."""
+"""TLS for registries: the system's certificates, and those configured for Docker and Podman."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _HALVES = {".cert": ".key", ".key": ".cert"}
 
 
 def standard_directories() -> Sequence[Path]:
-    """Where a directory named like the registry is looked for, the user's own ones first.
+    """Return the directories that may have a subdirectory named like the registry, the user's first.
 
     Docker has ``/etc/docker/certs.d`` ("Verify repository client with certificates"), and without root
     ``$XDG_CONFIG_HOME/docker/certs.d`` (moby, ``registry.CertsDir``); Podman has two more (containers-certs.d(5)).
-    None of them has one in ``$DOCKER_CONFIG``.
+    None of them uses ``$DOCKER_CONFIG``.
     """
     home = private_file.expanded("~") / ".config"
     return (
@@ -34,15 +34,15 @@ def standard_directories() -> Sequence[Path]:
 
 
 def context(registry: str, directories: Sequence[Path] | None = None) -> ssl.SSLContext:
-    """How to speak TLS with ``HOST[:PORT]``, which is the name of a directory in each of the given ones.
+    """Return the TLS context for ``HOST[:PORT]``, with the files in its subdirectory of each given directory.
 
-    There every ``X.crt`` is one more authority, and ``X.cert`` with ``X.key`` our own certificate. Docker tries several
-    of those one after the other; here the first by name, in the first directory that has one, is shown. Raises
-    `StoreError` for a file that cannot be used.
+    Every ``X.crt`` is an additional CA, and ``X.cert`` with ``X.key`` a client certificate. Docker tries several client
+    certificates in turn; this uses the first by name, of the first directory that has one. Raises `StoreError` for an
+    invalid file.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as in Docker, an intermediate authority is enough
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as in Docker, an intermediate CA is enough
     made.load_default_certs()
     places = standard_directories() if directories is None else directories
     found = [path for place in places for path in _files(place / registry)]
@@ -52,7 +52,7 @@ def context(registry: str, directories: Sequence[Path] | None = None) -> ssl.SSL
 
 
 class Adapter(requests.adapters.HTTPAdapter):
-    """Lets a session of requests speak TLS in our way, through a proxy, too."""
+    """Gives a requests session this TLS context, also through a proxy."""
 
     def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
         self._context = context
@@ -71,7 +71,7 @@ def _files(directory: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StoreError(f"{directory}: {error.strerror}", hint="It should be a directory that you may read.") from error
+        raise StoreError(f"{directory}: {error.strerror}", hint="Make it a readable directory.") from error
 
 
 def _trust(made: ssl.SSLContext, files: Sequence[Path]) -> None:
@@ -83,20 +83,20 @@ def _trust(made: ssl.SSLContext, files: Sequence[Path]) -> None:
 
 def _identify(made: ssl.SSLContext, files: Sequence[Path]) -> None:
     for certificate, key in list(_pairs(files))[:1]:
-        with _readable(certificate, f"a certificate, with its key, which has no passphrase, in {key.name}"):
+        with _readable(certificate, f"a certificate, with its key without a passphrase in {key.name}"):
             made.load_cert_chain(certificate, key, password=_no_passphrase)
 
 
 def _pairs(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """The client certificates with their keys; raises `StoreError` for one that is without the other."""
+    """Yield the client certificates with their keys; raises `StoreError` for one without the other."""
     for path in files:
         if path.suffix not in _HALVES:
             continue
         other = path.with_suffix(_HALVES[path.suffix])
         if other not in files:
             raise StoreError(
-                f"{path} is of no use without {other.name}",
-                hint="Put it there, or remove this one; the certificate of an authority has a name that ends in .crt.",
+                f"{path} needs {other.name} beside it",
+                hint=f"Add {other.name}, or remove {path.name}; the name of a CA certificate ends in .crt.",
             )
         if path.suffix == ".cert":
             yield path, other
@@ -104,8 +104,8 @@ def _pairs(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 @contextmanager
 def _readable(path: Path, what: str) -> Iterator[None]:
-    hint = f"It should be a PEM file of {what}, which you may read."
-    if path.exists() and not path.is_file():  # OpenSSL would wait for the other end of a FIFO
+    hint = f"Make it a readable PEM file of {what}."
+    if path.exists() and not path.is_file():  # OpenSSL would wait at a FIFO
         raise StoreError(f"{path} is not a plain file", hint=hint)
     try:
         yield
@@ -116,9 +116,9 @@ def _readable(path: Path, what: str) -> Iterator[None]:
 
 
 def _reason(error: ssl.SSLError) -> str:
-    return error.reason.lower().replace("_", " ") if error.reason else "it is damaged, or no PEM file"
+    return error.reason.lower().replace("_", " ") if error.reason else "it is damaged, or not a PEM file"
 
 
 def _no_passphrase() -> str:
-    """Keeps OpenSSL from asking for one on the terminal."""
+    """Return an empty passphrase, so that OpenSSL does not prompt on the terminal."""
     return ""

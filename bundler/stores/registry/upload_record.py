@@ -1,4 +1,4 @@
-"""What is remembered of uploads from one run to the next: how far blobs have come, and which repositories have them."""
+"""Records of uploads across runs: open upload sessions, and the repositories that have a blob."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from bundler.localfs import locks, private_file
 from bundler.stores.layout import local
 
 LEAST_SIZE = 1 << 20
-"""Bytes below which a blob is not worth remembering."""
-_MOST_PLACES = 3
+"""Bytes below which a blob gets no record."""
+_MOST_REPOSITORIES = 3
 _REPLACE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
-class Memory:
-    """What is remembered of one blob in one registry; nothing where the blob is small.
+class UploadRecord:
+    """The record of one blob in one registry; small blobs have none.
 
-    The record is a convenience: one that is damaged counts as none, where there is no room for one there is none, and
-    only the process that holds its lock changes it.
+    The record is optional: a damaged one counts as none, and on a full disk there is none. Only the process that holds
+    its lock changes it.
     """
 
     def __init__(self, registry: str, digest: Digest, size: int) -> None:
@@ -36,12 +36,12 @@ class Memory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """For the length of the block no other process goes on with the same upload, or remembers it."""
+        """Hold the lock of the record, so that no other process resumes or records the same upload."""
         if self._path is None:
             yield
             return
         with ExitStack() as held:
-            with suppress(BusyError, StoreError, NoSpaceError):  # then this upload is not remembered
+            with suppress(BusyError, StoreError, NoSpaceError):  # then this upload is not recorded
                 private_file.make_directory(self._path.parent)
                 held.enter_context(locks.locked(self._path.with_suffix(".lock"), "an upload", limit=0))
                 self._is_ours = True
@@ -51,33 +51,33 @@ class Memory:
                 self._is_ours = False
 
     def session(self, repository: str) -> str:
-        """The address of an upload that was begun to a repository, or an empty text."""
+        """Return the URL of the upload session for a repository, or an empty string."""
         found = self._read().get("sessions", {}) if self._is_ours else {}
         return str(found.get(repository, "")) if isinstance(found, dict) else ""
 
     def least(self) -> int:
-        """The fewest bytes that the registry takes at a time, as it said when an upload was begun."""
+        """Return the minimum chunk size in bytes that the registry announced."""
         found = self._read().get("least", 0)
         return found if isinstance(found, int) else 0
 
-    def remember(self, repository: str, session: str, least: int = 0, *, safely: bool = True) -> None:
-        """An upload has come as far as this address says; an empty one says that there is none to go on with.
+    def remember(self, repository: str, session: str, least: int = 0, *, sync: bool = True) -> None:
+        """Record the URL of an upload session; an empty one removes it.
 
-        Only what is remembered ``safely`` outlives a power failure; to wait for the disk would hold up a quick link.
+        Only with ``sync`` the record survives a power failure; waiting for the disk would slow down a quick link.
         """
         content = self._read()
         sessions = {**_table(content), repository: session} if session else _without(content, repository)
-        self._write({**content, "sessions": sessions, "least": least}, safely=safely)
+        self._write({**content, "sessions": sessions, "least": least}, sync=sync)
 
-    def places(self) -> list[str]:
-        """The repositories that had the blob, the last one first."""
+    def repositories(self) -> list[str]:
+        """Return the repositories that had the blob, the newest first."""
         found = self._read().get("places", [])
         return [place for place in found if isinstance(place, str)] if isinstance(found, list) else []
 
     def arrived(self, repository: str) -> None:
-        """The blob is in a repository now."""
+        """Record that a repository has the blob."""
         content = self._read()
-        places = [repository, *(place for place in self.places() if place != repository)][:_MOST_PLACES]
+        places = [repository, *(place for place in self.repositories() if place != repository)][:_MOST_REPOSITORIES]
         self._write({**content, "sessions": _without(content, repository), "places": places})
 
     def _read(self) -> dict[str, Any]:
@@ -86,17 +86,17 @@ class Memory:
         except (FileNotFoundError, IntegrityError, StoreError):
             return {}
 
-    def _write(self, content: dict[str, Any], *, safely: bool = True) -> None:
+    def _write(self, content: dict[str, Any], *, sync: bool = True) -> None:
         if self._path and self._is_ours:
             with suppress(OSError, StoreError, NoSpaceError), os.fdopen(private_file.open_file(self._path, _REPLACE), "wb") as file:
                 file.write(json.dumps(content, sort_keys=True).encode())
-                if safely:
+                if sync:
                     file.flush()
                     os.fsync(file.fileno())
 
 
 def directory() -> Path:
-    """Where the records lie: in the local store."""
+    """Return the directory of the records, in the local store."""
     return local.use() / local.UPLOADS
 
 

@@ -41,7 +41,7 @@ def test_network_options_are_one_section(command: str) -> None:
 @pytest.mark.parametrize(("written", "files", "registries"), [(None, True, False), (True, True, True), (False, False, False)])
 def test_files_are_read_back_by_default_and_registries_are_not(written: bool | None, files: bool, registries: bool) -> None:
     link = wiring.Link(verify_written=written)
-    assert (link.readback, bool(link.verify_written)) == (files, registries)
+    assert (link.verify_files, bool(link.verify_written)) == (files, registries)
 
 
 def test_lines_of_a_paragraph_are_joined() -> None:

@@ -100,4 +100,4 @@ def test_only_headers_are_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write(info.tobuf(tarfile.GNU_FORMAT))
         file.truncate(512 + info.size + 1024)
-    assert tar_index.find(Volumes([multi_file.of_file(path, path.stat().st_size)])) == {"huge": tar_index.Member(512, info.size)}
+    assert tar_index.find(Volumes([multi_file.of_file(path, path.stat().st_size)])) == {"huge": tar_index.TarMember(512, info.size)}

@@ -95,7 +95,7 @@ def test_the_file_is_the_owners_alone(state: Path) -> None:
     advance(state, 2)
     assert (state / "applied.json").stat().st_mode & 0o777 == 0o600
     (state / "applied.json").chmod(0o640)
-    with pytest.raises(TrustError, match="others can change"):
+    with pytest.raises(TrustError, match="other users can change"):
         RollbackRecords(state).check(claims(3))
 
 
@@ -127,7 +127,7 @@ def test_a_damaged_file_lets_nothing_pass_and_says_how_to_mend_it(state: Path, g
 def test_a_directory_that_others_can_write_is_not_believed(state: Path) -> None:
     state.mkdir()
     state.chmod(0o777)
-    with pytest.raises(TrustError, match="others can change"):
+    with pytest.raises(TrustError, match="other users can change"):
         RollbackRecords(state).check(claims(3))
 
 
