@@ -122,7 +122,7 @@ def test_an_engine_that_is_not_there(here: Host) -> None:
 def test_a_bundle_that_is_not_there(there: Host, registry: str, tmp_path: Path) -> None:
     refused(there, 2, "apply", str(tmp_path / "none.tar"), saying="No such file")
     refused(there, 6, "apply", "nothing:1", saying="no such bundle")
-    refused(there, 6, "apply", f"{registry}/team/nothing:1", saying="not there")
+    refused(there, 6, "apply", f"{registry}/team/nothing:1", saying="not found")
 
 
 def test_another_base_is_refused_with_what_differs(there: Host, archive: Path) -> None:
