@@ -112,7 +112,7 @@ def test_of_bundles(archives: tuple[str, str], run: Run, tmp_path: Path) -> None
         ("dry-run", printed("copy", new, "model:1", "--dry-run")),
         ("copy", printed("copy", new, "model:1")),
         ("diff", printed("diff", old, new)),
-        ("sign", printed("sign", new, "--key", key)),
+        ("sign", printed("sign", new, "--sign-key", key)),
         ("inspect", printed("inspect", new)),
         ("files", printed("inspect", new, "--files")),
         ("verify", printed("verify", new)),
