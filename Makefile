@@ -16,6 +16,7 @@ WORKERS ?= 3
 PYTEST = $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 .PHONY: setup demo test test-engines unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel soak bench lock clean
+.PHONY: coverage test-python mutants
 
 setup: $(STAMP)
 
@@ -41,6 +42,22 @@ test-engines: $(STAMP)
 
 unit contract integration hostile: $(STAMP)
 	@$(PYTEST) tests/$@
+
+# TESTS=tests/unit for a part. It takes longer than the tests alone, so `make test` does not measure.
+coverage: $(STAMP)
+	@rm -rf .bench/coverage && mkdir -p .bench/coverage
+	@$(BIN)/coverage run -m pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder $(TESTS)
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
+
+# MUTANTS="MODULE=TESTS …" for other modules, SAMPLE=1000 for every change; the result is in docs/dev/mutants.md.
+SAMPLE ?= 12
+MUTANTS ?= bundler/trust/policy.py=tests/unit/trust/test_policy.py bundler/format/strict_json.py=tests/unit/format/test_strict_json.py
+mutants: $(STAMP)
+	@$(BIN)/python tools/mutants.py --sample $(SAMPLE) $(MUTANTS)
+
+# The unit tests on another Python: make test-python PYTHON=python3.13
+test-python:
+	@$(MAKE) --no-print-directory VENV=.venv-$(notdir $(PYTHON)) unit
 
 lint: $(STAMP)
 	@$(BIN)/ruff check
@@ -98,4 +115,4 @@ lock: $(STAMP)
 	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra bench --constraint requirements.lock --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements-bench.lock pyproject.toml
 
 clean:
-	@rm -rf $(VENV) .engines .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-* .engines .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -82,21 +82,20 @@ def copy(
             admission = signatures.admission(allowed_signers, revoked, ignore_signatures)
             admission.admit(bundle, origin, terminal, warn_unconfigured=False)
         origin = stores.containing_store(origin)
-        destination_store = target.open(link, terminal)
+        store = target.open(link, terminal)
         if not dry_run:
             if target.reads_twice:
                 origin = opened.enter_context(verify.readable_bundle(bundle, origin, LocalSpool(), terminal))
             if is_import:
-                result = verify.take_in(bundle, origin, destination_store, LocalSpool(), terminal)
+                result = verify.take_in(bundle, origin, store, LocalSpool(), terminal)
             else:
-                result = copy.copy(origin, destination_store, terminal, bundle)
+                result = copy.copy(origin, store, terminal, bundle)
     with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
         if dry_run:
-            plan = copy.plan(origin, destination_store, bundle)
-            is_split = target.part_size is not None
-            dry_run_report.show(plan, destination_store.where, link.rate, terminal, json=json, in_parts=is_split)
+            plan = copy.plan(origin, store, bundle)
+            dry_run_report.show(plan, store.where, link.rate, terminal, json=json, in_parts=target.part_size is not None)
         else:
-            _report(result, destination_store, terminal, json=json)
+            _report(result, store, terminal, json=json)
 
 
 def _report(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:

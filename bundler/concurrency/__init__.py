@@ -1,1 +1,1 @@
-"""Work that is done by several threads."""
+"""Work in several threads."""

@@ -1,4 +1,4 @@
-"""Several pieces of the same work at once."""
+"""Run the same work for several items in parallel."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bundler.errors import StoreError
 _Item = TypeVar("_Item")
 
 _JOIN_TIMEOUT = 2.0
-"""Seconds for which workers may tidy up when the work has failed or was interrupted."""
+"""Seconds to wait for workers to clean up after a failure or an interrupt."""
 
 
 def each(work: Callable[[_Item], None], items: Iterable[_Item], workers: int, stop: threading.Event) -> None:
-    """Do the work for every item, by so many threads; raises what the first of them raised.
+    """Do the work for every item in up to ``workers`` threads; raises the first exception of the work.
 
-    ``stop`` is set when one has failed or the user interrupts, so that the others stop. Those that
-    cannot, because the network holds them, are left behind as daemons. Raises `StoreError` when the caller has set it.
+    ``stop`` is set when a thread fails or the user interrupts; the work should end early when it is set. Threads that
+    wait for the network continue as daemons. Raises `StoreError` when another part of the program has set it.
     """
     todo: queue.SimpleQueue[_Item] = queue.SimpleQueue()
     for item in items:
@@ -43,7 +43,7 @@ def each(work: Callable[[_Item], None], items: Iterable[_Item], workers: int, st
     if failures:
         raise failures[0]
     if not todo.empty():
-        raise StoreError("the work was given up, because another part of it failed")
+        raise StoreError("stopped, because another part of the transfer failed")
 
 
 def _wait_for(threads: Sequence[threading.Thread], stop: threading.Event) -> None:

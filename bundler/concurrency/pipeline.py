@@ -1,4 +1,4 @@
-"""Work that all cores share, and whose results come in order."""
+"""Parallel work whose results are delivered in order."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 WORKERS = min(os.cpu_count() or 1, 4)
-"""Threads that compress or decompress; more would not be kept busy by the one that reads, and each takes memory."""
+"""Threads that compress or decompress; one reader cannot keep more busy, and each takes memory."""
 _JOIN_TIMEOUT = 2.0
-"""Seconds for which a thread that reads ahead may end what it does."""
+"""Seconds to wait for a thread that reads ahead to end."""
 
-_Given = TypeVar("_Given")
+_Input = TypeVar("_Input")
 _Result = TypeVar("_Result")
 
 
 class Pipeline:
-    """Does work by many threads, and hands each result over by one, in the order in which the work came.
+    """Do work in many threads, and deliver each result in one thread, in the order of submission.
 
-    As much is under way at once as keeps all threads busy; who brings more waits.
+    `run` blocks while enough work is pending to keep all threads busy.
     """
 
     def __init__(self, workers: int = WORKERS) -> None:
         self._workers = ThreadPoolExecutor(workers, "work")
-        self._aside = ThreadPoolExecutor(1, "aside")
-        self._hand_over = ThreadPoolExecutor(1, "hand-over")
-        self._later = ThreadPoolExecutor(1, "later")
+        self._ordered = ThreadPoolExecutor(1, "ordered")
+        self._delivery = ThreadPoolExecutor(1, "delivery")
+        self._after_delivery = ThreadPoolExecutor(1, "after-delivery")
         self._room = threading.BoundedSemaphore(workers + 2)
         self._failure: BaseException | None = None
 
-    def run(self, aside: Callable[[], None], work: Callable[[], _Result], then: Callable[[_Result], None]) -> Future[None]:
-        """Do ``work`` on any core, ``aside`` after all that were brought before, and, when both are done, ``then``.
+    def run(
+        self, ordered_work: Callable[[], None], work: Callable[[], _Result], deliver: Callable[[_Result], None]
+    ) -> Future[None]:
+        """Do ``work`` in any thread, ``ordered_work`` in order of submission, and ``deliver`` when both are done.
 
-        Raises what any of them raised before.
+        Raises what any earlier work raised.
         """
         self._room.acquire()
         try:
@@ -45,27 +47,27 @@ class Pipeline:
         except BaseException:
             self._room.release()
             raise
-        beside, result = self._aside.submit(aside), self._workers.submit(work)
-        return self._hand_over.submit(self._finish, beside, result, then)
+        ordered, result = self._ordered.submit(ordered_work), self._workers.submit(work)
+        return self._delivery.submit(self._finish, ordered, result, deliver)
 
-    def later(self, work: Callable[[], _Result]) -> Future[_Result]:
-        """Do ``work`` when all that was brought so far has been handed over, beside what comes after."""
-        return self._later.submit(self._after, self._hand_over.submit(self.check), work)
+    def after_delivery(self, work: Callable[[], _Result]) -> Future[_Result]:
+        """Do ``work`` after all earlier results are delivered, in parallel to later ones."""
+        return self._after_delivery.submit(self._after, self._delivery.submit(self.check), work)
 
     def _after(self, before: Future[None], work: Callable[[], _Result]) -> _Result:
         before.result()
         return work()
 
     def check(self) -> None:
-        """Raise what any work raised before, or what ended the block; long work calls it now and then."""
+        """Raise what any earlier work raised, or what ended the block; long work calls this regularly."""
         if self._failure:
             raise self._failure
 
-    def _finish(self, beside: Future[None], result: Future[_Result], then: Callable[[_Result], None]) -> None:
+    def _finish(self, ordered: Future[None], result: Future[_Result], deliver: Callable[[_Result], None]) -> None:
         try:
             if not self._failure:
-                beside.result()
-                then(result.result())
+                ordered.result()
+                deliver(result.result())
         except BaseException as error:
             self._failure = error
             raise
@@ -78,15 +80,15 @@ class Pipeline:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error and not self._failure:
             self._failure = error
-        for pool in (self._aside, self._workers, self._hand_over, self._later):
+        for pool in (self._ordered, self._workers, self._delivery, self._after_delivery):
             pool.shutdown(wait=True, cancel_futures=error is not None)
 
 
 @contextmanager
-def mapped(work: Callable[[_Given], _Result], source: Iterable[_Given], workers: int = WORKERS) -> Iterator[Iterator[_Result]]:
-    """The results of ``work`` for each item, in order; items are read and worked on ahead of who takes the results.
+def mapped(work: Callable[[_Input], _Result], source: Iterable[_Input], workers: int = WORKERS) -> Iterator[Iterator[_Result]]:
+    """The results of ``work`` for each item, in order; items are read and processed ahead of the consumer.
 
-    What reading or working raises is raised where its result would have come. When the block ends, nothing reads on.
+    An exception of reading or working is raised in place of the result. When the block ends, reading stops.
     """
     with ThreadPoolExecutor(workers, "work") as pool:
         try:
@@ -97,10 +99,10 @@ def mapped(work: Callable[[_Given], _Result], source: Iterable[_Given], workers:
 
 
 @contextmanager
-def ahead(source: Iterable[_Given], most: int = 1) -> Iterator[Iterator[_Given]]:
-    """The items of ``source``, of which a thread reads so many ahead of who takes them, and none after the block.
+def ahead(source: Iterable[_Input], most: int = 1) -> Iterator[Iterator[_Input]]:
+    """The items of ``source``, of which a thread reads up to ``most`` ahead of the consumer, and none after the block.
 
-    What reading raises is raised where its item would have come.
+    An exception of reading is raised in place of the item.
     """
     reading = _Ahead(source, most)
     try:
@@ -109,23 +111,23 @@ def ahead(source: Iterable[_Given], most: int = 1) -> Iterator[Iterator[_Given]]
         reading.stop()
 
 
-class _Ahead(Generic[_Given]):
-    """The thread that reads; a daemon, as what it reads from may never answer."""
+class _Ahead(Generic[_Input]):
+    """The thread that reads; a daemon, because the source may never answer."""
 
-    def __init__(self, source: Iterable[_Given], most: int) -> None:
+    def __init__(self, source: Iterable[_Input], most: int) -> None:
         self._source = source
         self._room = threading.Semaphore(most)
-        self._read: queue.SimpleQueue[tuple[_Given] | BaseException | None] = queue.SimpleQueue()
+        self._read: queue.SimpleQueue[tuple[_Input] | BaseException | None] = queue.SimpleQueue()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def items(self) -> Iterator[_Given]:
-        while found := self._read.get():
-            if isinstance(found, BaseException):
-                raise found
+    def items(self) -> Iterator[_Input]:
+        while result := self._read.get():
+            if isinstance(result, BaseException):
+                raise result
             self._room.release()
-            yield found[0]
+            yield result[0]
 
     def stop(self) -> None:
         self._is_stopped = True

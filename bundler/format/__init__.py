@@ -1,1 +1,1 @@
-"""What a bundle is: values and rules that know no network, no engine and no gRPC."""
+"""The bundle format: values and rules without network, engine or gRPC."""

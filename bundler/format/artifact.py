@@ -26,12 +26,12 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 MANIFESTS = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST)
-"""All that a name may stand for; a registry that is asked for less than these converts, or says that it has nothing."""
+"""All manifest types to accept; for other types a registry converts the manifest or reports that it does not exist."""
 _IMAGES = {INDEX: "an index of images", DOCKER_LIST: "an index of images", DOCKER_MANIFEST: "an image"}
 
 _KEYS = frozenset({"schemaVersion", "mediaType", "artifactType", "config", "layers", "subject", "annotations"})
 _OTHER_KINDS = frozenset({"manifests", "fslayers", "signatures", "history"})
-"""What makes a document an index, or a manifest of Docker's first kind, to some parsers (CVE-2021-41190)."""
+"""Keys that make some parsers read a manifest as an index or a Docker schema 1 manifest (CVE-2021-41190)."""
 
 REF_NAME = "org.opencontainers.image.ref.name"
 TITLE = "org.opencontainers.image.title"
@@ -44,7 +44,7 @@ BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest as it stands in its store: the exact bytes, and what they say."""
+    """A manifest as stored: its exact bytes and its parsed fields."""
 
     descriptor: Descriptor
     data: bytes
@@ -55,18 +55,18 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes of the whole bundle as it is stored and carried."""
+        """Bytes of the whole bundle as stored and transferred."""
         return len(self.data) + self.config.size + sum(layer.size for layer in self.layers)
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """All blobs in the order in which they are carried."""
+        """All blobs in the order in which they are transferred."""
         return (*self.layers, self.config)
 
 
 @dataclass(frozen=True)
 class Referrer:
-    """A manifest that refers to a bundle, such as a signature: its exact bytes, its blobs, and whom it refers to."""
+    """A manifest that refers to a bundle, such as a signature: its exact bytes, its blobs and its subject."""
 
     descriptor: Descriptor
     data: bytes
@@ -74,8 +74,8 @@ class Referrer:
     subject: Digest
 
 
-def told(metadata: Metadata) -> dict[str, str]:
-    """What a manifest repeats of the metadata, as tools like to show it without reading the config."""
+def manifest_annotations(metadata: Metadata) -> dict[str, str]:
+    """The annotations that repeat the metadata, for tools that do not read the config."""
     base = metadata.base
     digests = sorted(name.partition("@")[2] for name in base.repo_digests)
     found = {
@@ -97,13 +97,13 @@ def build(metadata: Metadata, config: Descriptor, layers: Sequence[Descriptor]) 
         "artifactType": BUNDLE,
         "config": config.to_json(),
         "layers": [layer.to_json() for layer in layers],
-        "annotations": told(metadata),
+        "annotations": manifest_annotations(metadata),
     }
     return read(json.dumps(content, separators=(",", ":"), sort_keys=True).encode(), "the new bundle")
 
 
 def read(data: bytes, where: str) -> Manifest:
-    """Read a bundle's manifest; raises `IntegrityError` for anything that is no bundle, or could be taken for two things."""
+    """Read a bundle's manifest; raises `IntegrityError` for anything else than a bundle, and for an ambiguous document."""
     content = _read_manifest(data, where)
     artifact_type = content.get("artifactType")
     config, layers = _read_blobs(content, where)
@@ -112,7 +112,7 @@ def read(data: bytes, where: str) -> Manifest:
     if artifact_type != BUNDLE:
         raise no_bundle(where, f"an artifact of type {str(artifact_type)[:100]!r}")
     if any({"urls", "data"} & blob.keys() for blob in (content["config"], *content["layers"])):
-        raise IntegrityError(f"{where}: the manifest says where else a blob could come from, which a bundle's never does")
+        raise IntegrityError(f"{where}: the manifest has a blob with `urls` or `data`, which a bundle must not have")
     if config.media_type != CONFIG or any(layer.media_type != LAYER for layer in layers):
         raise IntegrityError(f"{where}: the manifest names blobs of a media type that a bundle does not have")
     given = content.get("annotations", {})
@@ -122,13 +122,13 @@ def read(data: bytes, where: str) -> Manifest:
 
 
 def check_media_type(manifest: Descriptor, where: str) -> None:
-    """Raises `IntegrityError` for what can be no bundle because it is no OCI image manifest."""
+    """Raise `IntegrityError` unless a manifest is an OCI image manifest, as that of a bundle is."""
     if manifest.media_type != MANIFEST:
         raise no_bundle(where, _IMAGES.get(manifest.media_type, f"of media type {manifest.media_type[:100]!r}"))
 
 
 def no_bundle(where: str, kind: str) -> IntegrityError:
-    """That something else was found than a bundle."""
+    """The error for a manifest of another kind than a bundle."""
     return IntegrityError(f"{where}: this is {kind}, not a bundle", hint="Name a bundle that `fps-bundle push` made.")
 
 
@@ -151,13 +151,13 @@ def blobs(data: bytes, where: str) -> tuple[Descriptor, ...]:
 
 
 def subject(data: bytes, where: str) -> Digest | None:
-    """What an image manifest refers to, if to anything; raises `IntegrityError`."""
+    """The subject of an image manifest, if it has one; raises `IntegrityError`."""
     content = _read_manifest(data, where)
     return Descriptor.from_json(content["subject"]).digest if "subject" in content else None
 
 
 def is_bundle(data: bytes) -> bool:
-    """Whether a manifest says that it is one of a bundle; it may still turn out to be a bad one."""
+    """Whether a manifest has the artifact type of a bundle; it can still be invalid."""
     return strict_json.load(data, "a manifest").get("artifactType") == BUNDLE
 
 
@@ -166,7 +166,7 @@ def _read_manifest(data: bytes, where: str) -> dict[str, Any]:
     if content.get("schemaVersion") != 2 or content.get("mediaType") != MANIFEST:
         raise IntegrityError(f"{where}: this is no OCI image manifest but {str(content.get('mediaType'))[:100]!r}")
     if _OTHER_KINDS & {key.casefold() for key in content}:
-        raise IntegrityError(f"{where}: the manifest claims to be an index as well")
+        raise IntegrityError(f"{where}: the manifest is also an index")
     strict_json.check_spelling(content, _KEYS, f"{where}: the manifest")
     return content
 

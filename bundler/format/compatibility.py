@@ -1,4 +1,4 @@
-"""May this bundle land on that image? Decided by values alone."""
+"""Check whether a bundle can be applied to an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How layers are compressed: in independent zstd frames, each by what its own bytes are worth."""
+"""Compress layers as independent zstd frames; the level of each depends on how well its own bytes compress."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from enum import Enum
 
 import zstandard
 
+MAX_BATCH = 1024
+"""Most frames that one thread compresses or decompresses at a time, where they are small."""
 _PROBE = 128 << 10
-"""Bytes at the beginning of a frame's content by which it is judged, with the least effort."""
-_LITTLE, _HARDLY = 0.5, 0.98
-"""What is left of a probe that is worth more effort, and of one that is worth none."""
-_NONE, _FAST, _USUAL, _BEST = -7, 1, 3, 9
+"""Bytes at the start of a content that are compressed at the fast level to choose the level."""
+_HALF, _NEARLY_ALL = 0.5, 0.98
+"""Compressed part of the probe up to which the level is used, with `Compression.AUTO` and `Compression.BEST`."""
+_NONE, _FAST, _DEFAULT, _BEST = -7, 1, 3, 9
 
 
 class Compression(Enum):
-    """How much time there is for making a bundle smaller."""
+    """How much time is spent to make a bundle smaller."""
 
     AUTO = "auto"
     FAST = "fast"
@@ -24,27 +26,27 @@ class Compression(Enum):
     NONE = "none"
 
 
-_LEVELS = {Compression.AUTO: _USUAL, Compression.FAST: _FAST, Compression.BEST: _BEST, Compression.NONE: _NONE}
-_WORTH = {Compression.AUTO: _LITTLE, Compression.BEST: _HARDLY}
-"""What must be left of a probe, at most, for a content to get the level; others get the fast one."""
+_LEVELS = {Compression.AUTO: _DEFAULT, Compression.FAST: _FAST, Compression.BEST: _BEST, Compression.NONE: _NONE}
+_MAX_RATIO = {Compression.AUTO: _HALF, Compression.BEST: _NEARLY_ALL}
+"""Largest ratio of the compressed probe for which the level is used; other contents get the fast one."""
 
 
 def compress(contents: Sequence[bytes], compression: Compression) -> list[bytes]:
-    """A zstd frame with a checksum and its content's size for each of some contents (RFC 8878, section 3.1.1).
+    """Compress each content to a zstd frame with a checksum and the content's size (RFC 8878, section 3.1.1).
 
-    A frame depends on its content, on ``compression`` and on the version of libzstd alone.
+    A frame depends only on its content, on ``compression`` and on the version of libzstd.
     """
     large = {number: content for number, content in enumerate(contents) if len(content) >= _PROBE}
     frames = {number: _compressor(_level(content, compression)).compress(content) for number, content in large.items()}
     small = [number for number in range(len(contents)) if number not in large]
     if small:
-        made = _compressor(_LEVELS[compression]).multi_compress_to_buffer([contents[number] for number in small], threads=1)
-        frames.update((number, made[place].tobytes()) for place, number in enumerate(small))
+        buffers = _compressor(_LEVELS[compression]).multi_compress_to_buffer([contents[number] for number in small], threads=1)
+        frames.update((number, buffers[place].tobytes()) for place, number in enumerate(small))
     return [frames[number] for number in range(len(contents))]
 
 
 def decompress(frames: list[bytes]) -> list[bytes]:
-    """The contents of whole frames that tell the size of theirs; raises `zstandard.ZstdError`."""
+    """Decompress whole frames that record their content's size; raises `zstandard.ZstdError`."""
     if len(frames) == 1:
         return [_decompressor().decompress(frames[0])]
     contents = _decompressor().multi_decompress_to_buffer([*frames], threads=1)
@@ -52,29 +54,29 @@ def decompress(frames: list[bytes]) -> list[bytes]:
 
 
 def _level(content: bytes, compression: Compression) -> int:
-    """What a content that is longer than a probe is worth, by its first bytes."""
-    if compression not in _WORTH:
+    """Choose the level of a content that is at least as long as the probe."""
+    if compression not in _MAX_RATIO:
         return _LEVELS[compression]
-    left = len(_compressor(_FAST).compress(content[:_PROBE])) / _PROBE
-    return _LEVELS[compression] if left < _WORTH[compression] else _FAST
+    ratio = len(_compressor(_FAST).compress(content[:_PROBE])) / _PROBE
+    return _LEVELS[compression] if ratio < _MAX_RATIO[compression] else _FAST
 
 
-class _Kept(threading.local):
-    """What each thread has of its own, as making it anew takes longer than using it."""
+class _PerThread(threading.local):
+    """The compressors of one thread: creating one takes longer than using it."""
 
     def __init__(self) -> None:
         self.compressors: dict[int, zstandard.ZstdCompressor] = {}
         self.decompressor = zstandard.ZstdDecompressor()
 
 
-_kept = _Kept()
+_per_thread = _PerThread()
 
 
 def _compressor(level: int) -> zstandard.ZstdCompressor:
-    if level not in _kept.compressors:
-        _kept.compressors[level] = zstandard.ZstdCompressor(level=level, write_checksum=True)
-    return _kept.compressors[level]
+    if level not in _per_thread.compressors:
+        _per_thread.compressors[level] = zstandard.ZstdCompressor(level=level, write_checksum=True)
+    return _per_thread.compressors[level]
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
-    return _kept.decompressor
+    return _per_thread.decompressor

@@ -1,4 +1,4 @@
-"""What metadata says must hold together, before a single layer is read."""
+"""Check that the metadata is consistent before any layer is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_SIZE = 2**63
 
 
 def check(manifest: Manifest, metadata: Metadata, where: str) -> None:
-    """Raises `IntegrityError` for the first claim of a bundle that another one of its claims contradicts."""
+    """Raise `IntegrityError` for the first two fields of a bundle that contradict each other."""
     try:
         fault = next(_faults(manifest, metadata), "")
     except IntegrityError as error:
@@ -30,8 +30,8 @@ def _faults(manifest: Manifest, metadata: Metadata) -> Iterator[str]:
         yield f"the metadata describes {units.counted(len(metadata.layers), 'layer')}, the manifest {len(manifest.layers)}"
     for layer in manifest.layers:
         Table.of(layer)
-    said = artifact.told(metadata)
-    if {key: manifest.annotations.get(key) for key in said} != said:
+    expected = artifact.manifest_annotations(metadata)
+    if {key: manifest.annotations.get(key) for key in expected} != expected:
         yield "the manifest's annotations say something else than the metadata"
     if metadata.base.chain_id != image.chain_id(metadata.base.diff_ids):
         yield "the chain ID in the metadata is not that of the base's layers"
@@ -70,7 +70,7 @@ def _path_faults(metadata: Metadata) -> Iterator[str]:
 
 
 class _Inside:
-    """Which paths lie in exports, without comparing each with each."""
+    """Look up which paths lie in exports, without comparing all pairs."""
 
     def __init__(self, tops: Sequence[str]) -> None:
         self.tops = frozenset(tops)

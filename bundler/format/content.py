@@ -1,4 +1,4 @@
-"""Content-addressed bytes: digests, descriptors, and readers that let no wrong byte pass."""
+"""Content-addressed bytes: digests, descriptors, and verifying readers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bundler.format import strict_json
 from bundler.streams import BLOCK, Begun, Readable, Stream, Writable, pieces
 
 MAX_BLOB = (1 << 63) - 1
-"""Largest size in bytes that a descriptor may tell, as others hold it in a signed number of 64 bits."""
+"""Largest size in bytes in a descriptor; other programs use a signed number of 64 bits."""
 
 _KEYS = frozenset({"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"})
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -28,7 +28,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: object) -> Digest:
-        """Read the one spelling that is allowed; raises `IntegrityError` for any other."""
+        """Parse the canonical spelling; raises `IntegrityError` for any other."""
         if not isinstance(text, str) or not _DIGEST.fullmatch(text):
             raise IntegrityError(f"not a sha256 digest: {str(text)[:80]!r}")
         return cls(text.removeprefix("sha256:"))
@@ -39,7 +39,7 @@ class Digest:
 
     @property
     def short(self) -> str:
-        """The first twelve hex digits, for people."""
+        """The first twelve hex digits, for display."""
         return self.hex[:12]
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Digest:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What a blob is, how long it is (bytes) and what it hashes to (OCI image spec, descriptor.md)."""
+    """The media type, size (bytes) and digest of a blob (OCI image spec, descriptor.md)."""
 
     media_type: str
     digest: Digest
@@ -89,7 +89,7 @@ class Descriptor:
 
 
 class VerifyingReader(io.RawIOBase):
-    """A stream that must turn out to be exactly the blob of its descriptor, or what follows the part that has ``begun``.
+    """A stream that must be exactly the blob of its descriptor, or the rest of it after the part that has ``begun``.
 
     Too long, too short or another digest raises `IntegrityError`; the last bytes are handed out
     only together with the certainty that they complete the blob. Closing it closes the source.
@@ -151,9 +151,9 @@ class VerifyingReader(io.RawIOBase):
 
 
 class RangeReader(Stream):
-    """The next ``size`` bytes of a stream, which are part of a blob; that they are all there is all that is verified.
+    """The next ``size`` bytes of a stream, which are part of a blob; only their number is verified.
 
-    Whoever reads them knows another digest of what they hold. Closing it closes the source.
+    The caller verifies them by the digest of their content. Closing the reader closes the source.
     """
 
     def __init__(self, source: Stream, blob: Descriptor, size: int, where: str) -> None:
@@ -206,7 +206,7 @@ class HashingWriter:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Do nothing, as no bytes are buffered."""
 
     @property
     def digest(self) -> Digest:

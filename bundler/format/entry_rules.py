@@ -1,27 +1,29 @@
-"""Which entries a layer may hold at all, each judged by itself."""
+"""Rules for a single entry of a layer, whatever else the layer holds."""
 
 from __future__ import annotations
 
 from bundler.format import paths, tar
+from bundler.format.faults import Fault, FaultCode
 from bundler.format.tar import Entry, Kind
 
 _MAX_ID = 2**32 - 2
-"""Largest user or group; the number above it means nobody in particular (chown(2))."""
+"""Largest user or group ID; the number above it means "unchanged" (chown(2))."""
 _MAX_TIME = 2**63
 _LAST_SECOND = (2**63 - 1) // 10**9
 """Latest time that engines set, in seconds since 1970; it is in the year 2262."""
 
 
-def fault(entry: Entry) -> str:
-    """What makes an entry one that no capture would have written; empty when nothing does."""
+def fault(entry: Entry) -> Fault | None:
+    """Return the rule that an entry breaks; no capture writes such an entry."""
     if entry.kind not in tar.STATE_KINDS:
-        return f"a {entry.kind.name.lower()}"
-    gone = deleted(entry)
-    return _path_fault(entry, gone) or _value_fault(entry) or ("" if gone is None else _whiteout_fault(entry, gone))
+        return Fault.at(entry.path, FaultCode.KIND, entry.kind.name.lower().replace("_", " "))
+    path = deleted(entry)
+    code = _path_fault(entry, path) or _value_fault(entry) or (None if path is None else _whiteout_fault(entry, path))
+    return Fault.at(entry.path, code, _MAX_ID) if code else None
 
 
 def unkept(entry: Entry) -> str:
-    """What engines would change in an entry without an error when they unpack it; empty when nothing.
+    """What engines silently change in an entry when they unpack it, or an empty text.
 
     The limits are measured with every engine (docs/spec/fidelity.md).
     """
@@ -34,36 +36,36 @@ def unkept(entry: Entry) -> str:
 
 
 def deleted(entry: Entry) -> str | None:
-    """The path that a whiteout deletes; None for an entry that is none (OCI image spec, layer.md, "Whiteouts")."""
+    """The path that a whiteout deletes; None for an entry that is not a whiteout (OCI image spec, layer.md, "Whiteouts")."""
     directory, _, name = entry.path.rpartition("/")
     return f"{directory}/{name.removeprefix(tar.WHITEOUT)}" if name.startswith(tar.WHITEOUT) else None
 
 
-def _path_fault(entry: Entry, gone: str | None) -> str:
+def _path_fault(entry: Entry, deleted_path: str | None) -> FaultCode | None:
     if not paths.is_clean(entry.path):
-        return "which is not a clean path"
-    # A whiteout's own name is made up, and never stands in a file system.
-    if not paths.is_short(paths.to_bytes(entry.path if gone is None else gone)):
-        return "which is longer than a file system takes"
+        return FaultCode.PATH
+    # The name of a whiteout exists only in the layer, never in a file system.
+    if not paths.is_short(paths.to_bytes(entry.path if deleted_path is None else deleted_path)):
+        return FaultCode.PATH_LENGTH
     if entry.kind is Kind.HARD_LINK and not (paths.is_clean(entry.target) and paths.is_short(paths.to_bytes(entry.target))):
-        return "a hard link to what is not a clean path"
+        return FaultCode.LINK_PATH
     if entry.kind is Kind.SYMLINK and ("\0" in entry.target or not 0 < len(paths.to_bytes(entry.target)) <= paths.MAX_LENGTH):
-        return "a symbolic link that no file system holds"
-    return ""
+        return FaultCode.SYMLINK_TARGET
+    return None
 
 
-def _value_fault(entry: Entry) -> str:
+def _value_fault(entry: Entry) -> FaultCode | None:
     if not (0 <= entry.uid <= _MAX_ID and 0 <= entry.gid <= _MAX_ID):
-        return "which belongs to nobody"
+        return FaultCode.OWNER
     if not -_MAX_TIME <= entry.mtime < _MAX_TIME:
-        return "of a time that no file system knows"
+        return FaultCode.TIME
     if entry.capability and entry.kind not in (Kind.FILE, Kind.HARD_LINK):
-        return "with a capability that nothing can use"
+        return FaultCode.CAPABILITY
     if not all(tar.is_tellable(name, value) for name, value in entry.xattrs):
-        return "with an attribute that is no state"
-    return ""
+        return FaultCode.ATTRIBUTE
+    return None
 
 
-def _whiteout_fault(entry: Entry, gone: str) -> str:
-    sound = paths.is_clean(gone) and not gone.rpartition("/")[2].startswith(tar.WHITEOUT)
-    return "" if sound and entry == tar.whiteout(gone) else "a whiteout of another form than ours"
+def _whiteout_fault(entry: Entry, deleted_path: str) -> FaultCode | None:
+    is_valid = paths.is_clean(deleted_path) and not deleted_path.rpartition("/")[2].startswith(tar.WHITEOUT)
+    return None if is_valid and entry == tar.whiteout(deleted_path) else FaultCode.WHITEOUT_FORM

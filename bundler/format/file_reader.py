@@ -1,4 +1,4 @@
-"""The content of one file, out of the frames that the table of its layer tells of (`toc`)."""
+"""Read the content of one file from the frames that the table of its layer lists (`toc`)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bundler.streams import Readable
 
 
 def read(blob: Readable, item: Item, where: str) -> Iterator[bytes]:
-    """A file's content, chunk by chunk, out of the bytes of its layer's blob from its first chunk to its ``end``.
+    """Yield a file's content by chunks; ``blob`` holds the layer's blob from the first chunk to the item's ``end``.
 
-    No chunk is given that has not the digest that the table tells, and the last one only with the certainty that all
-    together have that of the file. Raises `IntegrityError`.
+    Each chunk is verified by its digest in the table before it is yielded, and the last one also by the digest of the
+    whole file. Raises `IntegrityError`.
     """
     what = f"{where}: the file {paths.encode(item.entry.path)[:1000]!r}"
-    # For each chunk a frame and its last block; and a block wherever a writer could have ended one.
+    # A frame and its last block for each chunk, and a block at each place where a writer may end one.
     frames = iter(Frames(blob, item.entry.size // tar.RECORD + 2 * len(item.chunks), what))
     begin = item.chunks[0].offset if item.chunks else 0
     whole = hashlib.sha256()
@@ -36,7 +36,7 @@ def read(blob: Readable, item: Item, where: str) -> Iterator[bytes]:
 
 
 def _content(frame: Frame | None, chunk: Chunk, begin: int, what: str) -> bytes:
-    """What a frame holds, which must be this chunk; the frames' offsets are counted from ``begin``."""
+    """Return the content of a frame, which must be this chunk; offsets of frames are relative to ``begin``."""
     if frame is None or (begin + frame.offset, frame.size) != (chunk.offset, chunk.size):
         raise _damaged(what)
     try:
@@ -50,6 +50,6 @@ def _content(frame: Frame | None, chunk: Chunk, begin: int, what: str) -> bytes:
 
 def _damaged(what: str) -> IntegrityError:
     return IntegrityError(
-        f"{what} is damaged: it is not what the table of its layer tells",
+        f"{what} is damaged: it differs from the table of its layer",
         hint="Make the copy again, or read the bundle from another place.",
     )

@@ -1,4 +1,4 @@
-"""Whether two readings of an entry gave the same: its header and content, hashed while they pass."""
+"""Hash the header and content of entries, to compare two reads of the same entry."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Fingerprint:
         return data
 
     def note(self) -> str:
-        """One line for a file of notes; what nobody read of the content is read now."""
+        """Return the line of the entry in a notes file; reads the rest of the content first."""
         drain(self)
         return f"{self._hash.hexdigest()} {paths.encode(self._path)}\n"
 
 
 def path_of(note: str) -> str:
-    """The path that a note is of."""
+    """Return the path in a line of `Fingerprint.note`."""
     return paths.decode(note[_DIGITS + 1 : -1])

@@ -1,4 +1,4 @@
-"""From the base's configuration and a bundle to the configuration of the new image."""
+"""Build the configuration of a new image from the base's configuration and a bundle."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ LABEL_CHAIN_ID = LABEL_PREFIX + "base.chain-id"
 LABEL_BASE_NAME = LABEL_PREFIX + "base.name"
 LABEL_BASE_LAYERS = LABEL_PREFIX + "base.layers"
 LABEL_MATCH = LABEL_PREFIX + "base.match"
-"""Says ``version`` in an image whose base has the version that the bundle was made on, but other content."""
+"""``version`` in an image whose base has the recorded version, but other content."""
 
 LABEL_INGESTED = LABEL_PREFIX + "ingested-from"
-"""Says in an image that Ingest made which container or bundle it took files from."""
+"""In an image made by Ingest: the container or bundle that the files came from."""
 
 LABEL_LINEAGE = LABEL_PREFIX + "lineage"
 LABEL_IMAGE_LAYERS = LABEL_PREFIX + "image.layers"
 
 LABEL_TRUST = LABEL_PREFIX + "trust"
-"""Says ``skipped`` in an image of a bundle for which nobody had to vouch (`--insecure-ignore-signatures`), and in what is ingested
+"""``skipped`` in an image of a bundle whose signatures were not checked (`--insecure-ignore-signatures`), and in images that ingest
 from it."""
 
 LABEL_DOWNGRADE = LABEL_PREFIX + "downgrade"
-"""Says why an image may be of an older bundle than the one before it (`--allow-downgrade`)."""
+"""The reason for a downgrade (`--allow-downgrade`)."""
 
 NO_MARKS: Mapping[str, str] = {}
-"""What an image is labelled with when the user did without nothing."""
+"""The labels of an image for which no check was skipped."""
 
 _LINEAGE = re.compile(r"(sha256:[0-9a-f]{64}@[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z ?)*")
 
 
 def chain_id(diff_ids: Sequence[Digest]) -> Digest:
-    """The identity of a stack of layers (OCI image spec, config.md, "Layer ChainID"); of none, that of nothing."""
+    """Return the chain ID of layers (OCI image spec, config.md, "Layer ChainID"); without layers, the digest of no bytes."""
     chain = diff_ids[0] if diff_ids else Digest.of(b"")
     for diff_id in diff_ids[1:]:
         chain = Digest.of(f"{chain} {diff_id}".encode())
@@ -62,7 +62,7 @@ def chain_id(diff_ids: Sequence[Digest]) -> Digest:
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What an engine says of an image's ``config``, without its empty fields and without our own labels."""
+    """Return the settings in an image's ``config``, without empty fields and our own labels."""
     kept = {key: config[key] for key in _KEPT if config.get(key)}
     if labels := {key: value for key, value in kept.pop("Labels", {}).items() if not key.startswith(LABEL_PREFIX)}:
         kept["Labels"] = labels
@@ -70,10 +70,10 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def clean_layers(labels: Mapping[str, str], diff_ids: Sequence[Digest]) -> int | None:
-    """How many leading layers of an image that we made are its clean base.
+    """Count the leading layers of an image of ours that are its clean base.
 
-    None for an image without our labels, and for one whose labels speak of other layers: somebody
-    has built ``FROM`` ours.
+    None for an image without our labels, and for one whose labels describe other layers because it was built
+    ``FROM`` ours.
     """
     if labels.get(LABEL_IMAGE_LAYERS) != str(len(diff_ids)):
         return None
@@ -84,12 +84,12 @@ def clean_layers(labels: Mapping[str, str], diff_ids: Sequence[Digest]) -> int |
 
 
 def is_ours(labels: Mapping[str, str]) -> bool:
-    """Whether an image says that we made it."""
+    """Whether an image has our labels."""
     return any(label.startswith(LABEL_PREFIX) for label in labels)
 
 
 def lineage(labels: Mapping[str, str], diff_ids: Sequence[Digest]) -> tuple[Ancestor, ...]:
-    """The bundles that an image came from, newest first; none where our labels are missing or not believed."""
+    """The bundles that an image came from, newest first; none where our labels are missing or invalid."""
     if clean_layers(labels, diff_ids) is None:
         return ()
     line = labels.get(LABEL_LINEAGE, "")
@@ -100,17 +100,17 @@ def lineage(labels: Mapping[str, str], diff_ids: Sequence[Digest]) -> tuple[Ance
 
 
 def clean_config(base: Base) -> bytes:
-    """A configuration for the clean base alone, where its own image is gone."""
+    """A configuration for the clean base, for use when its image no longer exists."""
     rootfs = {"type": "layers", "diff_ids": [str(diff_id) for diff_id in base.diff_ids]}
     return _canonical({**_platform(base.platform), "config": base.config, "rootfs": rootfs})
 
 
 def build_config(metadata: Metadata, bundle: Digest, on: Base | None = None, marks: Mapping[str, str] = NO_MARKS) -> bytes:
-    """The configuration of the new image: a function of the bundle and the command alone, so every host gives the same digest.
+    """The configuration of the new image; it depends only on the bundle and the command, so its digest is the same on every host.
 
     ``on`` is another base of the same version that takes the place of the recorded one; the new image
     then has its settings, and those in which the source image differed from the recorded base. ``marks`` are labels that
-    say what the user did without.
+    record which checks were skipped.
     """
     base = on or metadata.base
     diff_ids = [*base.diff_ids, *(layer.diff_id for layer in metadata.layers)]
@@ -140,7 +140,7 @@ def build_ingested(
     """The configuration of an image that a model made for itself on a new base, by Ingest.
 
     ``diff_ids`` are the layers that were committed; ``labels`` are those of the older image, ``source`` says which that was,
-    and ``line`` the bundles that it came from. ``marks`` are as in `build_config`. What was let in unchecked stays marked as that.
+    and ``line`` the bundles that it came from. ``marks`` are as in `build_config`. The mark of an unchecked bundle is kept.
     """
     own = {key: value for key, value in labels.items() if not key.startswith((LABEL_PREFIX, "org.opencontainers.image."))}
     config = dict(base.config)
@@ -151,7 +151,7 @@ def build_ingested(
 
 
 def _labels(base: Base, diff_ids: Sequence[Digest], line: Sequence[Ancestor]) -> dict[str, str]:
-    """What says, in an image of ours, which clean base it stands on and which bundles it came from."""
+    """The labels that record the clean base of an image of ours and the bundles it came from."""
     return {
         LABEL_CHAIN_ID: str(base.chain_id),
         LABEL_BASE_NAME: base.names[0] if base.names else "",
@@ -176,12 +176,12 @@ def _image(base: Base, diff_ids: Sequence[Digest], config: Mapping[str, Any], cr
 
 
 def _known(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that `settings` keeps: an engine could take another one from the metadata of a bundle, in any letter case."""
+    """Keep only the settings that `settings` keeps: engines read other keys of a bundle's metadata in any letter case."""
     return {key: config[key] for key in _KEPT if key in config}
 
 
 def _overlay(base: Mapping[str, Any], recorded: Mapping[str, Any], image: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """What a base says, changed in those ``keys`` in which an image differs from the base that is recorded for it."""
+    """The settings of a base, changed in the ``keys`` in which an image differs from its recorded base."""
     changed = {key for key in keys if recorded.get(key) != image.get(key)}
     return {key: value for key, value in base.items() if key not in changed} | {key: image[key] for key in changed if key in image}
 

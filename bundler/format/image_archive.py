@@ -1,4 +1,4 @@
-"""What an engine's image load understands: three dialects of an archive with a new image in it.
+"""Archives that engines load as an image, in three dialects.
 
 Each is a stream of bytes in which the layers of the bundle pass through; nothing is held.
 """
@@ -16,13 +16,13 @@ from typing import Any
 from bundler.errors import EngineError, IntegrityError
 from bundler.format import artifact, metadata, strict_json, tar, units
 from bundler.format.content import Descriptor, Digest
-from bundler.format.layer import decompressed
+from bundler.format.layer_reader import decompressed
 from bundler.streams import BLOCK, Readable, Stream
 
 MAX_SAVED = 10_000
 """Most blobs of a saved image."""
 MAX_DOCUMENTS = 64 << 20
-"""Most bytes of a saved image's small blobs that could be its manifest, in all."""
+"""Most bytes in total of a saved image's small blobs, each of which may be its manifest."""
 
 _LOOK = "Look at the engine's log, then run the command again."
 _INDEX_FILES = frozenset({"/manifest.json", "/repositories", "/index.json", "/oci-layout"})
@@ -30,7 +30,7 @@ _INDEX_FILES = frozenset({"/manifest.json", "/repositories", "/index.json", "/oc
 
 @dataclass(frozen=True)
 class NewLayer:
-    """A layer that was verified, to put on the base; ``open`` gives its compressed bytes, whose digest is checked once more."""
+    """A verified layer for the new image; ``open`` returns its compressed bytes and checks their digest again."""
 
     descriptor: Descriptor
     description: metadata.Layer
@@ -39,7 +39,7 @@ class NewLayer:
 
 @dataclass(frozen=True)
 class NewImage:
-    """An image as an engine shall have it: its configuration, the layers of its base, and those above."""
+    """An image to load: its configuration, the layers of its base, and the new layers."""
 
     config: bytes
     base_diff_ids: tuple[Digest, ...]
@@ -56,7 +56,7 @@ class NewImage:
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive: its name and size, and how to open what it holds."""
+    """One file of an archive: its name, its size, and a function that opens its content."""
 
     name: str
     size: int
@@ -68,7 +68,7 @@ class Member:
 
 
 class Archive:
-    """A tar that is made while it is read, and whose length in bytes is known before: an engine takes such a body quicker."""
+    """A tar that is generated while it is read; its length in bytes is known in advance, which makes uploads to engines faster."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self._members = members
@@ -87,12 +87,12 @@ class Archive:
 
 
 def partial_docker_archive(image: NewImage, name: str) -> Archive:
-    """A ``docker save`` archive without the base's layers, for engines that find those by chain ID."""
+    """A ``docker save`` archive without the base's layers, for engines that find them by chain ID."""
     return _docker_archive(image, name, [f"{diff_id.hex}.tar" for diff_id in image.base_diff_ids])
 
 
 def full_docker_archive(image: NewImage, name: str, saved_base: Readable) -> Iterator[bytes]:
-    """A whole ``docker save`` archive: that of an image that begins with the base as it streams by, and the new layers behind it.
+    """A complete ``docker save`` archive: a saved image that begins with the base, followed by the new layers.
 
     Raises `EngineError` when what was saved has not the layers that the base has.
     """
@@ -205,7 +205,7 @@ def _blob(descriptor: Descriptor) -> str:
 
 
 def _entries(saved: Readable) -> Iterator[tuple[tar.Entry, tar.Content]]:
-    """What an engine saved."""
+    """The entries of an image that an engine saved."""
     try:
         yield from tar.read(saved)
     except IntegrityError as error:

@@ -1,4 +1,4 @@
-"""What engines demand of an image's configuration before they make a container of it.
+"""Check an image's configuration as engines do before they create a container.
 
 The rules are those of Docker's daemon and Podman (docs/spec/format.md, "Metadata"). An engine checks most of them only when
 a container is created or started, when the image has its name already.
@@ -22,7 +22,7 @@ _MOST_SIGNAL = 64
 
 
 def fault(config: Mapping[str, Any]) -> str:
-    """Why no engine runs a container of an image with this ``config``; empty where one does."""
+    """Return why engines refuse to run a container with this ``config``, or an empty text."""
     return next(_faults(config), "")
 
 
@@ -72,7 +72,7 @@ _TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def _texts(config: Mapping[str, Any]) -> Iterator[str]:
-    """What an engine gives to the kernel as text."""
+    """The texts that an engine passes to the kernel."""
     for name in ("Cmd", "Entrypoint", "Env", "Shell", "Volumes"):
         yield from config.get(name) or ()
     for name in ("StopSignal", "User", "WorkingDir"):

@@ -71,14 +71,14 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
-    """In which launch settings two configurations of images differ."""
+    """The launch settings in which two configurations of images differ."""
     before, after = settings(old), settings(new)
     names = dict.fromkeys((*before, *after))
     return [Change(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
 
 
 def shown(value: Any) -> str:
-    """A value as JSON, cut where it is long."""
+    """A value as JSON, shortened for display."""
     text = json.dumps(value, ensure_ascii=True, sort_keys=True) if value is not None else "none"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 

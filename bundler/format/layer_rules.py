@@ -1,17 +1,18 @@
-"""What the layers of a bundle hold together, judged entry by entry while they pass.
+"""Rules for the layers of a bundle together, checked entry by entry while they are read.
 
-A layer comes in one order, parents first and siblings by their bytes (docs/spec/format.md, "Layers"), so that a name
-that comes twice, or one that is reached through a link, is out of order or without its directory. That takes no
-memory but the open directories, and some bytes for each file that a hard link could mean.
+Entries are ordered: parents first, siblings by their bytes (docs/spec/format.md, "Layers"). So a repeated path is out of
+order, and a path through a link has no directory. Memory is needed only for the open directories, and for some bytes for
+each file that can be the target of a hard link.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from bundler.errors import IntegrityError
 from bundler.format import entry_rules, metadata, paths, tar, units
+from bundler.format.faults import Fault, FaultCode, shown
 from bundler.format.tar import Entry, Kind
 
 MAX_ENTRIES = 10_000_000
@@ -20,18 +21,81 @@ MAX_OWN = 200_000
 """Most entries of all layers but the last, which hold one file each, its hard links, and the directories above."""
 
 
-@dataclass
-class _Total:
-    """What was found of one export."""
+class _Walk:
+    """The position of a walk: the sort key of its last path, and the directories that are open."""
 
-    entries: int = 0
-    size: int = 0
-    kind: str = ""
+    def __init__(self) -> None:
+        self.key: tuple[bytes, ...] = ()
+        self.directory = ""
+        """The innermost open directory; empty for the root."""
+        self.export = ""
+        """The export that holds the innermost open directory; empty above the exports."""
+        self._outer: list[tuple[str, str]] = []  # the other open directories, each with its export
+
+    def enter(self, directory: str, export: str) -> None:
+        self._outer.append((self.directory, self.export))
+        self.directory, self.export = directory, export
+
+    def leave_for(self, path: str) -> None:
+        """Close the directories that do not hold a path."""
+        while self._outer and not path.startswith(self.directory + "/"):
+            self.directory, self.export = self._outer.pop()
+
+
+class _RemovedPaths:
+    """The removed paths of the metadata in one layer: the walk must not meet them, and whiteouts list them in order."""
+
+    def __init__(self, removed: Sequence[str]) -> None:
+        self._removed = removed
+        self._keys = [paths.sort_key(path) for path in removed]
+        self._next_absent = self._next_whiteout = 0
+        self.last_absent = ""
+        """The removed path that the walk has passed last."""
+        self.next_whiteout = removed[0] if removed else ""
+        """The path that must have the next whiteout, or an empty text."""
+
+    def absent_before(self, key: tuple[bytes, ...] | None) -> Sequence[str]:
+        """The paths that a walk to ``key`` passes now, all that are left where it is None."""
+        start = self._next_absent
+        while self._next_absent < len(self._keys) and (key is None or self._keys[self._next_absent] <= key):
+            self.last_absent = self._removed[self._next_absent]
+            self._next_absent += 1
+        return self._removed[start : self._next_absent]
+
+    def take_whiteout(self, path: str) -> bool:
+        """Count the whiteout of a path; False where it is not the next one."""
+        if path != self.next_whiteout:
+            return False
+        self._next_whiteout += 1
+        is_end = self._next_whiteout == len(self._removed)
+        self.next_whiteout = "" if is_end else self._removed[self._next_whiteout]
+        return True
+
+
+class _HardLinks:
+    """The files and symbolic links of one layer, and the targets of its hard links, as hashes of their paths."""
+
+    def __init__(self) -> None:
+        self._files = array("q")
+        self._targets: set[int] = set()
+
+    @property
+    def files(self) -> int:
+        return len(self._files)
+
+    def add_file(self, path: str) -> None:
+        self._files.append(hash(path))
+
+    def add_target(self, path: str) -> None:
+        self._targets.add(hash(path))
+
+    def has_missing_target(self) -> bool:
+        return bool(self._targets.difference(self._files))
 
 
 @dataclass(frozen=True)
 class _Rights:
-    """What makes a directory or a file somebody's."""
+    """The mode, owner and capability of a directory or file."""
 
     mode: int
     uid: int
@@ -43,227 +107,266 @@ class _Rights:
         return cls(entry.mode, entry.uid, entry.gid, entry.capability)
 
 
-class Contents:
-    """The entries of all layers of a bundle; `judge` gives what is wrong with one, or an empty text.
+class _PrivilegedFiles:
+    """The files with setuid, setgid or a capability; the metadata lists each, and hard links must not change their rights."""
 
-    `begin` comes before the entries of each layer and `end` after them, `finish` after the last layer. All raise
-    `IntegrityError`.
+    def __init__(self, listed: Set[str]) -> None:
+        self._listed = listed
+        self.entries: dict[str, Entry] = {}
+
+    def add(self, entry: Entry, path: str) -> FaultCode | None:
+        """Check the rights that an entry gives to the file at ``path``: engines apply a hard link's rights to its target."""
+        known = self.entries.get(path) if self.entries else None
+        if known and entry.kind is Kind.HARD_LINK:
+            return None if _Rights.of(entry) == _Rights.of(known) else FaultCode.LINK_RIGHTS
+        if entry.kind not in (Kind.FILE, Kind.HARD_LINK) or not tar.is_privileged(entry):
+            return None
+        if path not in self._listed or entry.kind is Kind.HARD_LINK:
+            return FaultCode.UNLISTED_PRIVILEGED
+        self.entries[path] = entry
+        return None
+
+    def missing(self) -> str:
+        """A listed path that no layer holds as a privileged file, or an empty text."""
+        return min(self._listed - self.entries.keys(), default="")
+
+
+class _EarlyPaths:
+    """The paths of all layers but the last, which other layers repeat only as directories of the same rights."""
+
+    def __init__(self) -> None:
+        self._rights: dict[int, _Rights | None] = {}  # by the hash of the path; None for what is not a directory
+
+    def __contains__(self, path: str) -> bool:
+        return hash(path) in self._rights
+
+    def add(self, entry: Entry, *, is_last: bool) -> FaultCode | None:
+        if is_last and not self._rights:
+            return None
+        place, rights = hash(entry.path), _Rights.of(entry) if entry.kind is Kind.DIRECTORY else None
+        if place in self._rights and (rights is None or self._rights[place] != rights):
+            return FaultCode.OTHER_LAYER
+        if is_last:
+            self._rights.pop(place, None)
+        else:
+            self._rights[place] = rights
+        return None
+
+    def has_open_directory(self) -> bool:
+        """Whether the last layer lacks one of the directories."""
+        return any(self._rights.values())
+
+
+@dataclass
+class _Total:
+    """The entries, bytes and kind of one export, over all layers."""
+
+    entries: int = 0
+    size: int = 0
+    kind: str = ""
+
+    def add(self, entry: Entry, *, is_top: bool) -> None:
+        self.entries += 1
+        self.size += entry.size
+        if is_top:
+            self.kind = entry.kind.name.lower()
+
+
+class _Layer:
+    """The state of one layer while it is read."""
+
+    def __init__(self, description: metadata.Layer, removed: Sequence[str], *, is_last: bool) -> None:
+        self.description = description
+        self.is_last = is_last
+        self.walk = _Walk()
+        self.removed = _RemovedPaths(removed)
+        self.has_removed = bool(removed)
+        self.links = _HardLinks()
+        self.exports: list[str] = []
+        self.above: set[str] = set()  # the directories above the exports that have been met
+        self.is_at_whiteouts = False
+
+    def has_above(self, directory: str) -> bool:
+        """Whether a directory above the exports has been met; the root always has."""
+        return not directory or directory in self.above
+
+
+class LayerChecker:
+    """Check the entries of all layers of a bundle against each other and the metadata.
+
+    Call `begin_layer`, `check` for each entry and `end_layer` for every layer in order, then `finish`.
     """
 
-    def __init__(self, described: metadata.Metadata, where: str) -> None:
+    def __init__(self, described: metadata.Metadata) -> None:
         self._described = described
-        self._where = where
         self._tops = frozenset(paths.merge(paths.decode(export.resolved) for export in described.exports))
-        self._parents = {paths.decode(parent.path): _ancestor(parent) for parent in described.parents}
-        self._privileged = frozenset(map(paths.decode, described.privileged))
+        self._parents = {paths.decode(parent.path): _parent_entry(parent) for parent in described.parents}
         self._totals = {top: _Total() for top in self._tops}
-        self._own: dict[int, _Rights | None] = {}  # of the layers but the last: directories by their rights, None for all else
+        self._early = _EarlyPaths()
+        self._privileged = _PrivilegedFiles(frozenset(map(paths.decode, described.privileged)))
         self._entries = 0
-        self._layer: metadata.Layer | None = None
-        self.privileged: dict[str, Entry] = {}
-        """The files that give rights to whoever runs them."""
+        self._layer: _Layer | None = None
         self.unkept = 0
-        """How many entries an engine would change without an error."""
+        """How many entries an engine changes without an error."""
         self.first_unkept = ""
 
-    def begin(self, number: int) -> None:
-        """A layer follows, the first one with number 0."""
-        self._layer = self._described.layers[number]
-        self._is_last = number == len(self._described.layers) - 1
-        self._exports: list[str] = []
-        self._open: list[tuple[str, str]] = []  # the directories that the last entry lay in, each with its export
-        self._above: set[str] = set()  # the directories above the exports that have been met
-        self._previous: tuple[bytes, ...] = ()
-        self._files = array("q")
-        self._linked: set[int] = set()
-        self._removed = list(map(paths.decode, self._described.removed)) if self._is_last else []
-        self._gone = ""
-        self._next_gone = self._next_whiteout = 0
-        self._at_whiteouts = False
+    @property
+    def privileged(self) -> list[Entry]:
+        """The files with setuid, setgid or a capability."""
+        return list(self._privileged.entries.values())
 
-    def judge(self, entry: Entry) -> str:
+    def begin_layer(self, number: int) -> None:
+        """Start a layer; the first one has number 0."""
+        is_last = number == len(self._described.layers) - 1
+        removed = list(map(paths.decode, self._described.removed)) if is_last else []
+        self._layer = _Layer(self._described.layers[number], removed, is_last=is_last)
+
+    def check(self, entry: Entry) -> Fault | None:
+        """Return the rule that the next entry of the layer breaks."""
+        layer = self._layer
+        assert layer is not None, "`begin_layer` comes first"
         self._entries += 1
-        if self._entries > MAX_ENTRIES or (not self._is_last and self._entries > MAX_OWN):
-            return "which is one more than a bundle may have"
-        if found := entry_rules.fault(entry):
-            return found
+        if self._entries > MAX_ENTRIES or (self._entries > MAX_OWN and not layer.is_last):
+            return Fault.at(entry.path, FaultCode.ENTRY_LIMIT)
+        if fault := entry_rules.fault(entry):
+            return fault
         if why := entry_rules.unkept(entry):
             self.first_unkept = self.first_unkept or f"{paths.encode(entry.path)[:500]!r} {why}"
             self.unkept += 1
-        gone = entry_rules.deleted(entry)
-        if gone is not None:
-            return self._whiteout(gone)
-        if self._is_above_whiteout(entry):
-            return self._above_whiteout(entry)
-        return self._order(entry) or self._place(entry) or self._twice(entry)
+        deleted = entry_rules.deleted(entry)
+        if deleted is not None:
+            return self._check_whiteout(layer, entry, deleted)
+        if layer.removed.next_whiteout in self._tops and self._is_above_whiteout(layer, entry):
+            return self._check_above_whiteout(layer, entry)
+        if fault := self._check_order(layer, entry):
+            return fault
+        code = self._check_place(layer, entry)
+        if not code and entry.path not in self._parents:
+            code = self._early.add(entry, is_last=layer.is_last)
+        return Fault.at(entry.path, code) if code else None
 
-    def end(self) -> None:
-        """Look whether all is there that the layer should hold."""
-        assert self._layer is not None, "`begin` comes first"
-        self._pass(None)
-        if self._next_whiteout != len(self._removed):
-            raise self._refused(f"lacks the whiteout of {paths.encode(self._removed[self._next_whiteout])!r}")
-        if self._linked.difference(self._files):
-            raise self._refused("has a hard link to what is no file in it")
-        if tuple(map(paths.encode, self._exports)) != self._layer.exports:
-            raise self._refused("holds other exports than the metadata says")
-        if not self._is_last and len(self._files) != 1:
-            raise self._refused(f"holds {units.counted(len(self._files), 'file')}, where every layer but the last has one")
+    def end_layer(self) -> Fault | None:
+        """Return the rule that the layer as a whole breaks."""
+        layer = self._layer
+        assert layer is not None, "`begin_layer` comes first"
+        subject = _subject(layer)
+        if fault := self._pass_removed(layer, None):
+            return fault
+        if missing := layer.removed.next_whiteout:
+            return Fault.of(subject, FaultCode.MISSING_WHITEOUT, shown(missing))
+        if layer.links.has_missing_target():
+            return Fault.of(subject, FaultCode.LINK_TO_NO_FILE)
+        if tuple(map(paths.encode, layer.exports)) != layer.description.exports:
+            return Fault.of(subject, FaultCode.EXPORTS)
+        if not layer.is_last and layer.links.files != 1:
+            return Fault.of(subject, FaultCode.FILE_COUNT, units.counted(layer.links.files, "file"))
+        return None
 
-    def finish(self) -> None:
-        """Look whether all is there that the metadata promises."""
-        if any(self._own.values()):
-            raise self._refused("does not hold a directory of the state that stands above entries of another layer")
-        if missing := self._privileged - self.privileged.keys():
-            raise self._refused(f"does not hold the privileged file {paths.encode(min(missing))!r}, and no other does")
+    def finish(self) -> Fault | None:
+        """Return the rule that all layers together break."""
+        subject = _subject(self._layer)
+        if self._early.has_open_directory():
+            return Fault.of(subject, FaultCode.MISSING_DIRECTORY)
+        if missing := self._privileged.missing():
+            return Fault.of(subject, FaultCode.MISSING_PRIVILEGED, shown(missing))
         for export in self._described.exports:
-            total = self._totals[self._top(paths.decode(export.resolved))]
+            total = self._totals[paths.top_of(paths.decode(export.resolved), self._tops)]
             if (export.entries, export.size, export.kind) != (total.entries, total.size, total.kind):
                 entries = units.counted(total.entries, "entry", "entries")
-                found = f"{entries} of {total.size} bytes, itself a {total.kind or 'missing entry'}"
-                raise self._refused(f"is the last one, and {export.resolved!r} has {found}, not what the metadata says")
+                held = f"{entries} of {total.size} bytes, itself a {total.kind or 'missing entry'}"
+                return Fault.of(subject, FaultCode.TOTALS, repr(export.resolved), held)
+        return None
 
-    def _refused(self, why: str) -> IntegrityError:
-        layer = f"the layer {self._layer.diff_id}" if self._layer else "the bundle, which has no layer,"
-        return IntegrityError(f"{self._where}: {layer} {why}")
-
-    def _order(self, entry: Entry) -> str:
-        """Whether an entry stands where a walk would meet it, in a directory that has been met."""
-        if self._at_whiteouts:
-            return "which comes after the whiteouts"
+    def _check_order(self, layer: _Layer, entry: Entry) -> Fault | None:
+        """An entry must come in walking order, after its directory."""
+        if layer.is_at_whiteouts:
+            return Fault.at(entry.path, FaultCode.AFTER_WHITEOUTS)
+        walk = layer.walk
         key = paths.sort_key(entry.path)
-        if key <= self._previous:
-            return "which comes a second time or out of order"
-        self._previous = key
-        if found := self._pass(entry.path):
-            return found
-        self._close(entry.path)
-        directory = entry.path.rpartition("/")[0]
-        if directory != (self._open[-1][0] if self._open else ""):
-            return "without the directory that it lies in"
-        return ""
+        if key <= walk.key:
+            return Fault.at(entry.path, FaultCode.ORDER)
+        walk.key = key
+        if layer.has_removed:
+            if fault := self._pass_removed(layer, key):
+                return fault
+            if layer.removed.last_absent and paths.is_within(entry.path, layer.removed.last_absent):
+                return Fault.at(entry.path, FaultCode.REMOVED)
+        walk.leave_for(entry.path)
+        if entry.path.rpartition("/")[0] != walk.directory:
+            return Fault.at(entry.path, FaultCode.NO_DIRECTORY)
+        return None
 
-    def _close(self, path: str) -> None:
-        """Leave the directories that a path does not lie in."""
-        while self._open and not path.startswith(self._open[-1][0] + "/"):
-            self._open.pop()
-
-    def _place(self, entry: Entry) -> str:
-        """Whether an entry lies in an export, or is a directory above one as the metadata has it."""
-        top = self._open[-1][1] if self._open else ""
-        if entry.path in self._tops:
-            top = entry.path
+    def _check_place(self, layer: _Layer, entry: Entry) -> FaultCode | None:
+        """An entry must lie in an export, or be a directory above one that equals the metadata."""
+        top = entry.path if entry.path in self._tops else layer.walk.export
         if entry.kind is Kind.DIRECTORY:
-            self._open.append((entry.path, top))
+            layer.walk.enter(entry.path, top)
         if not top:
-            self._above.add(entry.path)
-            return "" if entry == self._parents.get(entry.path) else "outside of the exported paths"
-        if entry.kind is Kind.DIRECTORY and not self._is_last:
-            return "" if _is_bare(entry) else "a directory with a time or attributes, which only the last layer has"
-        return self._counted(entry, top)
+            layer.above.add(entry.path)
+            return None if entry == self._parents.get(entry.path) else FaultCode.OUTSIDE
+        if entry.kind is Kind.DIRECTORY and not layer.is_last:
+            return None if _is_undated(entry) else FaultCode.DATED_DIRECTORY
+        if layer.exports[-1:] != [top]:
+            layer.exports.append(top)
+        self._totals[top].add(entry, is_top=entry.path == top)
+        return self._check_links(layer, entry, top)
 
-    def _counted(self, entry: Entry, top: str) -> str:
-        if self._exports[-1:] != [top]:
-            self._exports.append(top)
-        total = self._totals[top]
-        total.entries += 1
-        total.size += entry.size
-        if entry.path == top:
-            total.kind = entry.kind.name.lower()
-        if entry.kind is Kind.FILE or (entry.kind is Kind.SYMLINK and self._is_last):
-            self._files.append(hash(entry.path))
+    def _check_links(self, layer: _Layer, entry: Entry, top: str) -> FaultCode | None:
+        path = entry.path
+        if entry.kind is Kind.FILE or (entry.kind is Kind.SYMLINK and layer.is_last):
+            layer.links.add_file(path)
         elif entry.kind is Kind.SYMLINK:
-            return "a symbolic link, which only the last layer has"
+            return FaultCode.EARLY_SYMLINK
         elif entry.kind is Kind.HARD_LINK:
-            return self._link(entry, top)
-        return self._rights(entry, entry.path)
+            path = entry.target
+            if not paths.is_within(path, top) or paths.sort_key(path) >= layer.walk.key:
+                return FaultCode.LINK_TARGET
+            layer.links.add_target(path)
+        return self._privileged.add(entry, path)
 
-    def _link(self, entry: Entry, top: str) -> str:
-        if not paths.is_within(entry.target, top) or paths.sort_key(entry.target) >= self._previous:
-            return "a hard link to what does not come before it in its export"
-        self._linked.add(hash(entry.target))
-        return self._rights(entry, entry.target)
+    def _pass_removed(self, layer: _Layer, key: tuple[bytes, ...] | None) -> Fault | None:
+        """No layer may hold the removed paths up to ``key``, but the last one must hold the directories of these paths."""
+        for path in layer.removed.absent_before(key):
+            layer.walk.leave_for(path)
+            has_directory = path in self._tops or path.rpartition("/")[0] == layer.walk.directory
+            if path in self._early or not has_directory:
+                return Fault.of(_subject(layer), FaultCode.NOT_REMOVED, shown(path))
+        return None
 
-    def _rights(self, entry: Entry, path: str) -> str:
-        """Engines give the mode, owner and capability of a hard link's entry to the file that it shares."""
-        known = self.privileged.get(path)
-        if entry.kind is Kind.HARD_LINK and known:
-            return "" if _Rights.of(entry) == _Rights.of(known) else "a hard link that changes what its file may do"
-        if entry.kind not in (Kind.FILE, Kind.HARD_LINK) or not tar.is_privileged(entry):
-            return ""
-        if path not in self._privileged or entry.kind is Kind.HARD_LINK:
-            return "a privileged file that the metadata does not list"
-        self.privileged[path] = entry
-        return ""
+    def _check_whiteout(self, layer: _Layer, entry: Entry, deleted: str) -> Fault | None:
+        layer.is_at_whiteouts = True
+        if fault := self._pass_removed(layer, None):
+            return fault
+        if not layer.removed.take_whiteout(deleted):
+            return Fault.at(entry.path, FaultCode.UNLISTED_WHITEOUT)
+        if deleted in self._tops and not layer.has_above(deleted.rpartition("/")[0]):
+            return Fault.at(entry.path, FaultCode.NO_DIRECTORY)
+        return None
 
-    def _twice(self, entry: Entry) -> str:
-        """Whether another layer has the same path, which only a directory may, of the same rights."""
-        if entry.path in self._parents:
-            return ""
-        place, rights = hash(entry.path), _Rights.of(entry) if entry.kind is Kind.DIRECTORY else None
-        if place in self._own and (rights is None or self._own[place] != rights):
-            return "which another layer has otherwise"
-        if self._is_last:
-            self._own.pop(place, None)
-        else:
-            self._own[place] = rights
-        return ""
-
-    def _pass(self, path: str | None) -> str:
-        """Look at the removed paths that a walk would meet before ``path``: each lacks there, in a directory that is there."""
-        key = None if path is None else paths.sort_key(path)
-        while self._next_gone < len(self._removed):
-            gone = self._removed[self._next_gone]
-            if key is not None and paths.sort_key(gone) > key:
-                break
-            self._close(gone)
-            is_there = gone in self._tops or gone.rpartition("/")[0] == (self._open[-1][0] if self._open else "")
-            if hash(gone) in self._own or not is_there:
-                raise self._refused(f"should lack {paths.encode(gone)!r} in a directory that it has")
-            self._gone = gone
-            self._next_gone += 1
-        return "which the metadata says is removed" if path and self._gone and paths.is_within(path, self._gone) else ""
-
-    def _whiteout(self, gone: str) -> str:
-        self._pass(None)
-        self._at_whiteouts = True
-        if gone != self._next_removed():
-            return "a whiteout that the metadata does not list, or not at this place"
-        self._next_whiteout += 1
-        directory = gone.rpartition("/")[0]
-        return "without the directory that it lies in" if gone in self._tops and not self._has(directory) else ""
-
-    def _has(self, directory: str) -> bool:
-        """Whether a directory above the exports has been met; the root always has."""
-        return not directory or directory in self._above
-
-    def _next_removed(self) -> str:
-        """The path whose whiteout comes next, or an empty text."""
-        return self._removed[self._next_whiteout] if self._next_whiteout < len(self._removed) else ""
-
-    def _is_above_whiteout(self, entry: Entry) -> bool:
-        """Whether a directory stands above the whiteout of an export of which nothing was left, and above nothing before it."""
-        gone = self._next_removed()
-        if gone not in self._tops or not paths.is_within(gone, entry.path) or entry.path not in self._parents:
+    def _is_above_whiteout(self, layer: _Layer, entry: Entry) -> bool:
+        """Whether an entry is a directory above the whiteout of an empty export, and above no entry before it."""
+        if not paths.is_within(layer.removed.next_whiteout, entry.path) or entry.path not in self._parents:
             return False
-        return self._at_whiteouts or paths.sort_key(entry.path) <= self._previous
+        return layer.is_at_whiteouts or paths.sort_key(entry.path) <= layer.walk.key
 
-    def _above_whiteout(self, entry: Entry) -> str:
-        self._pass(None)
-        self._at_whiteouts = True
-        directory = entry.path.rpartition("/")[0]
-        if entry.path in self._above or entry != self._parents[entry.path] or not self._has(directory):
-            return "which comes a second time, or not as the metadata has it"
-        self._above.add(entry.path)
-        return ""
-
-    def _top(self, path: str) -> str:
-        return next(above for above in (*paths.ancestors(path), path) if above in self._tops)
+    def _check_above_whiteout(self, layer: _Layer, entry: Entry) -> Fault | None:
+        layer.is_at_whiteouts = True
+        if fault := self._pass_removed(layer, None):
+            return fault
+        is_repeated = entry.path in layer.above
+        if is_repeated or entry != self._parents[entry.path] or not layer.has_above(entry.path.rpartition("/")[0]):
+            return Fault.at(entry.path, FaultCode.WHITEOUT_PARENT)
+        layer.above.add(entry.path)
+        return None
 
 
-def _ancestor(parent: metadata.Parent) -> Entry:
+def _subject(layer: _Layer | None) -> str:
+    return f"the layer {layer.description.diff_id}" if layer else "the bundle without layers"
+
+
+def _parent_entry(parent: metadata.Parent) -> Entry:
     return Entry(paths.decode(parent.path), Kind.DIRECTORY, parent.mode, parent.uid, parent.gid, 0)
 
 
-def _is_bare(entry: Entry) -> bool:
+def _is_undated(entry: Entry) -> bool:
     return not (entry.mtime or entry.nanoseconds or entry.xattrs)

@@ -41,7 +41,7 @@ class Tool(_Value):
 
 
 class Source(_Value):
-    """Where the state was taken from; for people, never compared."""
+    """The container that the state was captured from; informative, never compared."""
 
     engine: str
     container_name: str
@@ -50,7 +50,7 @@ class Source(_Value):
 
 
 class Model(_Value):
-    """Who the model is, where the labels of its image say so."""
+    """The identity of the model, as far as the labels of its image state it."""
 
     title: str
     version: str
@@ -70,7 +70,7 @@ class Platform(_Value):
 
 
 class Base(_Value):
-    """The clean image that the state belongs on; its diff IDs are its identity, the rest is for people."""
+    """The clean image that the state is applied to; its diff IDs identify it, the rest is informative."""
 
     names: tuple[str, ...]
     repo_digests: tuple[str, ...]
@@ -82,7 +82,7 @@ class Base(_Value):
 
 
 class Export(_Value):
-    """One exported path: as the model gave it, where it really lies, and how much it holds (``size`` in bytes)."""
+    """One exported path: as returned by the model, its resolved path, and its content (``size`` in bytes)."""
 
     path: str
     resolved: str
@@ -118,7 +118,7 @@ class Ancestor(_Value):
 
 
 class Metadata(_Value):
-    """All that is known of a bundle beside its layers. Paths are percent-encoded (`paths.encode`)."""
+    """The metadata of a bundle. Paths are percent-encoded (`paths.encode`)."""
 
     schema_version: int = SCHEMA_VERSION
     created: str
@@ -140,7 +140,7 @@ class Metadata(_Value):
         return sum(layer.size for layer in self.layers)
 
     def same_state(self, other: Metadata, other_digest: Digest) -> bool:
-        """Whether another bundle holds this very state: all but time, place and names is equal (docs/spec/format.md, "Unchanged").
+        """Whether another bundle holds the same state: all but time, source and names is equal (docs/spec/format.md, "Unchanged").
 
         The lineage may be the other's, or begin with the other: then this model was applied from it, and learned nothing.
         """
@@ -157,7 +157,7 @@ class Metadata(_Value):
         """The canonical JSON; raises `ModelError` when it is larger than stores can carry."""
         content = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         if found := schema.fault(content, _SCHEMA):
-            raise BundlerError(f"the metadata we made breaks its own schema at {found}")
+            raise BundlerError(f"the new metadata breaks its schema at {found}")
         data = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
         if fault := _too_large(content, data):
             raise ModelError(f"the metadata {fault}", hint="Have the model's Export name directories in place of single files.")
@@ -165,7 +165,7 @@ class Metadata(_Value):
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Metadata:
-        """Read metadata; raises `IntegrityError` when it is no valid metadata of a version we know."""
+        """Read metadata; raises `IntegrityError` unless it is valid and of a supported version."""
         content = strict_json.load(data, f"{where}: the metadata")
         version = content.get("schemaVersion")
         if version != SCHEMA_VERSION:
@@ -188,7 +188,7 @@ def now() -> str:
 
 
 def _too_large(content: Any, data: bytes) -> str:
-    """Why no reader would take metadata; empty when they would."""
+    """Return why readers refuse metadata, or an empty text."""
     if len(data) > strict_json.MAX_SIZE:
         return f"would be {len(data)} bytes, more than the {strict_json.MAX_SIZE} that registries take"
     try:

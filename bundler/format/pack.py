@@ -1,4 +1,4 @@
-"""Which entry goes into which layer, so that a small change of the state is a small change of the bundle.
+"""Distribute entries to layers, so that a small change of the state is a small change of the bundle.
 
 Files of `BIG` bytes or more are layers of their own; all else, directories included, is the last
 layer (docs/spec/format.md, "Layers").
@@ -15,29 +15,29 @@ from bundler.errors import ModelError
 from bundler.format import layer_rules, metadata, paths
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor
-from bundler.format.layer import Blob, Finished, LayerWriter
+from bundler.format.layer_writer import Blob, Finished, LayerWriter
 from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged, whiteout
 from bundler.streams import Readable
 
 BIG = 64 << 20
 MAX_BIG_LAYERS = 64
 MAX_IMAGE_LAYERS = 120
-"""Layers that an image may have; overlay2 takes 128 lower directories, and somebody may build on ours."""
+"""Most layers of an image; overlay2 takes 128 lower directories, and other images may be built on ours."""
 
 
 MAX_STATE = layer_rules.MAX_ENTRIES * 9 // 10
-"""Most entries that a bundle is made of; the rest is room for the directories above them, and whiteouts."""
+"""Most entries that a bundle is made of; the rest is reserved for the directories above them, and whiteouts."""
 MAX_PRIVILEGED = 1000
-"""Most files with setuid, setgid or a capability; whoever applies the bundle has to look at them."""
+"""Most files with setuid, setgid or a capability; apply lists all of them for review."""
 MAX_XATTRS = 512 << 10
-"""Bytes of extended attributes of one entry; they stand in its PAX header, and readers take no more than 1 MiB of that."""
+"""Most bytes of extended attributes of one entry; readers accept at most 1 MiB of its PAX header, which holds them."""
 
 
 _FEWER = "Have the model keep its state in another form."
 
 
 class ExportCount:
-    """How much one export holds."""
+    """The content of one export, counted."""
 
     def __init__(self) -> None:
         self.entries = 0
@@ -67,7 +67,7 @@ class ExportCount:
 
 
 class Packer:
-    """Takes the entries of all exports in walking order, and makes the layers of a bundle.
+    """Write the entries of all exports, which come in walking order, to the layers of a bundle.
 
     ``exports`` are the topmost exported paths; the directories above them come first, as parents. ``finished`` is told of each
     layer when its blob is whole, by another thread; most are so before all is read.
@@ -102,7 +102,7 @@ class Packer:
         self._ends: dict[LayerWriter, Future[Finished]] = {}
 
     def add_parent(self, entry: Entry) -> None:
-        """Take note of a directory above an export; it comes before what is in it.
+        """Record a directory above an export, before the entries in it.
 
         Raises `ModelError` for a link, which it has become since the export was looked for.
         """
@@ -111,7 +111,7 @@ class Packer:
         self.parents[entry.path] = entry
 
     def add(self, entry: Entry, content: Readable) -> None:
-        """Put one entry where it belongs; raises `ModelError` for one that no layer can hold."""
+        """Add one entry to its layer; raises `ModelError` for an entry that no layer can hold."""
         self._check(entry)
         self._enter_export(entry.path)
         count = self.counts[self._export]
@@ -141,11 +141,11 @@ class Packer:
             self._open_directories.append(entry)
 
     def skip(self, path: str) -> None:
-        """Take note of an entry that is not part of the state, so that no hard link to it is missed."""
+        """Record an entry that is not part of the state, so that hard links to it are left out, too."""
         self._skipped.add(path)
 
     def remove(self, path: str) -> None:
-        """Delete a path of the base; comes after all entries (OCI image spec, layer.md, "Whiteouts")."""
+        """Write the whiteout of a path of the base; call it after all entries (OCI image spec, layer.md, "Whiteouts")."""
         self._open_directories = []
         layer = self._last_layer()
         self._add_ancestors(layer, path)
@@ -157,14 +157,14 @@ class Packer:
             raise ModelError(f"the state has more than {MAX_PRIVILEGED} files with setuid, setgid or a capability", hint=_FEWER)
 
     def finish(self) -> tuple[list[Descriptor], list[metadata.Layer]]:
-        """End all layers; gives their descriptors and descriptions in the order in which they are applied."""
+        """Finish all layers; returns their descriptors and descriptions in the order in which they are applied."""
         for layer in self._layers:
             self._end(layer)
         ends = [self._ends[layer].result() for layer in self._layers]
         return [descriptor for descriptor, _ in ends], [description for _, description in ends]
 
     def discard(self) -> list[Descriptor]:
-        """Give up; gives the blobs that are in the store already."""
+        """Discard the unfinished layers; returns the blobs that are already in the store."""
         for layer in self._layers:
             layer.discard()
         done = (end for end in self._ends.values() if end.done() and not end.cancelled() and not end.exception())
@@ -172,7 +172,7 @@ class Packer:
 
     @property
     def left_out(self) -> list[str]:
-        """FIFOs, sockets and devices, which are no state."""
+        """FIFOs, sockets and devices, which are not state."""
         return [path for count in self.counts.values() for path in count.left_out]
 
     @property
@@ -180,7 +180,7 @@ class Packer:
         return [*self._big, *([self._last] if self._last else [])]
 
     def _rest(self, layer: LayerWriter, entry: Entry) -> None:
-        """Little more comes into the layer of a big file: at most links to that file, as long as its export is read."""
+        """Flush the layer of a big file: only hard links to that file can follow, until its export ends."""
         if entry.alone:
             self._end(layer)
         else:
@@ -218,7 +218,7 @@ class Packer:
             )
 
     def _count(self) -> None:
-        """Raises `ModelError` when there are more entries than a reader takes, with the directories above and the whiteouts."""
+        """Raise `ModelError` for more entries than readers accept, with the directories above them and the whiteouts."""
         self._entries += 1
         if self._entries > MAX_STATE or (self._big and sum(layer.entries for layer in self._big) > layer_rules.MAX_OWN):
             raise ModelError("the state has more entries than a bundle may have", hint=_FEWER)
@@ -240,7 +240,7 @@ class Packer:
         return self._last
 
     def _enter_export(self, path: str) -> None:
-        """Hard links reach from one export into another no more than directories do."""
+        """Start the export of a path; no hard link crosses exports, so the layers of big files end here."""
         if self._export and paths.is_within(path, self._export):
             return
         self._export = next(above for above in (*paths.ancestors(path), path) if above in self.counts)
@@ -251,13 +251,13 @@ class Packer:
         self._left_out = set()
 
     def _add_ancestors(self, layer: LayerWriter, below: str) -> None:
-        """Without their own entries, engines would reset the directories above an entry to 0755 root."""
+        """Add the directories above an entry, which engines otherwise reset to 0755 root."""
         directory = below.rpartition("/")[0]
         if not directory or not layer.lacks(directory):
             return
         inside = {directory.path: directory for directory in self._open_directories}
         for path in paths.ancestors(below):
             if layer.lacks(path):
-                # Time 0, so that a new file beside a big one does not change the big one's layer;
+                # Time 0, so that a new file in the directory of a big one does not change the big one's layer;
                 # the true time of a directory of the state stands in the last layer, which wins.
                 layer.add(replace(inside.get(path) or self.parents[path], mtime=0, nanoseconds=0, xattrs=()))

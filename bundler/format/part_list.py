@@ -19,7 +19,7 @@ MAX_PARTS = 10_000
 
 @dataclass(frozen=True)
 class Part:
-    """One part of an archive: its number from 1 on, the name of its file, where it begins and how long it is in bytes."""
+    """One part of an archive: its number, from 1, the name of its file, its offset and its size in bytes."""
 
     number: int
     name: str
@@ -39,7 +39,7 @@ class PartList:
 
     @property
     def stem(self) -> str:
-        """The name of the archive that the parts make up."""
+        """The name of the archive that was split."""
         return self.parts[0].name.removesuffix(".001")
 
     def to_bytes(self) -> bytes:
@@ -64,12 +64,12 @@ class PartList:
         digests = [Digest.parse(part["digest"]) for part in found]
         listed = cls.of(Digest.parse(content["bundle"]), stem, size, part_size, digests)
         if [(part.name, part.size) for part in listed.parts] != [(part["name"], part["size"]) for part in found]:
-            raise IntegrityError(f"{what} is damaged: its parts are not named and cut as one archive's are")
+            raise IntegrityError(f"{what} is damaged: its parts do not have the names and sizes of the parts of one archive")
         return listed
 
     @classmethod
     def of(cls, bundle: Digest, stem: str, size: int, part_size: int, digests: Sequence[Digest]) -> PartList:
-        """The list of an archive that was cut, by the digests of its parts."""
+        """Build the list of a split archive from the digests of its parts."""
         parts = [
             Part(number, f"{stem}.{number:03}", offset, min(part_size, size - offset), digest)
             for number, (offset, digest) in enumerate(zip(cuts(size, part_size), digests, strict=True), 1)
@@ -78,7 +78,7 @@ class PartList:
 
 
 def cuts(size: int, part_size: int) -> range:
-    """Where the parts of an archive begin."""
+    """The offsets at which the parts of an archive begin."""
     return range(0, size, part_size)
 
 

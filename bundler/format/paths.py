@@ -1,4 +1,4 @@
-"""Paths inside a container: which may be exported, where they really lie, and how they are written.
+"""Paths in a container: which can be exported, how they are resolved, and how they are encoded.
 
 A path is a ``str`` whose bytes that are not UTF-8 stand as surrogates (PEP 383), absolute, without a
 slash at its end.
@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from bundler.errors import IntegrityError, ModelError
 
 FORBIDDEN = ("/proc", "/sys", "/dev")
-"""Trees that the engine makes for every container anew."""
+"""Trees that the engine creates for every container."""
 
 MAX_PATHS = 100_000
 MAX_LENGTH = 4095
@@ -22,12 +22,12 @@ MAX_LENGTH = 4095
 MAX_PORTABLE = MAX_LENGTH - 256
 """Longest path in bytes that is captured.
 
-Engines walk and unpack with absolute paths, and leave out what is longer than `MAX_LENGTH`, some without an error. A directory
-whose path is no longer than this can be listed to its last name, so that no reader passes over a longer path unseen; and the
-directory of the engine that a layer is unpacked in may have a path of 256 bytes.
+Engines walk and unpack with absolute paths, and skip paths longer than `MAX_LENGTH`, some without an error. Every name in a
+directory with a path of up to this length can be listed, so readers notice longer paths. The engine's own directory, in
+which a layer is unpacked, may have a path of 256 bytes.
 """
 MAX_NAME = 255
-"""Longest name of one file in bytes."""
+"""Longest name of a file in bytes."""
 MAX_LINKS = 40
 """Symlinks on the way to one path, as in Linux (path_resolution(7))."""
 
@@ -44,7 +44,7 @@ def from_bytes(raw: bytes) -> str:
 
 
 def is_utf8(path: str) -> bool:
-    """Whether no byte stands in a path as a surrogate."""
+    """Whether a path is valid UTF-8, without surrogates."""
     try:
         return path.isascii() or bool(path.encode())
     except UnicodeEncodeError:
@@ -57,7 +57,7 @@ def encode(path: str) -> str:
 
 
 def decode(text: str) -> str:
-    """Undo `encode`; raises `IntegrityError` for a spelling that `encode` would not have chosen."""
+    """Undo `encode`; raises `IntegrityError` for any other spelling than that of `encode`."""
     path = from_bytes(unquote_to_bytes(text)) if re.fullmatch(r"[ -~]*", text) else ""
     if encode(path) != text:
         raise IntegrityError(f"a path is not in its canonical spelling: {text[:200]!r}")
@@ -75,7 +75,7 @@ def is_within(path: str, top: str) -> bool:
 
 
 def top_of(path: str, tops: Collection[str]) -> str:
-    """The one of ``tops`` that is ``path`` or lies above it; empty where none does."""
+    """Return the path of ``tops`` that is ``path`` or lies above it, or an empty text."""
     return next((top for top in (path, *ancestors(path)) if top in tops), "")
 
 
@@ -105,7 +105,7 @@ def join(directory: str, name: str) -> str:
 
 
 def check_exports(given: Iterable[str]) -> list[str]:
-    """The exported paths without a slash at their ends; raises `ModelError` naming every one that cannot be exported."""
+    """The exported paths without a slash at their ends; raises `ModelError` that lists every path that cannot be exported."""
     exports = list(given)
     if not exports:
         raise ModelError("the model's Export named no paths, so there is nothing to move", hint=_HINT)
@@ -118,7 +118,7 @@ def check_exports(given: Iterable[str]) -> list[str]:
 
 
 def fault(path: str) -> str:
-    """Why a path of a container can be neither exported nor copied; empty when it can. A slash at its end is no fault."""
+    """Return why a path of a container cannot be exported or copied, or an empty text; a slash at its end is allowed."""
     if not path.startswith("/"):
         return "is not absolute"
     if len(to_bytes(path)) > MAX_LENGTH:
@@ -129,14 +129,14 @@ def fault(path: str) -> str:
         return "is not a clean path"
     first = path.split("/")[1]
     if "/" + first in FORBIDDEN:
-        return f"lies in /{first}, which the engine makes anew for every container"
+        return f"lies in /{first}, which the engine creates for every container"
     return ""
 
 
 def resolve(path: str, read_link: Callable[[str], str | None]) -> str:
-    """Where ``path`` really lies: every symlink among its parents is followed, its last part is not.
+    """Resolve ``path``: follow every symlink among its parents, but not its last part.
 
-    ``read_link`` gives the target of a path that is a symlink, else None. Raises `ModelError` for a loop.
+    ``read_link`` returns the target of a path that is a symlink, else None. Raises `ModelError` for a loop.
     """
     done, todo, links = "", path.split("/")[1:], 0
     while todo:
@@ -159,7 +159,7 @@ def resolve(path: str, read_link: Callable[[str], str | None]) -> str:
 
 
 def absolute(target: str, link: str) -> str:
-    """Where the text of a symlink points to, seen from where the link lies; other links on the way are not followed."""
+    """Return the absolute target of a symlink, without following other links."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
 
 

@@ -1,4 +1,4 @@
-"""How users name a bundle: the ecosystem's syntax, parsed once, at the edge."""
+"""References: how users name a bundle, in the syntax of other container tools."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def parse(text: str) -> Reference:
 
 
 def is_exact(text: str, reference: Reference) -> bool:
-    """Whether a text that was parsed names one bundle by its tag or digest, and not only a place for bundles."""
+    """Whether a text that was parsed names one bundle by its tag or digest, and not only a repository, layout or archive."""
     return bool(reference.digest) or bool(reference.tag and text.endswith(f":{reference.tag}"))
 
 
@@ -139,7 +139,7 @@ def image_tag(text: str) -> str:
 
 
 def is_tag(text: object) -> bool:
-    """Whether something that a registry says is a tag, and not a way to somewhere else."""
+    """Whether a value from a registry is a valid tag, without path separators."""
     return isinstance(text, str) and _TAG.fullmatch(text) is not None
 
 

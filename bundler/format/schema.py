@@ -1,4 +1,4 @@
-"""The JSON Schemas of our documents, which other programs may check them by."""
+"""Validate documents by the JSON Schemas that other programs can use as well."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bundler.format import strict_json
 
 
 def load(data: bytes, name: str, what: str) -> dict[str, Any]:
-    """Parse a document that a stranger wrote; raises `IntegrityError` when it breaks the schema of that name."""
+    """Parse an untrusted document; raises `IntegrityError` when it breaks the schema of that name."""
     content = strict_json.load(data, what)
     if found := fault(content, name):
         raise IntegrityError(f"{what} breaks its schema at {found}")
@@ -24,7 +24,7 @@ def load(data: bytes, name: str, what: str) -> dict[str, Any]:
 def fault(content: Any, name: str) -> str:
     """Where and how a document breaks its schema, such as ``metadata.v1``; empty when it does not.
 
-    It is the first place that is met: of a document that is wrong in a hundred thousand, nobody waits for the best.
+    It is the first error found, as looking for the best one among a hundred thousand takes too long.
     """
     error = next(_validator(name).iter_errors(content), None)
     return f"{error.json_path}: {error.message[:200]}" if error else ""

@@ -1,4 +1,4 @@
-"""How a signature stands beside its bundle: an artifact whose subject is the bundle's manifest (OCI image spec 1.1)."""
+"""The artifact of a signature; its subject is the bundle's manifest (OCI image spec 1.1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_SIGNATURE = 64 << 10
 
 @dataclass(frozen=True)
 class NewReferrer:
-    """A referrer that is in no store yet: its manifest, and what each of its blobs holds."""
+    """A referrer that is not in a store yet: its manifest, and the contents of its blobs."""
 
     referrer: Referrer
     contents: tuple[bytes, ...]
@@ -34,9 +34,9 @@ class NewReferrer:
         return tuple(zip(self.referrer.blobs, self.contents, strict=True))
 
 
-def build(subject: Descriptor, said: bytes, signature: bytes) -> NewReferrer:
-    """The artifact of one signature; a function of what it is made from, so that the same one is never there twice."""
-    layers = [Descriptor.of(statement.MEDIA_TYPE, said), Descriptor.of(SSHSIG, signature)]
+def build(subject: Descriptor, signed: bytes, signature: bytes) -> NewReferrer:
+    """The artifact of one signature; the same statement and signature always give the same digest."""
+    layers = [Descriptor.of(statement.MEDIA_TYPE, signed), Descriptor.of(SSHSIG, signature)]
     content = {
         "schemaVersion": 2,
         "mediaType": artifact.MANIFEST,
@@ -46,7 +46,7 @@ def build(subject: Descriptor, said: bytes, signature: bytes) -> NewReferrer:
         "subject": Descriptor(artifact.MANIFEST, subject.digest, subject.size).to_json(),
     }
     data = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
-    return NewReferrer(artifact.read_referrer(data, "the new signature"), (said, signature, EMPTY_CONTENT))
+    return NewReferrer(artifact.read_referrer(data, "the new signature"), (signed, signature, EMPTY_CONTENT))
 
 
 def is_signature(referrer: Referrer) -> bool:
@@ -57,8 +57,8 @@ def parts(referrer: Referrer, where: str) -> tuple[Descriptor, Descriptor]:
     """The statement and the signature of a signature's artifact; raises `IntegrityError` for any other form."""
     media_types = [blob.media_type for blob in referrer.blobs]
     if media_types != [statement.MEDIA_TYPE, SSHSIG, EMPTY.media_type]:
-        raise IntegrityError(f"{where}: the signature {referrer.descriptor.digest} has not the blobs that one has")
-    said, signature, _ = referrer.blobs
+        raise IntegrityError(f"{where}: the signature {referrer.descriptor.digest} does not have the blobs of a signature")
+    signed, signature, _ = referrer.blobs
     if signature.size > MAX_SIGNATURE:
         raise IntegrityError(f"{where}: the signature {referrer.descriptor.digest} is longer than {MAX_SIGNATURE} bytes")
-    return said, signature
+    return signed, signature

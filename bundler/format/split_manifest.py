@@ -15,11 +15,11 @@ EMPTY_CONTENT = b"{}"
 EMPTY = Descriptor.of("application/vnd.oci.empty.v1+json", EMPTY_CONTENT)
 """The config of an artifact that has none (OCI image spec 1.1, manifest.md, "Guidance for an Empty Descriptor")."""
 BUNDLE_DIGEST = "fps.bundle.digest"
-"""Annotation that says which bundle is in the archive."""
+"""Annotation with the digest of the bundle in the archive."""
 
 _MAX_MANIFEST = 1 << 20
 _ENTRY = 160
-"""Most bytes that one part takes in the manifest."""
+"""Most bytes of one part in the manifest."""
 
 
 def build(bundle: Digest, parts: Sequence[Descriptor]) -> bytes:
@@ -36,12 +36,12 @@ def build(bundle: Digest, parts: Sequence[Descriptor]) -> bytes:
 
 
 def is_split(data: bytes) -> bool:
-    """Whether a manifest says that it is one of a split archive."""
+    """Whether a manifest has the artifact type of a split archive."""
     return strict_json.load(data, "a manifest").get("artifactType") == SPLIT
 
 
 def read(data: bytes, where: str) -> Sequence[Descriptor]:
-    """The parts in their order; raises `IntegrityError` when that is not what the manifest has."""
+    """Return the parts in their order; raises `IntegrityError` for another manifest."""
     *parts, config = artifact.blobs(data, where)
     if config.digest != EMPTY.digest or not parts or any(part.media_type != PART for part in parts):
         raise IntegrityError(f"{where}: the manifest names blobs of a media type that a split archive does not have")
@@ -49,7 +49,7 @@ def read(data: bytes, where: str) -> Sequence[Descriptor]:
 
 
 def bundle(data: bytes, where: str) -> Digest:
-    """The bundle that a manifest says is in the archive."""
+    """Return the digest of the bundle in the archive, as the manifest records it."""
     annotations = strict_json.load(data, where).get("annotations")
     return Digest.parse(annotations.get(BUNDLE_DIGEST) if isinstance(annotations, dict) else None)
 

@@ -1,4 +1,4 @@
-"""What a signer says of a bundle: an in-toto Statement v1 as canonical JSON (RFC 8785).
+"""The signed statement about a bundle: an in-toto Statement v1 as canonical JSON (RFC 8785).
 
 The bytes that were signed are kept and verified as they are; a statement that was read is never written again.
 """
@@ -29,7 +29,7 @@ MAX_SEQUENCE = 2**53 - 1
 
 @dataclass(frozen=True)
 class Statement:
-    """A bundle by its digests and all that decides where it may go; ``size`` is in bytes, uncompressed.
+    """The digests of a bundle and the properties that trust policies use; ``size`` is in bytes, uncompressed.
 
     ``sequence`` orders the bundles of one signer, ``signed`` is when it was signed, by the signer's clock.
     """

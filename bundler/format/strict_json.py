@@ -1,4 +1,4 @@
-"""JSON that a stranger wrote: one strict way in."""
+"""Strict JSON: parse untrusted documents, and refuse what parsers could read differently."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from bundler.errors import IntegrityError
 MAX_SIZE = 4 << 20
 """Longest document in bytes: what registries and containers/image take for a manifest or config."""
 MAX_DEPTH = 100
-"""Deepest nesting that is read; serializers give up at some 250."""
+"""Deepest nesting that is read; serializers fail at about 250."""
 MAX_VALUES = 400_000
 """Most values in one document, so that checking it against a schema takes seconds at most."""
 
 _MAPS = frozenset({"annotations", "ExposedPorts", "Labels", "Volumes"})
-"""Objects whose keys are data, so that every parser tells them apart by letter case."""
+"""Objects whose keys are data, in which every parser distinguishes letter case."""
 
 
 def check_size(size: int, what: str) -> None:
-    """Raises `IntegrityError` for a document of more bytes than are ever read into memory."""
+    """Raise `IntegrityError` for a document that is too large to read into memory."""
     if size > MAX_SIZE:
         raise IntegrityError(f"{what} is longer than {MAX_SIZE} bytes")
 
 
 def load(data: bytes, what: str) -> dict[str, Any]:
-    """Parse a JSON object; raises `IntegrityError` where two parsers could read it differently, or one could choke."""
+    """Parse a JSON object; raises `IntegrityError` where two parsers could read it differently, or one could fail."""
     check_size(len(data), what)
     try:
         content = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
@@ -42,7 +42,7 @@ def load(data: bytes, what: str) -> dict[str, Any]:
 
 
 def check(content: Any) -> None:
-    """Raises ``ValueError`` or ``RecursionError`` for values that are not read, though each could be written as JSON."""
+    """Raise ``ValueError`` or ``RecursionError`` for valid JSON that exceeds our limits."""
     level, count = [("", content)], 0
     for _ in range(MAX_DEPTH):
         count += sum(len(value) for _, value in level if isinstance(value, dict | list))
@@ -55,13 +55,13 @@ def check(content: Any) -> None:
 
 
 def check_spelling(content: dict[str, Any], known: Set[str], what: str) -> None:
-    """Raises `IntegrityError` for a key that parsers in Go would take for a ``known`` one, as they do not mind letter case."""
+    """Raise `IntegrityError` for a key that equals a ``known`` one in Go parsers, which ignore letter case."""
     if strange := [key for key in content if key not in known and key.casefold() in {name.casefold() for name in known}]:
         raise IntegrityError(f"{what} has a key {strange[0]!r} that only some parsers understand")
 
 
 def _children(key: str, value: Any) -> list[tuple[str, Any]]:
-    """What is in a value, under which keys; an item of a list has the key of the list."""
+    """The children of a value with their keys; an item of a list has the key of the list."""
     if isinstance(value, str):
         value.encode("utf-8")  # raises for half a surrogate pair, which can be neither printed nor stored
     if isinstance(value, dict):
@@ -71,7 +71,7 @@ def _children(key: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def _check_keys(name: str, content: dict[str, Any]) -> None:
-    """Parsers in Go match keys without regard to case, so a twin of ``layers`` would be read instead of it."""
+    """Refuse keys that differ only in letter case: Go parsers could read either one as ``layers``."""
     if name not in _MAPS and len({key.casefold() for key in content}) != len(content):
         raise ValueError("an object has two keys that differ in letter case alone")
     for key in content:
@@ -86,7 +86,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
-    """A number that is too large for a float would be written again as no JSON."""
+    """Parse a float; one that is too large becomes infinity, which JSON cannot express."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is too large a number")

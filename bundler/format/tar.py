@@ -1,4 +1,4 @@
-"""The tar entries of a layer: one canonical way to write them, and a reader that trusts nothing.
+"""The tar entries of a layer: one canonical encoding, and a strict reader.
 
 The written form is ustar with PAX records (POSIX.1-2001, pax "ustar Interchange Format") only where
 ustar cannot say it. `read` takes what engines send; a layer of a bundle is read with
@@ -22,11 +22,11 @@ RECORD = 512
 _WHAT = "the archive"
 TRAILER = bytes(2 * RECORD)
 WHITEOUT = ".wh."
-"""Begins the name of an entry that deletes (OCI image spec, layer.md, "Whiteouts")."""
+"""Prefix of the name of a whiteout (OCI image spec, layer.md, "Whiteouts")."""
 OVERLAY_XATTR = "user.overlay."
-"""Begins the attributes that overlayfs keeps for itself (kernel documentation, overlayfs.rst); they are never state."""
+"""Prefix of the attributes that overlayfs reserves for itself (kernel documentation, overlayfs.rst); they are never state."""
 MAX_TRAILER = 16 << 20
-"""Most zeros in bytes behind the end of an archive of an engine; tar fills it up to whole blocks (``--blocking-factor``)."""
+"""Most zero bytes behind the end of an engine's archive; tar pads it to whole blocks (``--blocking-factor``)."""
 MAX_HEADER = 1 << 20
 """Longest PAX header that is read, in bytes."""
 
@@ -34,14 +34,14 @@ _XATTR = "SCHILY.xattr."
 _CAPABILITY = _XATTR + "security.capability"
 _MAGIC = b"ustar\x0000"
 _SECOND = 1_000_000_000  # in nanoseconds
-# What ends every header: no names of user and group, as they belong to whoever packs, and no devices.
+# The end of every header: no user and group names, as they depend on the packing host, and no devices.
 _REST = _MAGIC + bytes(64) + b"%07o\0%07o\0" % (0, 0) + bytes(167)
 _SUM_OF_THE_REST = sum(_REST) + 8 * 0x20
 _SHORT, _LONG = 8**7, 8**11  # first number that a field of 8 or 12 bytes cannot hold
 
 
 class Kind(Enum):
-    """What an entry is; the values are the type flags of the header."""
+    """The type of an entry; the values are the type flags of the header."""
 
     FILE = b"0"
     HARD_LINK = b"1"
@@ -54,7 +54,7 @@ class Kind(Enum):
 
 
 STATE_KINDS = frozenset({Kind.FILE, Kind.HARD_LINK, Kind.SYMLINK, Kind.DIRECTORY})
-"""The kinds that can be state; devices, FIFOs and sockets are made by whoever uses them."""
+"""The kinds that can be state; programs create devices, FIFOs and sockets when they need them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def encode(entry: Entry) -> bytes:
 
 
 def _records(entry: Entry, name: bytes, target: bytes) -> dict[str, bytes]:
-    """What a ustar header cannot tell of an entry, as PAX records in their order."""
+    """The PAX records for what a ustar header cannot express, in their order."""
     records: dict[str, bytes] = {}
     if len(name) > 100 or not name.isascii():
         records["path"] = name
@@ -125,14 +125,14 @@ def _records(entry: Entry, name: bytes, target: bytes) -> dict[str, bytes]:
 
 
 def padding(size: int) -> bytes:
-    """The zeros that fill content of ``size`` bytes up to whole records."""
+    """The zeros that pad content of ``size`` bytes to whole records."""
     return bytes(-size % RECORD)
 
 
 def read(stream: Readable, *, canonical: bool = False) -> Iterator[tuple[Entry, Content]]:
     """Walk a tar stream to its very end; each entry's content must be read before the next is asked for, or is skipped.
 
-    Raises `IntegrityError` when the archive breaks off, has a header that cannot be trusted, or,
+    Raises `IntegrityError` when the archive ends early, has a header that cannot be trusted, or,
     with ``canonical``, is not byte for byte what `encode` writes.
     """
     reader = _Reader(stream, extended=canonical)
@@ -166,12 +166,12 @@ class Content(io.RawIOBase):
             return b"".join(iter(lambda: self.read(BLOCK), b""))
         data = self._stream.read(min(size, self._left)) if self._left and size else b""
         if not data and self._left and size:
-            raise IntegrityError(f"the archive breaks off inside {paths.encode(self._entry.path)!r}")
+            raise IntegrityError(f"the archive ends inside {paths.encode(self._entry.path)!r}")
         self._left -= len(data)
         if not self._left and not self._padded:
             self._padded = True
             if any(read_exactly(self._stream, -self._entry.size % RECORD, _WHAT)):
-                raise IntegrityError(f"what pads {paths.encode(self._entry.path)!r} is not zero")
+                raise IntegrityError(f"the padding of {paths.encode(self._entry.path)!r} is not zero")
         return data
 
     def skip(self) -> None:
@@ -204,12 +204,12 @@ class _Reader:
 
     def finish(self, *, canonical: bool) -> None:
         if any(read_exactly(self._stream, RECORD, _WHAT)):
-            raise IntegrityError("the archive has a single zero block where it should end with two")
+            raise IntegrityError("the archive has a single zero block where two must end it")
         left = 0 if canonical else MAX_TRAILER
         while rest := self._stream.read(BLOCK):
             left -= len(rest)
             if left < 0 or any(rest):
-                raise IntegrityError("the archive goes on after its end")
+                raise IntegrityError("the archive continues after its end")
 
 
 def _entry(block: bytes, records: dict[str, bytes], *, extended: bool) -> Entry:
@@ -250,12 +250,12 @@ def whiteout(path: str) -> Entry:
 
 
 def is_privileged(entry: Entry) -> bool:
-    """Whether a file gives rights to whoever runs it: setuid, setgid or a capability."""
+    """Whether a file has setuid, setgid or a capability."""
     return bool(entry.mode & 0o6000 or entry.capability)
 
 
 def is_tellable(name: str, value: bytes) -> bool:
-    """Whether an attribute of the ``user`` namespace is state, and a PAX header can tell it.
+    """Whether an attribute of the ``user`` namespace is state, and a PAX header can express it.
 
     An empty value means there that the record does not count (POSIX.1-2001, pax, "pax Extended Header").
     """
@@ -264,7 +264,7 @@ def is_tellable(name: str, value: bytes) -> bool:
 
 
 def reroot(entry: Entry, old: str, new: str) -> Entry:
-    """Move an entry, and what a hard link points to, from below ``old`` to below ``new``."""
+    """Move an entry, and the target of a hard link, from below ``old`` to below ``new``."""
     moved = replace(entry, path=new + entry.path[len(old) :])
     return replace(moved, target=new + entry.target[len(old) :]) if entry.kind is Kind.HARD_LINK else moved
 
@@ -340,14 +340,14 @@ def _check(block: bytes) -> None:
 
 
 def _sum(block: bytes) -> int:
-    """Of the bytes that count for anything: most of a header is zeros."""
+    """Sum the bytes quickly: most of a header is zeros."""
     return sum(block.translate(None, b"\0"))
 
 
 def _octal(block: bytes, start: int, length: int) -> int:
     text = block[start : start + length].strip(b"\0 ")
     if text.strip(b"01234567"):
-        raise IntegrityError("the archive is damaged: a header has no octal number where one belongs")
+        raise IntegrityError("the archive is damaged: a header field is not an octal number")
     return int(text or b"0", 8)
 
 
@@ -356,5 +356,5 @@ def _text(block: bytes, start: int, length: int) -> bytes:
 
 
 def _ascii(name: bytes) -> bytes:
-    """What tools without PAX see of a name that ustar cannot hold; never ends in a slash, which would mean a directory."""
+    """The name for tools without PAX where ustar cannot hold it; without a slash at its end, which means a directory."""
     return bytes(byte if byte < 0x80 else 0x3F for byte in name[:100]).rstrip(b"/")

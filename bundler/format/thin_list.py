@@ -1,4 +1,4 @@
-"""What another place has already, and what a thin archive therefore leaves out (docs/spec/format.md, "Thin archive")."""
+"""The bundles that the destination already has; a thin archive leaves out their blobs (docs/spec/format.md, "Thin archive")."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bundler.format.content import Digest
 
 MEDIA_TYPE = "application/vnd.fps.bundle.have.v1+json"
 NEEDS = "fps.bundle.needs"
-"""Annotation of a bundle's descriptor in ``index.json``: a line ``DIGEST NAME`` for each bundle that has what is left out."""
+"""Annotation of a bundle's descriptor in ``index.json``: a line ``DIGEST NAME`` for each bundle that has omitted blobs."""
 
 
 @dataclass(frozen=True)
 class Had:
-    """A bundle that is there already: how it is called there, and the blobs that it has."""
+    """A bundle that the destination has: its name there and its blobs."""
 
     name: str
     digest: Digest
@@ -28,7 +28,7 @@ class Had:
 
 
 def write(bundles: Sequence[Had]) -> bytes:
-    """The list that `read` takes; raises `UsageError` for more than fits."""
+    """Write the list; raises `UsageError` when it is too large for `read`."""
     entries = [{"name": it.name, "digest": str(it.digest), "blobs": sorted(map(str, it.blobs))} for it in bundles]
     content = {"schemaVersion": 1, "mediaType": MEDIA_TYPE, "bundles": entries}
     data = json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
@@ -40,8 +40,8 @@ def write(bundles: Sequence[Had]) -> bytes:
 
 
 def read(data: bytes, what: str) -> list[Had]:
-    """What a list says; raises `IntegrityError` for one that is none."""
-    from bundler.format import schema  # slow to load, and whoever writes a list needs none
+    """Read a list; raises `IntegrityError` for an invalid one."""
+    from bundler.format import schema  # slow to load, and not needed to write a list
 
     content = schema.load(data, "have.v1", what)
     return [
@@ -50,7 +50,7 @@ def read(data: bytes, what: str) -> list[Had]:
 
 
 def annotation(bundles: Sequence[Had]) -> str:
-    """How a thin bundle says what it needs."""
+    """The annotation that lists the bundles that a thin bundle needs."""
     return "\n".join(f"{it.digest} {it.name}" for it in bundles)
 
 

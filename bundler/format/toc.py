@@ -29,9 +29,9 @@ from bundler.format.tar import Entry, Kind
 from bundler.streams import Readable
 
 CHUNK = 4 << 20
-"""Bytes of a file that are compressed together; a file is cut there, and nowhere else."""
+"""Bytes of a file that are compressed together; a file is cut only at multiples of it."""
 MAX_TABLE = 150 << 20
-"""Longest table, in bytes of its JSON; readers of this form take no longer one. A layer that needs more has none."""
+"""Longest table, in bytes of its JSON; readers of this form accept no longer one. A layer that needs more has no table."""
 
 POSITION = "io.github.containers.zstd-chunked.manifest-position"
 CHECKSUM = "io.github.containers.zstd-chunked.manifest-checksum"
@@ -42,7 +42,7 @@ _FOOTER_MAGIC = b"GNUlInUx"
 _HEADER = 8  # bytes before the content of a skippable frame
 _TAIL = _HEADER + _FOOTER.size
 _CRFS = 1
-"""The kind of table that this is."""
+"""The type of the table in zstd:chunked."""
 _POSITION = re.compile(r"([1-9]\d{0,18}):([1-9]\d{0,9}):([1-9]\d{0,9}):1")
 
 _TYPES = {Kind.FILE: "reg", Kind.HARD_LINK: "hardlink", Kind.SYMLINK: "symlink", Kind.DIRECTORY: "dir"}
@@ -52,7 +52,7 @@ _BEGIN, _END = b'{"version":1,"entries":[\n', b"\n]}\n"
 _CHUNK_LINE = '{"type":"chunk",'
 _CHUNK_BEGIN = _CHUNK_LINE.encode()
 _MAX_LINE = 2 << 20
-"""Most bytes that an entry takes in a table, with its path, target and attributes in their longest forms."""
+"""Most bytes of an entry in a table, with its path, target and attributes in their longest forms."""
 _MAX_WINDOW = 8 << 20
 _BLOCK = 1 << 16
 
@@ -71,7 +71,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An entry with the digest of its content, and where the chunks of that are, up to ``end``; a file alone has any."""
+    """An entry with the digest and chunks of its content, which end at ``end`` of the blob; only files have chunks."""
 
     entry: Entry
     digest: Digest | None = None
@@ -90,7 +90,7 @@ class Table:
 
     @classmethod
     def of(cls, layer: Descriptor) -> Table | None:
-        """What a layer's descriptor says of its table; raises `IntegrityError` when that cannot be so."""
+        """Read the table's location from a layer's descriptor; raises `IntegrityError` for an impossible one."""
         position, checksum = layer.annotations.get(POSITION), layer.annotations.get(CHECKSUM)
         if position is None and checksum is None:
             return None
@@ -105,7 +105,7 @@ class Table:
 
     @property
     def begin(self) -> int:
-        """Where the layer's tar has ended, and the skippable frames begin."""
+        """The offset where the layer's tar ends and the skippable frames begin."""
         return self.offset - _HEADER
 
     @property
@@ -114,7 +114,7 @@ class Table:
 
 
 class TableWriter:
-    """Takes the items of a layer in their order, and holds them compressed.
+    """Build the table from the items of a layer in their order, and keep it compressed.
 
     What compresses takes megabytes, and a bundle may have many layers: it is there only while it is needed.
     """
@@ -127,7 +127,7 @@ class TableWriter:
         self._is_whole = True
 
     def add(self, item: Item) -> None:
-        """One more item; one that no table can tell leaves the layer without one."""
+        """Add an item; the layer gets no table when one of its items cannot be expressed in it."""
         if self._is_whole:
             line = _line(item)
             between = b",\n" if self._size > len(_BEGIN) else b""
@@ -139,7 +139,7 @@ class TableWriter:
                 self._write(between + line)
 
     def finish(self, offset: int) -> tuple[bytes, Table | None]:
-        """What follows a tar that ends at ``offset`` of its blob, and where the table is in that."""
+        """Return the bytes that follow a tar ending at ``offset`` of its blob, and the location of the table in them."""
         if not self._is_whole:
             return b"", None
         self._write(_END)
@@ -163,7 +163,7 @@ def _compressor() -> zstandard.ZstdCompressionObj:
 
 
 def read(stream: Readable, table: Table, where: str) -> Iterator[Item]:
-    """The items of a table, out of the verified stream of its bytes.
+    """Read the items of a table from the verified stream of its bytes.
 
     Raises `IntegrityError` for a table that is not, byte for byte, what `TableWriter` writes of these items.
     """
@@ -193,13 +193,13 @@ def _lines(stream: Readable, table: Table, where: str) -> Iterator[bytes]:
                 yield line.removesuffix(b",\n")
         sound = sound and text.read(len(_END) + 1) == _END
     except zstandard.ZstdError as error:
-        raise IntegrityError(f"{where}: a layer's table of contents is no valid zstd stream: {error}") from error
+        raise IntegrityError(f"{where}: a layer's table of contents is not a valid zstd stream: {error}") from error
     if not sound:
         raise _refused(where)
 
 
 def _line(item: Item) -> bytes | None:
-    """The lines of an item in the table, or None where JSON cannot tell it: names are UTF-8 there, and years have four digits."""
+    """The lines of an item in the table, or None where JSON cannot express it: names must be UTF-8, and years have four digits."""
     entry = item.entry
     time = _time(entry)
     if time is None or not (paths.is_utf8(entry.path) and paths.is_utf8(entry.target)):
@@ -232,7 +232,7 @@ def _chunk_line(name: str, chunk: Chunk) -> str:
 
 
 def _item(group: Sequence[bytes], where: str) -> Item:
-    """What `_line` has written."""
+    """Parse the lines that `_line` wrote."""
     try:
         told, *others = [json.loads(line) for line in group]
         kind = _KINDS[told["type"]]
@@ -310,7 +310,7 @@ def _seconds(text: str) -> tuple[int, int]:
 
 
 def _refused(where: str) -> IntegrityError:
-    return IntegrityError(f"{where}: a layer's table of contents is not of the form that we write")
+    return IntegrityError(f"{where}: a layer's table of contents is not in canonical form")
 
 
 def _skippable(data: bytes) -> bytes:

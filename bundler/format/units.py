@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them."""
+"""Sizes and durations as users write them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEDIA = {
     "dvd": 4_690_000_000,
     "bd": 24_000_000_000,
 }
-"""What one file may have on usual media, in bytes.
+"""Largest file on common media, in bytes.
 
 FAT32 holds files of less than 4 GiB. A DVD+R of one layer has 2,295,104 sectors of 2048 bytes (ECMA-349), which is a
 little less than a DVD-R; a BD-R of one layer has 12,219,392, of which formatting may keep a spare area back. What is
@@ -41,7 +41,7 @@ def size(text: str) -> int:
 
 
 def shown(count: int) -> str:
-    """Bytes for people, in powers of 1000."""
+    """Format bytes for display, in powers of 1000."""
     value, unit = float(count), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if value < 1000 or unit == "TB":
@@ -51,7 +51,7 @@ def shown(count: int) -> str:
 
 
 def counted(count: int, one: str, many: str = "") -> str:
-    """A number of things for people: ``1 layer``, ``2 layers``; ``many`` is the plural that is not ``one`` and an ``s``."""
+    """Format a number of things for display: ``1 layer``, ``2 layers``; ``many`` is the plural that is not ``one`` and an ``s``."""
     return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
@@ -68,6 +68,6 @@ def duration(text: str) -> float:
 
 
 def medium(text: str) -> int:
-    """Bytes that one file may have, given as a size or as the name of a medium; raises `UsageError`."""
+    """Parse the largest size of a file, given as a size or as the name of a medium; raises `UsageError`."""
     wanted = text.strip().lower()
     return MEDIA[wanted] if wanted in MEDIA else size(text)

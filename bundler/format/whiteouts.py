@@ -1,4 +1,4 @@
-"""What the model has deleted out of its base: two listings in walking order, compared while they pass."""
+"""Find the paths of the base that the model deleted, by comparing two listings in walking order."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ class Listed:
 
 
 def true_kind(entry: Entry, special: dict[str, Kind]) -> Kind:
-    """What an entry is: a hard link to a FIFO, socket or device is one of these, too; ``special`` gathers those that were met."""
+    """Return the kind of an entry, for a hard link that of its target; ``special`` collects FIFOs, sockets and devices."""
     if entry.kind not in STATE_KINDS:
         special[entry.path] = entry.kind
     return special.get(entry.target, entry.kind) if entry.kind is Kind.HARD_LINK else entry.kind
 
 
 class Removals:
-    """Finds the topmost paths of a base that a capture lacks; both come in walking order, and neither is held.
+    """Find the topmost paths of a base that a capture lacks; both are read in walking order and not kept in memory.
 
-    What a change of type hides needs no whiteout: a file in place of a directory hides all that was
-    in it. A base entry of a kind that is no state (a FIFO, say) is not gone while the capture still
-    has that kind there.
+    A file in place of a directory hides everything in the directory, so that needs no whiteout. A base entry of a
+    kind that is not state (such as a FIFO) is not removed while the capture has an entry of that kind there.
     """
 
     def __init__(self, base: Iterable[Listed]) -> None:
@@ -40,7 +39,7 @@ class Removals:
         self.removed: list[str] = []
 
     def saw(self, entry: Entry) -> None:
-        """Take note of the next entry of the capture, of whatever kind."""
+        """Process the next entry of the capture, of any kind."""
         key, kind = paths.sort_key(entry.path), true_kind(entry, self._special)
         while self._next and paths.sort_key(self._next.path) < key:
             self._gone(self._next)
@@ -53,7 +52,7 @@ class Removals:
             self._hidden = entry.path
 
     def finish(self) -> list[str]:
-        """The topmost paths that are gone, in walking order; no more entries may come."""
+        """Return the topmost removed paths in walking order; no more entries may follow."""
         while self._next:
             self._gone(self._next)
             self._advance()

@@ -1,4 +1,4 @@
-"""The frames of a zstd stream (RFC 8878, section 3.1), looked at before the decompressor gets them."""
+"""The frames of a zstd stream (RFC 8878, section 3.1), checked before they are decompressed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bundler.format.toc import CHUNK, SKIPPABLE
 from bundler.streams import Readable
 
 MAX_WINDOW = 128 << 20
-"""Largest window that is accepted, in bytes: what a reader must be ready to hold in memory."""
+"""Largest window that is accepted, in bytes: the memory that a reader needs."""
 MAX_BLOCK = 128 << 10
 """Largest content of a block, in bytes (RFC 8878, section 3.1.1.2.4)."""
 
@@ -38,7 +38,7 @@ class Frame:
 
 
 class Frames:
-    """Walks the zstd frames of a blob, and refuses what a layer never has.
+    """Iterate over the zstd frames of a blob, and refuse frames that a layer never has.
 
     Each frame has a checksum, needs no dictionary and no more than `MAX_WINDOW`; nothing stands between frames, and behind
     them only what begins as a skippable frame, which `tail` gives; there are no more than ``most`` frames and blocks.
@@ -57,21 +57,21 @@ class Frames:
         while (magic := self._magic()) == _MAGIC:
             yield from self._frame()
         if magic and magic != SKIPPABLE:
-            raise self._refused("has something before, between or behind its zstd frames")
+            raise self._refused("has bytes before, between or behind its zstd frames")
 
     @property
     def end(self) -> int:
-        """Where the last frame ended that was walked."""
+        """The offset at which the last frame ended."""
         return self._at
 
     def tail(self) -> Iterator[bytes]:
-        """What stands behind the last frame."""
+        """The bytes behind the last frame."""
         yield self._buffer[self._at - self._base :]
         while data := self._source.read(_READ):
             yield data
 
     def _magic(self) -> bytes:
-        """How the next frame begins; nothing at the end of the stream."""
+        """The first bytes of the next frame; none at the end of the stream."""
         if self._at == self._base + len(self._buffer):
             self._buffer, self._base = self._source.read(_READ), self._at
             if not self._buffer:
@@ -107,9 +107,9 @@ class Frames:
         """Where the first block of a frame begins, and how many bytes of content the frame promises, if any."""
         flags = self._bytes(begin + 4, 1)[0]
         if flags & 0b1011:
-            raise self._refused("has a zstd frame that wants a dictionary, or is of a kind that nobody has defined")
+            raise self._refused("has a zstd frame that needs a dictionary, or uses reserved flags")
         if not flags & 0b100:
-            raise self._refused("has a zstd frame with no checksum")
+            raise self._refused("has a zstd frame without a checksum")
         single = bool(flags & 0b100000)
         position = begin + 5
         length = (1 if single else 0, 2, 4, 8)[flags >> 6]
@@ -117,7 +117,7 @@ class Frames:
         size = int.from_bytes(field, "little") + (256 if length == 2 else 0) if length else None
         window = size if single else self._window(self._bytes(position, 1)[0])
         if window is None or window > MAX_WINDOW:
-            raise self._refused(f"has a zstd frame that takes {window} bytes of memory, more than {MAX_WINDOW}")
+            raise self._refused(f"has a zstd frame that needs {window} bytes of memory, more than {MAX_WINDOW}")
         return position + (not single) + length, size
 
     def _window(self, described: int) -> int:
@@ -128,12 +128,12 @@ class Frames:
         fields = int.from_bytes(self._bytes(position, 3), "little")
         kind, size = fields >> 1 & 3, fields >> 3
         if kind == _RESERVED or size > MAX_BLOCK:
-            raise self._refused("has a zstd block of a kind or size that nobody has defined")
+            raise self._refused("has a zstd block of a reserved kind or size")
         self._count()
         return position + 3 + (1 if kind == _RLE else size), bool(fields & 1)
 
     def _count(self) -> None:
-        """A stream of nothing but empty frames and blocks would keep its reader busy for no content at all."""
+        """Limit frames and blocks: a stream of empty ones costs time and holds no content."""
         self._left_pieces -= 1
         if self._left_pieces < 0:
             raise self._refused("has more zstd frames and blocks than its content can need")
@@ -143,7 +143,7 @@ class Frames:
         while self._base + len(self._buffer) < start + size:
             more = self._source.read(_READ)
             if not more:
-                raise self._refused("breaks off inside a zstd frame")
+                raise self._refused("ends inside a zstd frame")
             self._buffer = self._buffer[self._at - self._base :] + more
             self._base = self._at
         return self._buffer[start - self._base : start - self._base + size]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from bundler.format.artifact import Manifest
     from bundler.format.content import Descriptor, Digest
-    from bundler.format.layer import Blob
+    from bundler.format.layer_writer import Blob
     from bundler.format.reference import LocalReference
     from bundler.format.signature import NewReferrer
     from bundler.ports.values import Displaced, Named

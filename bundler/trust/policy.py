@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -54,22 +54,24 @@ class Signature:
 
 @dataclass(frozen=True)
 class TrustedSigner:
-    """An allowed signer of a bundle, and the sequence number of its signature."""
+    """An allowed signer of a bundle, with the sequence number of its signature, and its time by the signer's clock."""
 
     principal: str
     sequence: int
+    signed: str = field(default="", compare=False)
 
 
 def trusted_signers(policy: Policy, title: str, signatures: Iterable[Signature]) -> list[TrustedSigner]:
     """Return the allowed signers of a bundle of this title: each signer once, and for each key one signer."""
     by_key: dict[str, str] = {}
-    sequences: dict[str, int] = {}
+    newest: dict[str, TrustedSigner] = {}
     for signature in signatures:
         allowed = [principal for principal in signature.principals if policy.may_sign_title(principal, title)]
         if signature.statement and allowed:
             principal = by_key.setdefault(signature.fingerprint, allowed[0])
-            sequences[principal] = max(signature.statement.sequence, sequences.get(principal, 0))
-    return [TrustedSigner(principal, sequence) for principal, sequence in sorted(sequences.items())]
+            signer = TrustedSigner(principal, signature.statement.sequence, signature.statement.signed)
+            newest[principal] = max(signer, newest.get(principal, signer), key=lambda it: it.sequence)
+    return [signer for _, signer in sorted(newest.items())]
 
 
 def check(policy: Policy, title: str, signatures: Sequence[Signature]) -> list[str]:
@@ -106,13 +108,25 @@ class RollbackKey:
     repository: str
 
 
-def check_sequence(key: RollbackKey, sequence: int, digest: Digest, newest: tuple[int, Digest] | None) -> str:
+@dataclass(frozen=True)
+class SignedBundle:
+    """A bundle by what one signer said of it; the order is that of ``sequence``, and ``signed`` is for the message alone."""
+
+    sequence: int
+    digest: Digest
+    signed: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"sequence {self.sequence}" + (f" ({self.signed})" if self.signed else "")
+
+
+def check_sequence(key: RollbackKey, bundle: SignedBundle, newest: SignedBundle | None) -> str:
     """Return why a bundle may not follow the ``newest`` applied one with this key; empty when it may."""
-    if newest is None or sequence > newest[0] or (sequence, digest) == newest:
+    if newest is None or bundle.sequence > newest.sequence or bundle == newest:
         return ""
-    if sequence == newest[0]:
-        return f"{key.principal} signed another bundle with the same sequence {sequence}, which was applied: {newest[1]}"
+    if bundle.sequence == newest.sequence:
+        return f"{key.principal} signed another bundle with the same {bundle}, which was applied: {newest.digest}"
     return (
         f"this bundle is older than the newest one applied to {key.repository}: "
-        f"{key.principal} signed it with sequence {sequence}, that one with {newest[0]}"
+        f"{key.principal} signed it with {bundle}, that one with {newest}"
     )

@@ -19,7 +19,7 @@ from bundler.format.metadata import Sha256, now
 from bundler.format.statement import MAX_SEQUENCE
 from bundler.localfs import private_file, state_directory
 from bundler.localfs.atomic_file import sweep, write_file
-from bundler.trust.policy import RollbackKey, TrustedSigner, check_sequence
+from bundler.trust.policy import RollbackKey, SignedBundle, TrustedSigner, check_sequence
 
 WAIT = 60
 """Seconds to wait for another process that holds the files; it does so only while it tags an image."""
@@ -43,10 +43,15 @@ class Applied(_Value):
     sequence: Number
     digest: Sha256
     at: str
+    signed: str = ""
 
     @property
     def key(self) -> RollbackKey:
         return RollbackKey(self.title, self.data_set_uuid, self.principal, self.repository)
+
+    @property
+    def bundle(self) -> SignedBundle:
+        return SignedBundle(self.sequence, self.digest, self.signed)
 
 
 class Downgrade(_Value):
@@ -107,8 +112,8 @@ class RollbackRecords:
             yield
 
     def _older(self, file: _Records, records: Sequence[Applied]) -> tuple[str, ...]:
-        newest = {applied.key: (applied.sequence, applied.digest) for applied in file.applied}
-        refusals = (check_sequence(it.key, it.sequence, it.digest, newest.get(it.key)) for it in records)
+        newest = {applied.key: applied.bundle for applied in file.applied}
+        refusals = (check_sequence(it.key, it.bundle, newest.get(it.key)) for it in records)
         return tuple(refusal for refusal in refusals if refusal)
 
     def _refuse(self, refusals: Sequence[str]) -> None:
@@ -138,6 +143,7 @@ def records_of(
             sequence=signer.sequence,
             digest=digest,
             at=now(),
+            signed=signer.signed,
         )
         for signer in signers
     ]

@@ -11,7 +11,7 @@ from bundler.bundle import Bundle
 from bundler.errors import IntegrityError, NotFoundError, UsageError
 from bundler.format import entry_rules, file_reader, paths, tar, toc, units
 from bundler.format.content import Descriptor, Digest, VerifyingReader
-from bundler.format.layer import decompressed
+from bundler.format.layer_reader import decompressed
 from bundler.format.layer_rules import MAX_OWN
 from bundler.format.metadata import Layer
 from bundler.format.tar import Entry, Kind
@@ -140,7 +140,7 @@ def _from_tar(layer: _Layer, progress: Progress) -> Iterator[Item]:
     with layer.store.open(layer.blob) as blob, decompressed(blob, layer.described, layer.store.where) as stream:
         for entry, data in tar.read(stream, canonical=True):
             if fault := entry_rules.fault(entry):
-                raise IntegrityError(f"{layer.what} holds {paths.encode(entry.path)[:1000]!r}, {fault}")
+                raise IntegrityError(f"{layer.what} is refused: {fault.sentence}")
             yield Item(entry, _digest(data) if entry.kind is Kind.FILE else None)
 
 

@@ -13,7 +13,7 @@ from bundler.errors import BundlerError, ModelError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest
-from bundler.format.layer import decompressed
+from bundler.format.layer_reader import decompressed
 from bundler.format.reference import LocalReference, image_name, image_tag
 from bundler.localfs import state_directory
 from bundler.ports import Container, Displaced, Engine, Image, Model, Spool, Store

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from bundler.bundle import Bundle
 from bundler.errors import BundlerError, IntegrityError, StoreError
-from bundler.format import layer
+from bundler.format import layer_reader
 from bundler.format.content import Descriptor, Digest
-from bundler.format.layer_rules import Contents
+from bundler.format.faults import Fault
+from bundler.format.layer_rules import LayerChecker
 from bundler.format.reference import LocalReference, image_name
 from bundler.format.tar import Entry
 from bundler.ports import Displaced, Spool, Store, Upload
@@ -113,14 +114,19 @@ def readable_bundle(bundle: Bundle, source: Store, spool: Spool, progress: Progr
 
 
 def _read(bundle: Bundle, where: str, opened: Callable[[Descriptor], Stream]) -> Findings:
-    contents = Contents(bundle.metadata, where)
+    checker = LayerChecker(bundle.metadata)
     for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
-        contents.begin(number)
+        checker.begin_layer(number)
         with opened(descriptor) as blob:
-            layer.verify(blob, descriptor, described, where, contents.judge)
-        contents.end()
-    contents.finish()
-    return Findings(list(contents.privileged.values()), contents.unkept, contents.first_unkept)
+            layer_reader.verify(blob, descriptor, described, where, checker.check)
+        _refuse(checker.end_layer(), where)
+    _refuse(checker.finish(), where)
+    return Findings(checker.privileged, checker.unkept, checker.first_unkept)
+
+
+def _refuse(fault: Fault | None, where: str) -> None:
+    if fault:
+        raise IntegrityError(f"{where}: {fault.sentence}")
 
 
 class LayerQueue:

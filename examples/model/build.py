@@ -25,7 +25,9 @@ PROTO = HERE.parent.parent / "proto"
 PACKAGES = ("grpcio", "protobuf", "typing-extensions")
 _LEFT_OUT = re.compile(
     r"/(test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|pydoc_data|site-packages|__pycache__|config-[^/]*)(/|$)"
+    r"|/(_tkinter|_test[^/]*|xxlimited[^/]*)\.[^/]*\.so"
 )
+_LIST_MODULES = "import random, runpy, sys, server; print(*(getattr(m, '__file__', None) for m in sys.modules.values()), sep='\\n')"
 
 
 def build(host: str | None, version: str, name: str) -> None:
@@ -78,6 +80,7 @@ def _assemble(root: Path) -> None:
             shutil.copy2(source, app)
     compiler = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO}", f"--python_out={app}", f"--grpc_python_out={app}"]
     subprocess.run([*compiler, "fps/model/migrator.proto"], check=True, cwd=PROTO)
+    _compile(root, app, library / "site-packages")
     for file in list(_binaries(root)):
         for library_file in _linked(file):
             _copy_file(library_file, root)
@@ -85,6 +88,26 @@ def _assemble(root: Path) -> None:
         (root / directory).mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)
     (root / "etc" / "passwd").write_text("root:x:0:0:root:/:/bin/false\n")
+
+
+def _compile(root: Path, app: Path, site: Path) -> None:
+    """Write the bytecode of the modules that the model loads: without it every start compiles them again.
+
+    The bytecode is valid whatever the times of the sources are, because `_pack` sets these to 0.
+    """
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{app}:{_inside(root, site)}",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    python = [sys.executable, "-c", _LIST_MODULES]
+    listing = subprocess.run(python, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
+    found = (Path(line) for line in sorted(listing.splitlines()) if line.endswith(".py"))
+    sources = [path if path.is_relative_to(root) else _inside(root, path) for path in found]
+    options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(root), "-p", "/", "-i", "-"]
+    present = "\n".join(str(path) for path in sources if path.is_file())
+    subprocess.run([sys.executable, "-m", "compileall", *options], input=present, text=True, check=True, env=environment)
 
 
 def _pack(root: Path, archive: Path) -> None:

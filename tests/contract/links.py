@@ -10,13 +10,14 @@ from bundler.format.reference import RegistryReference
 from bundler.stores.registry.limits import Limits
 from bundler.stores.registry.store import RegistryStore
 
-LIMITS = Limits(parallel=1, timeout=1.0, patience=0.01)
-"""One request after the other, so that they can be counted."""
+PATIENT = 120.0
+"""Seconds that no answer takes, on any machine: for a link that fails without being silent."""
 
 
-def store(address: str, repository: str, tag: str = "1") -> RegistryStore:
-    """A store that waits no longer than a test can bear."""
-    return RegistryStore(RegistryReference(address, repository, tag), plain_http=True, limits=LIMITS)
+def store(address: str, repository: str, tag: str = "1", timeout: float = 1.0) -> RegistryStore:
+    """A store that sends one request after the other, so that they can be counted; a silent link costs it ``timeout`` seconds."""
+    limits = Limits(parallel=1, timeout=timeout, patience=0.01)
+    return RegistryStore(RegistryReference(address, repository, tag), plain_http=True, limits=limits)
 
 
 def standing(address: str, repository: str, tag: str = "1") -> str:

@@ -17,7 +17,7 @@ from bundles import noise, verified
 from exchange import Fault
 from fakes import MemoryStore, RecordingProgress
 from faultproxy import FaultProxy, fault_proxy
-from links import standing, store
+from links import PATIENT, standing, store
 from places import files_below
 
 from bundler.errors import BundlerError
@@ -49,6 +49,8 @@ OTHERS = [
     faults.whole(),
     faults.other_range(),
 ]
+SILENT = 1.0
+"""Seconds without a byte after which a request is given up, where the fault is that none comes."""
 SLOW = [faults.silence(), faults.stall(), faults.trickle()]
 FAULTS = [*ALL_IN_TURN, *OTHERS, *SLOW]
 ONCE, ALWAYS = 1, 1_000_000
@@ -61,14 +63,14 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Direction:
-    """A copy through the proxy: ``open`` gives its ends for run number so-and-so, ``stands`` what is in the target."""
+    """A copy through the proxy: ``open`` gives its ends for a run and a timeout, ``stands`` what is in the target."""
 
     name: str
-    open: Callable[[int], tuple[Store, Store]]
+    open: Callable[[int, float], tuple[Store, Store]]
     stands: Callable[[int], str]
 
-    def run(self, number: int) -> str:
-        source, target = self.open(number)
+    def run(self, number: int, timeout: float = PATIENT) -> str:
+        source, target = self.open(number, timeout)
         return str(copy.copy(source, target, RecordingProgress()).bundle.digest)
 
 
@@ -90,13 +92,13 @@ def direction(request: pytest.FixtureRequest, proxy: FaultProxy, registry: str, 
     if request.param == "push":
         return Direction(
             "push",
-            lambda number: (source, store(proxy.address, f"faults/{number}")),
+            lambda number, timeout: (source, store(proxy.address, f"faults/{number}", timeout=timeout)),
             lambda number: standing(registry, f"faults/{number}"),
         )
     copy.copy(source, store(registry, "faults/source"), RecordingProgress())
     return Direction(
         "pull",
-        lambda number: (store(proxy.address, "faults/source"), LayoutStore(tmp_path / str(number), "1")),
+        lambda number, timeout: (store(proxy.address, "faults/source", timeout=timeout), LayoutStore(tmp_path / str(number), "1")),
         lambda number: standing_in(tmp_path / str(number)),
     )
 
@@ -130,7 +132,7 @@ def fail_in_turn(proxy: FaultProxy, direction: Direction, expected: str, fault: 
         proxy.forget()
         proxy.fail(fault, since=request, times=times)
         try:
-            outcome = attempt(proxy, direction, number, expected)
+            outcome = attempt(proxy, direction, number, expected, SILENT if fault in SLOW else PATIENT)
         except AssertionError as problem:
             problems.append(f"{fault} at {told(proxy)}: {problem}".splitlines()[0])
             continue
@@ -150,7 +152,7 @@ def requests_of(proxy: FaultProxy, direction: Direction, fault: Fault, times: in
     return range(count) if FULL else range(zlib.crc32(fault.name.encode()) % step, count, step)
 
 
-def attempt(proxy: FaultProxy, direction: Direction, number: int, expected: str) -> str:
+def attempt(proxy: FaultProxy, direction: Direction, number: int, expected: str, timeout: float) -> str:
     """One run with a fault in it; says how it ended when that is as it should be.
 
     That a tag stands can only be unknown to whoever was given no answer at all to writing it and to looking at it.
@@ -158,7 +160,7 @@ def attempt(proxy: FaultProxy, direction: Direction, number: int, expected: str)
     began = time.monotonic()
     failure = None
     try:
-        assert direction.run(number) == expected
+        assert direction.run(number, timeout) == expected
     except BundlerError as error:
         failure = error
     assert time.monotonic() - began < LONGEST, "it took too long"

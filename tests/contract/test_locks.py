@@ -106,7 +106,7 @@ def test_a_wait_is_announced_once_and_has_a_limit(tmp_path: Path, caplog: pytest
     begun = time.monotonic()
     with holder(path) as process, pytest.raises(BusyError), locks.locked(path, "this", 2):
         pytest.fail("two had it")
-    assert 2 <= time.monotonic() - begun < 10
+    assert 2 <= time.monotonic() - begun < 60
     assert caplog.messages == [f"waiting up to 2 s: another fps-bundle is using this (PID {process.pid})"]
 
 

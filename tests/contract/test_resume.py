@@ -236,7 +236,7 @@ def test_waits_are_told(proxy: FaultProxy, registry: str, source: MemoryStore, t
     progress = RecordingProgress()
     proxy.fail(faults.busy(3), method="GET", part="/blobs/")
     reference = RegistryReference(proxy.address, "resume/told", "1")
-    limits = Limits(timeout=1, patience=0.01)
+    limits = Limits(patience=0.01)
     told = RegistryStore(reference, plain_http=True, limits=limits, tell=progress.note)
     copy.copy(told, LayoutStore(tmp_path / "layout", "1"), progress)
     assert "429" in progress.notes[0]

@@ -291,7 +291,7 @@ def test_hostile_content_with_right_digests_is_refused_for_what_is_wrong_in_it(t
     reference = Forgery(layers=[[directory("/s"), FILE, FILE]]).to_archive(tmp_path / "hostile.tar")
     outcome = run("verify", reference)
     assert outcome.exit_code == 8
-    assert "a second time or out of order" in outcome.stderr
+    assert "comes twice or out of order" in outcome.stderr
 
 
 def test_doctor_reads_the_local_store_when_told(archive: str, source: Store, store: Path) -> None:

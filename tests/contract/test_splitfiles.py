@@ -13,6 +13,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import preloaded
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
@@ -347,7 +348,7 @@ def test_a_fifo_is_not_waited_for(tmp_path: Path, name: str) -> None:
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "bundler", *command], capture_output=True, check=False, text=True)
+    return subprocess.CompletedProcess(command, *preloaded.run(command, os.environ, Path.cwd(), timeout=300))
 
 
 def test_an_archive_that_exists_is_split_into_the_same_parts(tmp_path: Path, source: MemoryStore, parts: Path) -> None:

@@ -6,9 +6,9 @@ import io
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
@@ -126,7 +126,7 @@ def test_a_thin_archive_comes_through_a_pipe(tmp_path: Path, old: MemoryStore, n
 
 def run(*command: str, store: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "FPS_BUNDLE_STORE": str(store)}
-    return subprocess.run([sys.executable, "-m", "bundler", *command], capture_output=True, check=False, text=True, env=environment)
+    return subprocess.CompletedProcess(command, *preloaded.run(command, environment, Path.cwd(), timeout=300))
 
 
 def test_from_the_list_to_the_copy(tmp_path: Path, old: MemoryStore, new: MemoryStore) -> None:

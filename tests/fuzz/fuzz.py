@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "helpers"), str(HERE)]
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "helpers"), str(HERE)]
 PROCESSES = 2
 RUNS = 25_000
 """Inputs per target of a bounded run; some two seconds of work."""

@@ -14,7 +14,7 @@ from bundler.format import (
     artifact,
     consistency,
     entry_rules,
-    layer,
+    layer_reader,
     paths,
     reference,
     split_manifest,
@@ -25,6 +25,7 @@ from bundler.format import (
 )
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest, VerifyingReader
+from bundler.format.faults import Fault
 from bundler.format.metadata import Metadata
 from bundler.format.part_list import PartList
 from bundler.format.tar import Entry, Kind
@@ -87,7 +88,7 @@ def canonical_tar(data: bytes) -> object:
     """As a layer has it: what is read is written again as the same bytes."""
     again = b""
     for entry, content in tar.read(io.BytesIO(data), canonical=True):
-        assert isinstance(entry_rules.fault(entry), str)
+        assert isinstance(entry_rules.fault(entry), Fault | None)
         again += tar.encode(entry) + content.read() + tar.padding(entry.size)
     assert again + tar.TRAILER == data
     return again
@@ -122,7 +123,7 @@ def whole_layer(data: bytes) -> object:
     """Frames, decompressor, tar and rules together; the diff ID is never the right one."""
     described = meta.Layer(diff_id=Digest.of(b""), size=1 << 20, entries=1, exports=())
     blob = VerifyingReader(io.BytesIO(data), Descriptor.of(artifact.LAYER, data), "here")
-    return layer.verify(blob, Descriptor.of(artifact.LAYER, data), described, "here", entry_rules.fault)
+    return layer_reader.verify(blob, Descriptor.of(artifact.LAYER, data), described, "here", entry_rules.fault)
 
 
 def archive(data: bytes) -> object:

@@ -7,11 +7,11 @@ from typing import Any
 
 from bundles import metadata
 
-from bundler.errors import IntegrityError
 from bundler.format import metadata as meta
 from bundler.format import paths
 from bundler.format.content import Digest
-from bundler.format.layer_rules import Contents
+from bundler.format.faults import FaultCode
+from bundler.format.layer_rules import LayerChecker
 from bundler.format.metadata import Metadata
 from bundler.format.tar import Entry, Kind
 
@@ -25,20 +25,18 @@ def described(layers: Layers, exports: Sequence[str] = ("/s",), **changes: Any) 
     return metadata(list(_layers(layers, tops)), **{**truth, **changes})
 
 
-def judge(layers: Layers, of: Metadata | None = None, **changes: Any) -> str:
-    """What is wrong with layers, or an empty text."""
-    contents = Contents(of or described(layers, **changes), "here")
-    try:
-        for number, entries in enumerate(layers):
-            contents.begin(number)
-            for entry in entries:
-                if fault := contents.judge(entry):
-                    return fault
-            contents.end()
-        contents.finish()
-    except IntegrityError as error:
-        return error.message
-    return ""
+def judge(layers: Layers, of: Metadata | None = None, **changes: Any) -> FaultCode | None:
+    """Return the code of the first rule that layers break."""
+    checker = LayerChecker(of or described(layers, **changes))
+    for number, entries in enumerate(layers):
+        checker.begin_layer(number)
+        for entry in entries:
+            if fault := checker.check(entry):
+                return fault.code
+        if fault := checker.end_layer():
+            return fault.code
+    fault = checker.finish()
+    return fault.code if fault else None
 
 
 def _layers(layers: Layers, tops: Sequence[str]) -> tuple[meta.Layer, ...]:

@@ -28,6 +28,7 @@ from bundler.cli import console, wiring
 from bundler.cli.main import app
 from bundler.errors import BundlerError
 from bundler.format import reference
+from bundler.localfs import state_directory
 from bundler.ports import Store
 from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.streams import Progress
@@ -131,6 +132,7 @@ def with_engine(named: str, run: Callable[[Store, FakeEngine, Admission, Progres
     """The exit code is 1 for an error that is not ours, or that came when the engine had been touched."""
     engine = FakeEngine()
     before = list(engine.held)
+    (state_directory.directory() / "applied.json").unlink(missing_ok=True)  # all cases have one signer and one sequence number
     try:
         with wiring.opened(reference.parse(named), wiring.Link()) as store, console.Terminal(quiet=True) as terminal:
             run(store, engine, host_admission(), terminal)

@@ -369,7 +369,7 @@ def test_an_answer_that_trickles_in_ends_in_time(head: bytes, engine: Engine, tm
         began = time.monotonic()
         with pytest.raises(EngineError, match="timeout while asking: no answer"), errors(client, "asking"):
             client.info()
-        assert 0.9 < time.monotonic() - began < 5
+        assert 0.9 < time.monotonic() - began < 60
         stop.set()
 
 

@@ -281,7 +281,7 @@ def test_a_base_of_the_same_version_but_other_content(here: Host, there: Host, t
     apply = ["apply", str(tmp_path / "x.tar"), "--base", "rebuilt:1", "--tag", "matched:1"]
     assert there.bundle(*apply).code == 10
     outcome = there.must(*apply, "--base-match", "version")
-    assert "only of the same version" in outcome.err
+    assert "it only has the same version" in outcome.err
     copy = there.api.create_container("matched:1")["Id"]
     assert there.tree(copy, "/srv/state") == here.tree(first, "/srv/state")
     assert there.api.inspect_image("matched:1")["Config"]["Labels"]["fps.bundle.base.match"] == "version"

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import preloaded
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -68,9 +69,7 @@ class Host:
         )
 
     def bundle(self, *arguments: str) -> Outcome:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
-        return Outcome(process.returncode, out, err)
+        return Outcome(*preloaded.run(arguments, self.environment, self.home, timeout=300))
 
     def must(self, *arguments: str) -> Outcome:
         outcome = self.bundle(*arguments)
@@ -111,7 +110,8 @@ class Host:
         """Start a scripted model with ``files`` in its ``/script``, and wait until it serves; gives its ID."""
         code = f"{setup}\nexec(open('/script/scripted_model.py').read())"
         container = self.run_python(name, code, {"mood": "", **files, **program("scripted_model")}, image, **options)
-        wait_until(lambda: self.listens(container), patience)
+        address = self.address_of(container)
+        wait_until(lambda: serves(address), patience)
         return container
 
     def run_python(self, name: str, code: str, files: Mapping[str, str], image: str, **options: Any) -> str:
@@ -229,12 +229,6 @@ class Host:
     def images(self) -> set[str]:
         return {image["Id"] for image in self.api.images()}
 
-    def listens(self, container: str) -> bool:
-        """Whether a scripted model has made its state and serves its Migrator."""
-        with contextlib.suppress(OSError), socket.create_connection((self.address_of(container), 50051), 1):
-            return True
-        return False
-
     def execute(self, container: str, code: str) -> str:
         """Run Python code in a container; gives what it prints."""
         python = self.api.inspect_container(container)["Config"]["Cmd"][0]
@@ -262,6 +256,13 @@ class Host:
     def leftovers(self) -> list[str]:
         """Half files below the home of this host."""
         return [str(path) for path in self.home.rglob(".fps-bundle-part-*")]
+
+
+def serves(address: str) -> bool:
+    """Whether a Migrator takes connections at an address."""
+    with contextlib.suppress(OSError), socket.create_connection((address, 50051), 1):
+        return True
+    return False
 
 
 def short(name: str) -> str:

@@ -14,7 +14,7 @@ from fakes import MemoryStore, RecordingProgress
 
 from bundler.bundle import Bundle, read_bundle
 from bundler.errors import IntegrityError, NotFoundError
-from bundler.format import image, layer, tar, toc
+from bundler.format import image, layer_reader, tar, toc
 from bundler.format.content import Digest
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.store import LayoutStore
@@ -78,7 +78,7 @@ def test_it_holds_what_was_put_into_it(golden: Bundle, store: ArchiveStore) -> N
     make = load_make()
     found: dict[str, tuple[tar.Entry, bytes]] = {}
     for descriptor, described in zip(golden.manifest.layers, golden.metadata.layers, strict=True):
-        with store.open(descriptor) as blob, layer.decompressed(blob, described, "golden") as stream:
+        with store.open(descriptor) as blob, layer_reader.decompressed(blob, described, "golden") as stream:
             found |= {entry.path: (entry, content.read()) for entry, content in tar.read(stream, canonical=True)}
     assert {path: member for path, member in found.items() if path not in ("/opt", "/opt/model/.wh.gone")} == {
         entry.path: (entry, data) for entry, data in make.MEMBERS

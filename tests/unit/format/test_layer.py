@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bundler.concurrency.pipeline import Pipeline
 from bundler.errors import IntegrityError, NoSpaceError
-from bundler.format import entry_rules, layer, tar, toc
+from bundler.format import entry_rules, layer_reader, layer_writer, tar, toc
 from bundler.format import metadata as meta
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest, VerifyingReader
@@ -42,7 +42,7 @@ def plain(data: bytes) -> bytes:
 def verify(data: bytes, described: meta.Layer, annotations: Mapping[str, str] = NO_TABLE) -> None:
     """As if the digest of the compressed blob had been computed anew by whoever tampered with it."""
     descriptor = replace(Descriptor.of("x", data), annotations=annotations)
-    layer.verify(VerifyingReader(io.BytesIO(data), descriptor, "here"), descriptor, described, "here", entry_rules.fault)
+    layer_reader.verify(VerifyingReader(io.BytesIO(data), descriptor, "here"), descriptor, described, "here", entry_rules.fault)
 
 
 def of(archive: bytes, count: int = 1) -> tuple[bytes, meta.Layer]:
@@ -88,7 +88,7 @@ def test_a_wrong_promise_is_noticed(sound: Sound) -> None:
 
 def test_a_bomb_stops_at_the_promised_size() -> None:
     bomb = zstandard.ZstdCompressor(write_checksum=True).compress(bytes(100 << 20))
-    with pytest.raises(IntegrityError, match=r"longer|goes on"):
+    with pytest.raises(IntegrityError, match=r"longer|continues"):
         verify(bomb, meta.Layer(diff_id=Digest.of(b""), size=1 << 20, entries=0, exports=()))
 
 
@@ -103,7 +103,7 @@ def test_a_window_that_would_take_too_much_memory_is_refused() -> None:
 @pytest.mark.parametrize("kind", [tar.Kind.FIFO, tar.Kind.CHARACTER_DEVICE, tar.Kind.BLOCK_DEVICE])
 def test_what_is_no_state_is_refused(kind: tar.Kind) -> None:
     entry = replace(file("/s/x", b"")[0], kind=kind)
-    with pytest.raises(IntegrityError, match=kind.name.lower()):
+    with pytest.raises(IntegrityError, match=kind.name.lower().replace("_", " ")):
         verify(*of(tar.encode(entry) + tar.TRAILER))
 
 
@@ -160,7 +160,7 @@ def test_a_table_for_frames_that_are_not_cut_at_files_is_refused(sound: Sound) -
     data, described, _ = sound
     one = zstandard.ZstdCompressor(write_checksum=True).compress(plain(data))
     place = Table(len(one) + 8, 10, 100, Digest.of(b""))
-    with pytest.raises(IntegrityError, match="not cut"):
+    with pytest.raises(IntegrityError, match="no zstd frame of the layer begins"):
         verify(one + toc.SKIPPABLE + bytes(86), described, place.annotations)
 
 
@@ -169,8 +169,8 @@ def test_a_large_file_comes_out_of_its_chunks_as_it_went_in() -> None:
     store = MemoryStore()
     _, (descriptor,), (described,) = pack(store, tree(file("/s/f", content), file("/s/g", b"")), ["/s"])
     with store.open(descriptor) as blob:
-        layer.verify(blob, descriptor, described, "here", entry_rules.fault)
-    with store.open(descriptor) as blob, layer.decompressed(blob, described, "here") as stream:
+        layer_reader.verify(blob, descriptor, described, "here", entry_rules.fault)
+    with store.open(descriptor) as blob, layer_reader.decompressed(blob, described, "here") as stream:
         assert {entry.path: found.read() for entry, found in tar.read(stream)} == {"/s": b"", "/s/f": content, "/s/g": b""}
 
 
@@ -234,7 +234,7 @@ def written(
 ) -> tuple[bytes, meta.Layer, Mapping[str, str]]:
     store = MemoryStore()
     with Pipeline() as pipeline:
-        writer = layer.LayerWriter(MemoryBlob(store), pipeline, Compression.FAST)
+        writer = layer_writer.LayerWriter(MemoryBlob(store), pipeline, Compression.FAST)
         for number, (entry, content) in enumerate(members):
             writer.add(entry, content)
             if number in rests:
@@ -258,7 +258,7 @@ def test_a_blob_is_a_function_of_its_tar(sizes: list[int], alone: bool, rests: s
     members = [file(f"/s/{number}", bytes([number + 1]) * size) for number, size in enumerate(sizes)]
     usual = written([(entry, io.BytesIO(data)) for entry, data in members])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layer, "_BATCH_FRAMES", frames)
+        patch.setattr(layer_writer, "MAX_BATCH", frames)
         odd = written([(replace(entry, alone=alone), Pieces(data, most)) for entry, data in members], rests)
     assert odd == usual
 
@@ -285,6 +285,6 @@ def test_the_hashing_of_a_hole_ends_with_the_pipeline() -> None:
             return most // unit * unit
 
     with pytest.raises(KeyboardInterrupt), Pipeline() as pipeline:  # noqa: PT012
-        writer = layer.LayerWriter(MemoryBlob(MemoryStore()), pipeline, Compression.FAST)
+        writer = layer_writer.LayerWriter(MemoryBlob(MemoryStore()), pipeline, Compression.FAST)
         writer.add(replace(file("/s/x")[0], size=1 << 50), Endless(b""))  # takes days to hash
         raise KeyboardInterrupt

@@ -105,7 +105,7 @@ def test_metadata_that_no_registry_takes_are_the_models_fault() -> None:
 
 
 def test_what_we_write_is_checked_too() -> None:
-    with pytest.raises(BundlerError, match="its own schema"):
+    with pytest.raises(BundlerError, match="new metadata breaks its schema"):
         SOUND.model_copy(update={"created": "now"}).to_bytes()
 
 

@@ -9,7 +9,7 @@ from fakes import MemoryStore, Tree, directory, file, link, special, tree
 
 from bundler.concurrency.pipeline import Pipeline
 from bundler.errors import ModelError
-from bundler.format import layer, pack, paths, tar
+from bundler.format import layer_reader, pack, paths, tar
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor
 from bundler.format.tar import Entry, Kind
@@ -24,7 +24,7 @@ BIG = b"b" * 1000
 
 
 def read(store: MemoryStore, descriptor: Descriptor, described: meta.Layer) -> list[Entry]:
-    with store.open(descriptor) as blob, layer.decompressed(blob, described, "here") as stream:
+    with store.open(descriptor) as blob, layer_reader.decompressed(blob, described, "here") as stream:
         return [entry for entry, _ in tar.read(stream, canonical=True)]
 
 
@@ -157,7 +157,7 @@ def test_contents_come_out_as_they_went_in() -> None:
     _, descriptors, layers = packed(store, tree(file("/s/big", BIG), file("/s/small", b"hello")), ["/s"])
     found = {}
     for descriptor, described in zip(descriptors, layers, strict=True):
-        with store.open(descriptor) as blob, layer.decompressed(blob, described, "here") as stream:
+        with store.open(descriptor) as blob, layer_reader.decompressed(blob, described, "here") as stream:
             found |= {entry.path: content.read() for entry, content in tar.read(stream)}
     assert found["/s/big"] == BIG
     assert found["/s/small"] == b"hello"

@@ -149,5 +149,7 @@ def test_an_artifact_of_another_form_is_no_signature(found: Bundle, change: str)
         content["config"] = Descriptor.of("text/plain", b"{}").to_json()
     if change == "too long":
         content["layers"][1]["size"] = signature.MAX_SIGNATURE + 1
-    with pytest.raises(IntegrityError, match="is longer than" if change == "too long" else "has not the blobs that one has"):
+    with pytest.raises(
+        IntegrityError, match="is longer than" if change == "too long" else "does not have the blobs of a signature"
+    ):
         signature.parts(artifact.read_referrer(json.dumps(content).encode(), "here"), "here")

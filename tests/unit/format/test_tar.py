@@ -80,8 +80,8 @@ def test_every_flipped_bit_of_a_header_is_noticed_or_changes_the_entry() -> None
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (archive((FILE, b"hello")) + b"x", "goes on after its end"),
-        (archive((FILE, b"hello")) + bytes(512), "goes on after its end"),
+        (archive((FILE, b"hello")) + b"x", "continues after its end"),
+        (archive((FILE, b"hello")) + bytes(512), "continues after its end"),
         (archive((FILE, b"hello"))[:-512] + b"x" * 512, "single zero block"),
         (tar.encode(FILE) + b"hello" + b"x" * 507 + tar.TRAILER, "is not zero"),
     ],
@@ -237,5 +237,5 @@ def test_an_archive_of_an_engine_may_be_filled_up_with_zeros_but_not_without_end
     if ends:
         assert list(tar.read(stream)) == []
     else:
-        with pytest.raises(IntegrityError, match="goes on after its end"):
+        with pytest.raises(IntegrityError, match="continues after its end"):
             list(tar.read(stream))

@@ -238,7 +238,7 @@ def test_every_truncation_and_every_flip_of_a_table_is_refused_or_tells_other_it
 
 def test_a_table_that_is_no_zstd_is_refused() -> None:
     _, table = written(*ITEMS)
-    with pytest.raises(IntegrityError, match="no valid zstd"):
+    with pytest.raises(IntegrityError, match="not a valid zstd"):
         read(bytes(8 + table.length), table)
 
 

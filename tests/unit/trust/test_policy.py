@@ -12,7 +12,7 @@ from fakes import MemoryStore
 from bundler.bundle import read_bundle
 from bundler.format.content import Digest
 from bundler.format.statement import Statement
-from bundler.trust.policy import Policy, RollbackKey, Signature, TrustedSigner, check, check_sequence, trusted_signers
+from bundler.trust.policy import Policy, RollbackKey, Signature, SignedBundle, TrustedSigner, check, check_sequence, trusted_signers
 
 ANYBODY = Policy(allowed_signers=Path("allowed"))
 TWO = Policy(allowed_signers=Path("allowed"), minimum=2)
@@ -111,13 +111,24 @@ ONE, OTHER = Digest.of(b"one"), Digest.of(b"other")
 KEY = RollbackKey("Model", "", "alice", "detector")
 
 
-@pytest.mark.parametrize("newest", [None, (6, OTHER), (7, ONE)])
-def test_a_newer_one_and_the_same_one_may_follow(newest: tuple[int, Digest] | None) -> None:
-    assert check_sequence(KEY, 7, ONE, newest) == ""
+THIS = SignedBundle(7, ONE, "2026-11-20T10:00:00Z")
+
+
+@pytest.mark.parametrize("newest", [None, SignedBundle(6, OTHER), SignedBundle(7, ONE)])
+def test_a_newer_one_and_the_same_one_may_follow(newest: SignedBundle | None) -> None:
+    assert check_sequence(KEY, THIS, newest) == ""
 
 
 @pytest.mark.parametrize(
-    ("newest", "reason"), [((8, OTHER), "older"), ((8, ONE), "older"), ((7, OTHER), "another bundle with the same sequence")]
+    ("newest", "reason"),
+    [
+        (
+            SignedBundle(8, OTHER, "2026-11-27T10:00:00Z"),
+            "sequence 7 (2026-11-20T10:00:00Z), that one with sequence 8 (2026-11-27T10:00:00Z)",
+        ),
+        (SignedBundle(8, ONE), "that one with sequence 8"),
+        (SignedBundle(7, OTHER), "another bundle with the same sequence 7 (2026-11-20T10:00:00Z), which was applied"),
+    ],
 )
-def test_an_older_one_and_a_second_of_the_same_number_may_not(newest: tuple[int, Digest], reason: str) -> None:
-    assert reason in check_sequence(KEY, 7, ONE, newest)
+def test_an_older_one_and_a_second_of_the_same_number_may_not(newest: SignedBundle, reason: str) -> None:
+    assert reason in check_sequence(KEY, THIS, newest)

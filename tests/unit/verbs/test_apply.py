@@ -14,7 +14,7 @@ from bundles import BASE, bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, Tree, directory, file, image, link, tree
 
 from bundler.bundle import read_bundle
-from bundler.errors import BaseMismatchError, EngineError, IntegrityError, NotFoundError, PrivilegeError, UsageError
+from bundler.errors import BaseMismatchError, BusyError, EngineError, IntegrityError, NotFoundError, PrivilegeError, UsageError
 from bundler.format import metadata as meta
 from bundler.format.content import Digest
 from bundler.format.image import LABEL_DIGEST
@@ -156,6 +156,22 @@ def test_undo_without_an_earlier_image_says_so() -> None:
     apply(of(), engine)
     with pytest.raises(NotFoundError):
         image_tags.undo("copy:1", engine)
+
+
+def test_a_tag_that_another_process_works_on_is_not_rolled_back() -> None:
+    engine = FakeEngine(held=[image(), image("copy:1", 3, config={"Labels": {LABEL_DIGEST: "x"}})])
+    result = apply(of(), engine)
+    assert result.previous == "copy:1-previous"
+    with image_tags.locked("copy:1"), pytest.raises(BusyError, match="the image copy:1"):
+        image_tags.undo("copy:1", engine)
+    assert engine.image("copy:1").id == result.image_id
+    image_tags.undo("copy:1", engine)
+    assert engine.image("copy:1").diff_ids == image("copy:1", 3).diff_ids
+
+
+def test_the_lock_of_a_long_tag_has_a_short_name() -> None:
+    with image_tags.locked("a/" * 150 + "b:1"), image_tags.locked("a/" * 150 + "c:1"):
+        pass
 
 
 @pytest.mark.parametrize(
