@@ -84,3 +84,23 @@ def test_what_is_too_long_is_refused_and_the_longest_is_read() -> None:
     assert strict_json.load(longest, "it") == {"a": 1}
     with pytest.raises(IntegrityError, match="longer than"):
         strict_json.load(longest + b" ", "it")
+
+
+@pytest.mark.parametrize("key", ["Layers", "LAYERS", "layer\u017f"])
+def test_a_key_that_some_parsers_take_for_a_known_one_is_refused(key: str) -> None:
+    with pytest.raises(IntegrityError, match="only some parsers understand"):
+        strict_json.check_spelling({"layers": [], key: []}, {"layers", "config"}, "it")
+
+
+def test_known_keys_and_unlike_ones_are_spelled_right() -> None:
+    strict_json.check_spelling({"layers": [], "other": 1}, {"layers", "config"}, "it")
+
+
+@pytest.mark.parametrize(("count", "refused"), [(strict_json.MAX_VALUES, False), (strict_json.MAX_VALUES + 1, True)])
+def test_the_number_of_values_has_an_exact_limit(count: int, refused: bool) -> None:
+    content = {"a": [0] * (count - 1)}  # the list is a value, too
+    if refused:
+        with pytest.raises(ValueError, match="more than"):
+            strict_json.check(content)
+    else:
+        strict_json.check(content)
