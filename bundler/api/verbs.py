@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -131,7 +132,7 @@ def ingest(
         source = verb.OldContainer(engine.container(old), asked if export else None)
     else:
         source = verb.OldBundle(old, admission)
-    return verb.ingest(source, onto, tag, engine, connect, LocalSpool(), progress, options=options)
+    return verb.ingest(nullcontext(source), onto, tag, engine, connect, LocalSpool(), progress, options=options)
 
 
 def copy(source: Store, target: Store, *, admission: Admission, progress: Progress = NULL_PROGRESS) -> CopyResult:

@@ -97,7 +97,8 @@ def ingest(
     asked = partial(wiring.migrator, engine, endpoint=None, port=None, wait=wait, deadline=export_timeout) if export else None
     admission = partial(signatures.admission, allowed_signers, revoked, ignore_signatures)
     chosen = verb.IngestOptions(RunOptions(network, memory, gpus, tuple(env or ())), keep, force)
-    with terminal, _opened(old, engine, link, parts_from, admission, asked, allow_privileged=allow_privileged) as source:
+    source = _opened(old, engine, link, parts_from, admission, asked, allow_privileged=allow_privileged)
+    with terminal:
         result = verb.ingest(source, onto, tag, engine, ingesting, LocalSpool(), terminal, options=chosen)
     pushed = None
     try:

@@ -137,7 +137,7 @@ def check_onto(onto: Image) -> None:
 
 
 def ingest(
-    old: OldContainer | OldBundle,
+    old: AbstractContextManager[OldContainer | OldBundle],
     onto: str,
     tag: str,
     engine: Engine,
@@ -149,6 +149,7 @@ def ingest(
 ) -> IngestResult:
     """Start the new model on the image ``onto``, do the copies that it requests, and tag the result as a new image.
 
+    ``old`` is entered when ``onto`` and ``tag`` were checked, because opening it may take long, such as reading a pipe.
     The lock of the tag, and of an old container, is held from the beginning. Raises `UsageError` for an unclean base or a
     tag that may not move, `TrustError` for an old bundle that is refused, and what `ingest_prepared` raises.
     """
@@ -156,8 +157,8 @@ def ingest(
     base = engine.image(onto)
     check_onto(base)
     name = image_tags.check(tag, engine, force=options.force)
-    labels = old.admission.labels if isinstance(old, OldBundle) else image.NO_MARKS
-    with image_tags.locked(name), _prepared(old, engine, spool, progress) as prepared:
+    with image_tags.locked(name), old as source, _prepared(source, engine, spool, progress) as prepared:
+        labels = source.admission.labels if isinstance(source, OldBundle) else image.NO_MARKS
         return ingest_prepared(prepared, base, name, engine, connect, options.run, progress, keep=options.keep, labels=labels)
 
 
