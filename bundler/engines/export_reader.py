@@ -78,9 +78,9 @@ class ExportReader:
     def _refuse_mounts(self, exports: Sequence[str]) -> None:
         if hidden := [mount for mount in self._mounts if any(paths.overlap(mount, export) for export in exports)]:
             raise ModelError(
-                f"{paths.encode(hidden[0])} is a mount, which this engine's export does not contain",
-                hint="Start the container (without a user namespace) and run this as root on the engine's own host; "
-                "or keep state out of mounts.",
+                f"{paths.encode(hidden[0])} is a mount, which can be read unchanged on this engine only while the container runs, "
+                "by root on the engine's host, without a user namespace",
+                hint="Start the container and run this command as root on that host, or keep state out of mounts.",
             )
 
 
