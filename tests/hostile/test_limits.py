@@ -66,7 +66,7 @@ def test_an_archive_of_an_engine_has_no_more_entries_than_a_bundle(
 
 @pytest.mark.parametrize("tags", [["../../../../x"], [7], ["a b"], "1", {"1": 1}, ["x" * 129], ["1\n"]])
 def test_a_registry_lists_tags_and_nothing_else(tags: object) -> None:
-    with pytest.raises(IntegrityError, match="no tag"):
+    with pytest.raises(IntegrityError, match="lists an invalid tag"):
         names(json.dumps({"tags": tags}).encode())
 
 
