@@ -17,6 +17,8 @@ from bundler.streams import NULL_PROGRESS, Progress
 if TYPE_CHECKING:
     from bundler.format.content import Descriptor
     from bundler.ports import Store
+    from bundler.stores.archive.store import ArchiveStore
+    from bundler.stores.layout.store import LayoutStore
 
 
 @dataclass(frozen=True)
@@ -56,40 +58,23 @@ def open_plain(reference: Reference, options: StoreOptions) -> Store:
 
         return LocalStore(reference)
     if isinstance(reference, LayoutReference):
-        from bundler.stores.layout.store import LayoutStore
-
-        path = Path(reference.path)
-        return LayoutStore(path, reference.tag, reference.digest, verify_written=options.verify_files, progress=options.progress)
-    if isinstance(reference, ArchiveReference):
+        return _open_layout(reference, options)
+    if isinstance(reference, ArchiveReference) and reference.is_pipe:
         from bundler.stores.archive.pipe import PipeStore
-        from bundler.stores.archive.store import ArchiveStore
 
-        if reference.is_pipe:
-            return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
-        path = Path(reference.path)
-        return ArchiveStore(path, reference.tag, reference.digest, verify_written=options.verify_files, progress=options.progress)
+        return PipeStore(sys.stdout.fileno(), reference.tag, reference.digest)
+    if isinstance(reference, ArchiveReference):
+        return _open_archive(reference, options)
     return _open_registry(reference, options)
 
 
 def open_readable(reference: Reference, options: StoreOptions, parts_from: Sequence[Path] = ()) -> Store:
     """Open a store whose bundles are complete: thin ones from the local store, split ones from their parts."""
     if isinstance(reference, ArchiveReference):
-        from bundler.stores.archive.store import ArchiveStore
-
-        archive = ArchiveStore(
-            Path(reference.path),
-            reference.tag,
-            reference.digest,
-            verify_written=options.verify_files,
-            parts_from=tuple(parts_from),
-            progress=options.progress,
-        )
+        archive = _open_archive(reference, options, parts_from)
         return completed(archive, archive.holds)
     if isinstance(reference, LayoutReference):
-        from bundler.stores.layout.store import LayoutStore
-
-        path = Path(reference.path)
-        layout = LayoutStore(path, reference.tag, reference.digest, verify_written=options.verify_files, progress=options.progress)
+        layout = _open_layout(reference, options)
         return completed(layout, layout.holds)
     if isinstance(reference, RegistryReference):
         from bundler.stores.archive.split_artifact import SplitStore
@@ -136,6 +121,26 @@ def local_reference(store: Store) -> LocalReference | None:
     reference = parse(store.where)
     assert isinstance(reference, LocalReference)
     return reference
+
+
+def _open_layout(reference: LayoutReference, options: StoreOptions) -> LayoutStore:
+    from bundler.stores.layout.store import LayoutStore
+
+    path = Path(reference.path)
+    return LayoutStore(path, reference.tag, reference.digest, verify_written=options.verify_files, progress=options.progress)
+
+
+def _open_archive(reference: ArchiveReference, options: StoreOptions, parts_from: Sequence[Path] = ()) -> ArchiveStore:
+    from bundler.stores.archive.store import ArchiveStore
+
+    return ArchiveStore(
+        Path(reference.path),
+        reference.tag,
+        reference.digest,
+        verify_written=options.verify_files,
+        parts_from=tuple(parts_from),
+        progress=options.progress,
+    )
 
 
 def _open_registry(reference: RegistryReference, options: StoreOptions) -> Store:

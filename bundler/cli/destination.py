@@ -51,30 +51,16 @@ class Target:
 
     def _store(self, link: wiring.Link, progress: Progress) -> Store:
         reference = self.reference
-        if isinstance(reference, LayoutReference):
-            from bundler.stores.layout.store import LayoutStore
-
-            return LayoutStore(
-                Path(reference.path), reference.tag, reference.digest, verify_written=link.verify_files, progress=progress
-            )
-        if isinstance(reference, ArchiveReference) and not reference.is_pipe:
-            return self._archive(reference, link, progress)
-        store = wiring.open_store(reference, link)
         if self.part_size is None:
-            return store
+            return wiring.open_store(reference, link)
+        if isinstance(reference, ArchiveReference):
+            from bundler.stores.archive.split_files import Split, SplitFileStore
+
+            how = Split(self.part_size, self.only, link.verify_files)
+            return SplitFileStore(Path(reference.path), reference.tag, reference.digest, how, progress)
         from bundler.stores.archive.split_artifact import SplitTarget
 
-        return SplitTarget(store, self.part_size, progress)
-
-    def _archive(self, reference: ArchiveReference, link: wiring.Link, progress: Progress) -> Store:
-        path = Path(reference.path)
-        if self.part_size is None:
-            from bundler.stores.archive.store import ArchiveStore
-
-            return ArchiveStore(path, reference.tag, reference.digest, verify_written=link.verify_files, progress=progress)
-        from bundler.stores.archive.split_files import Split, SplitFileStore
-
-        return SplitFileStore(path, reference.tag, reference.digest, Split(self.part_size, self.only, link.verify_files), progress)
+        return SplitTarget(wiring.open_store(reference, link), self.part_size, progress)
 
 
 def parse(reference: Reference, *, split: str | None, only: Sequence[int], have: Sequence[str]) -> Target:

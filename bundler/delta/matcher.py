@@ -64,13 +64,6 @@ class Matcher:
         self._begin = 0  # of the chunk in the new file
         self._measure = zstandard.ZstdCompressor(level=1)
 
-    def copied(self, position: int, size: int) -> None:
-        """Write the next chunk, which is the old file's content at a position."""
-        self._writer.seek(position)
-        self._writer.copy(size)
-        self._shift = position - self._begin
-        self._begin += size
-
     def add(self, chunk: bytes) -> None:
         """Write the next chunk, by what the old file has of it."""
         new = np.frombuffer(chunk, np.uint8)
@@ -119,7 +112,7 @@ class Matcher:
     def _different(self, new: _Bytes, old: _Bytes, start: int, shift: int) -> None:
         if len(new) < _SHORT or self._is_near(new, old):
             self._writer.seek(self._begin + start + shift)
-            self._writer.add((new - old).tobytes())
+            self._writer.add(tar_diff.subtract(new.data, old.data))
         elif len(new) < _LONG:
             self._writer.data(new.tobytes())
         else:

@@ -199,7 +199,7 @@ def add(one: bytes, other: bytes) -> bytes:
     return (np.frombuffer(one, np.uint8) + np.frombuffer(other, np.uint8)).tobytes()
 
 
-def subtract(one: bytes, other: bytes) -> bytes:
+def subtract(one: bytes | memoryview, other: bytes | memoryview) -> bytes:
     """Return what `add` has to add to ``other`` to make it ``one``."""
     return (np.frombuffer(one, np.uint8) - np.frombuffer(other, np.uint8)).tobytes()
 

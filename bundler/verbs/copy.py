@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,9 +20,6 @@ from bundler.streams import Progress, WatchedOpener, drain, watched
 
 if TYPE_CHECKING:
     from bundler.verbs.early_upload import Sender
-
-Guard = Callable[[Upload], AbstractContextManager[Upload]]
-"""Wraps an upload while it lasts, and may refuse content."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,13 @@ def copy(
     target: Store,
     progress: Progress,
     bundle: Bundle | None = None,
-    guard: Guard = nullcontext,
+    wrap: Callable[[Upload], Upload] = lambda upload: upload,
     early: Sender | None = None,
 ) -> CopyResult:
     """Copy a bundle and what refers to it, such as signatures.
 
     The target tags the bundle only when it is complete, with the same digest as in the source. Layers are not decompressed,
-    unless a ``guard`` does it. An upload that ``early`` has started is continued.
+    unless the upload that ``wrap`` returns does it. An upload that ``early`` has started is continued.
     """
     bundle = bundle or read_bundle(source)
     manifest = bundle.manifest
@@ -69,7 +66,8 @@ def copy(
     blobs = _blobs(bundle, attached)
     progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
     started = nullcontext(early.upload) if early else target.upload(image_tag(bundle.metadata.model.version), source)
-    with started as opened, guard(opened) as upload:
+    with started as opened:
+        upload = wrap(opened)
         workers = 1 if target.ordered else max(source.parallel, target.parallel)
         transfer = _Transfer(source, upload, progress, workers, early)
         transfer.find_missing(blobs)

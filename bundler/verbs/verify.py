@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bundler.bundle import Bundle
@@ -72,7 +72,7 @@ def take_in(bundle: Bundle, source: Store, local: Store, spool: Spool, progress:
         return copy.copy(source, local, progress, bundle)
     with LayerQueue(bundle, source.where, local, progress) as layers:
         try:
-            result = copy.copy(source, local, progress, bundle, lambda upload: nullcontext(_VerifiedUpload(upload, layers)))
+            result = copy.copy(source, local, progress, bundle, lambda upload: _VerifiedUpload(upload, layers))
         except BundlerError:
             if layers.failure is None:
                 raise

@@ -31,14 +31,14 @@ def by(*principals: str, key: str = "", sequence: int = 1, fault: str = "") -> S
 
 
 WRONG = Signature(Digest.of(b""), fault="a signature is not one of this statement")
-STRANGER = by(key="SHA256:x", fault="it is none of the allowed signers")
+UNKNOWN_KEY = by(key="SHA256:x", fault="it is not an allowed signer")
 
 
 @pytest.mark.parametrize(
     ("policy", "signatures", "count"),
     [
         (ANYBODY, [by("alice")], 1),
-        (ANYBODY, [WRONG, STRANGER, by("alice")], 1),
+        (ANYBODY, [WRONG, UNKNOWN_KEY, by("alice")], 1),
         (TWO, [by("alice"), by("bob")], 2),
         (RULES, [by("alice")], 1),
         (RULES, [by("bob", "alice")], 1),
@@ -54,7 +54,7 @@ def test_who_is_allowed_vouches(policy: Policy, signatures: list[Signature], cou
     [
         (ANYBODY, [], "it is not signed"),
         (ANYBODY, [WRONG], "not one of this statement"),
-        (ANYBODY, [STRANGER], "key SHA256:x does not count: it is none of the allowed signers"),
+        (ANYBODY, [UNKNOWN_KEY], "key SHA256:x does not count: it is not an allowed signer"),
         (TWO, [by("alice")], "1 trusted signature (2 required)"),
         (TWO, [by("alice", key="1"), by("alice", key="2")], "1 trusted signature (2 required)"),
         (TWO, [by("alice", key="1"), by("bob", key="1")], "1 trusted signature (2 required)"),
@@ -68,7 +68,7 @@ def test_who_is_not_allowed_is_refused(policy: Policy, signatures: list[Signatur
     assert reason in "; ".join(check(policy, "Model", signatures))
 
 
-@pytest.mark.parametrize("signatures", [[], [WRONG], [STRANGER]])
+@pytest.mark.parametrize("signatures", [[], [WRONG], [UNKNOWN_KEY]])
 def test_without_allowed_signers_nothing_is_refused_and_nobody_vouches(signatures: list[Signature]) -> None:
     assert check(Policy(), "Model", signatures) == []
     assert trusted_signers(Policy(), "Model", signatures) == []

@@ -221,7 +221,7 @@ class OldModel(ScriptedModel):
 
     def connect(self) -> None:
         if self._fails == "connect":
-            raise ModelError("nobody answers")
+            raise ModelError("connection refused")
 
     def export(self) -> Any:
         assert not self._engine.is_paused
@@ -245,7 +245,7 @@ def test_a_running_container_that_is_no_migrator_is_read_as_it_is() -> None:
     with verb.container(engine.one, engine, lambda _: nullcontext(model), progress):
         assert engine.is_paused
     assert not model.exported
-    assert progress.warnings == ["detector does not answer as a Migrator, its files are copied as they are: nobody answers"]
+    assert progress.warnings == ["detector does not answer as a Migrator, its files are copied as they are: connection refused"]
 
 
 def test_an_old_model_whose_export_fails_speaks_for_itself() -> None:
