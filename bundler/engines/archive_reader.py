@@ -10,7 +10,7 @@ There are three readers, which yield the same entries in the same order:
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 
 from bundler.errors import EngineError, IntegrityError, ModelError
 from bundler.format import layer_rules, paths, tar
@@ -46,13 +46,10 @@ class ArchiveReader:
     def _below(self, export: str) -> Generator[tuple[tar.Entry, Readable]]:
         named = "/" + export.rpartition("/")[2]
         with self._open(export) as stream:
-            try:
-                for entry, content in read_archive(stream):
-                    if not paths.is_within(entry.path, named):
-                        raise IntegrityError(f"the entry {entry.path!r} is outside of it")
-                    yield tar.reroot(entry, named, export), content
-            except IntegrityError as error:
-                raise incomplete(export, error) from error
+            for entry, content in read_archive(stream, export):
+                if not paths.is_within(entry.path, named):
+                    raise incomplete(export, f"the entry {entry.path!r} is outside of it")
+                yield tar.reroot(entry, named, export), content
 
     def _first(self, directory: str) -> tuple[tar.Entry, Readable]:
         """Return the entry of a directory alone: the archive is closed after its first header."""
@@ -65,14 +62,44 @@ class ArchiveReader:
             below.close()
 
 
-def read_archive(stream: Readable) -> Iterator[tuple[tar.Entry, Readable]]:
-    """Yield the entries of an engine's archive; raises `EngineError` for more than a bundle can have."""
-    for number, member in enumerate(tar.read(stream)):
+def read_archive(stream: Readable, what: str) -> Iterator[tuple[tar.Entry, Readable]]:
+    """Yield the entries of an engine's archive of ``what``.
+
+    The walk and the contents raise `ModelError` when the archive is incomplete: an engine ends it at a file that changes.
+    Raises `EngineError` for more entries than a bundle can have.
+    """
+    members = enumerate(tar.read(stream))
+    while True:
+        with _complete(what):
+            number, member = next(members, (-1, None))
+        if member is None:
+            return
         if number >= layer_rules.MAX_ENTRIES:
             raise EngineError(f"the engine's archive has more than {layer_rules.MAX_ENTRIES} entries", hint=_HINT)
-        yield member
+        entry, content = member
+        yield entry, _Content(content, what)
 
 
-def incomplete(what: str, error: IntegrityError) -> ModelError:
+def incomplete(what: str, why: str) -> ModelError:
     """The error for an archive that the engine sent incompletely."""
-    return ModelError(f"the engine's archive of {what} is incomplete: {error.message}", hint=_HINT)
+    return ModelError(f"the engine's archive of {what} is incomplete: {why}", hint=_HINT)
+
+
+class _Content:
+    """The content of an entry of the engine's archive of ``what``."""
+
+    def __init__(self, content: Readable, what: str) -> None:
+        self._content = content
+        self._what = what
+
+    def read(self, size: int = -1, /) -> bytes:
+        with _complete(self._what):
+            return self._content.read(size)
+
+
+@contextmanager
+def _complete(what: str) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise incomplete(what, error.message) from error

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Self
 
 from bundler.engines.archive_reader import OpenTar, Stat, incomplete, read_archive
-from bundler.errors import IntegrityError, ModelError, disk_errors
+from bundler.errors import ModelError, disk_errors
 from bundler.format import paths
 from bundler.format.tar import Entry, Kind
 from bundler.streams import BLOCK, NOTHING, Readable
@@ -70,10 +70,7 @@ class ExportReader:
     def walk(self) -> Generator[tuple[Entry, Readable]]:
         """Yield everything in the container, in the order of the archive."""
         with self._open("/") as stream:
-            try:
-                yield from read_archive(stream)
-            except IntegrityError as error:
-                raise incomplete("the container", error) from error
+            yield from read_archive(stream, "the container")
 
     def _refuse_mounts(self, exports: Sequence[str]) -> None:
         if hidden := [mount for mount in self._mounts if any(paths.overlap(mount, export) for export in exports)]:
@@ -128,7 +125,7 @@ class _Originals:
     def under(self, link: Entry) -> tuple[Entry, Readable]:
         """Return the target of a link, under the name of the link."""
         if link.target not in self._kept:
-            raise incomplete("the container", IntegrityError(f"{link.target!r}, the target of the link {link.path!r}, is missing"))
+            raise incomplete("the container", f"{link.target!r}, the target of the link {link.path!r}, is missing")
         entry, start = self._kept[link.target]
         return replace(entry, path=link.path), _Kept(self._file.fileno(), start, entry.size)
 

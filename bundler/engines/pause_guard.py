@@ -1,13 +1,13 @@
 """Resumes a paused container if this process dies: by a watchdog process, and by a journal in case that dies, too.
 
-The watchdog runs in a session of its own. It reads from a pipe that this process holds open, and resumes the container
-when the pipe closes before a final message. The journal is a note of each container that is paused; `abandoned` finds
-the notes of dead processes.
+The journal is a note of each container that is paused; `abandoned` finds the notes of dead processes. The watchdog runs in
+a session of its own. It reads from a pipe that this process holds open, and resumes the container when the pipe closes and
+the note is still there. Whoever resumes a container for a dead process holds the lock of its note meanwhile: a later
+command that pauses it anew waits for that lock, so its own pause is never taken for the abandoned one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 import time
@@ -20,10 +20,11 @@ from bundler.engines import journal
 from bundler.engines.journal import Note
 from bundler.errors import EngineError
 
-RESUMED = b"resumed\n"
 READY = b"ready\n"
 GRACE = 3.0
 """Seconds for which the watchdog waits for a pause that was still in progress when its parent died."""
+RELEASE = 1.0
+"""Seconds within which the kernel releases the locks of a process whose pipes it has closed."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,21 @@ def guarded(state: Path, url: str, container: str, given: str) -> Iterator[Note]
     ``url`` is the engine's, for the journal; ``given`` is its name on the command line, for the watchdog. If the block
     ends and the note is not settled, the watchdog or the next command resumes the container.
     """
+    directory = _directory(state)
     with (
-        journal.noted(_directory(state), container, {"host": url, "container": container}) as note,
-        _watchdog(given, container, note),
+        _watchdog(given, container, journal.path_of(directory, container)),
+        journal.noted(directory, container, {"host": url, "container": container}) as note,
     ):
         yield note
 
 
-def abandoned(state: Path) -> list[Abandoned]:
-    """Return the containers whose note has no live process; a damaged note gives only the container, by its file name."""
-    return [Abandoned(left.path, left.content.get("host", ""), left.path.stem) for left in journal.abandoned(_directory(state))]
+def abandoned(state: Path) -> Iterator[Abandoned]:
+    """Yield the containers whose note has no live process; a damaged note gives only the container, by its file name.
+
+    Each note is locked until the next is asked for.
+    """
+    for left in journal.abandoned(_directory(state)):
+        yield Abandoned(left.path, left.content.get("host", ""), left.path.stem)
 
 
 def say_ready() -> None:
@@ -60,21 +66,25 @@ def say_ready() -> None:
     sys.stdout.flush()
 
 
-def watch(is_paused: Callable[[], bool], resume: Callable[[], None]) -> None:
-    """Wait for the end of the pipe on stdin, and resume the container unless the watched process has done so."""
-    if sys.stdin.buffer.read() == RESUMED:
-        return
-    deadline = time.monotonic() + GRACE
-    while time.monotonic() < deadline:
-        if is_paused():
-            resume()
-            return
-        time.sleep(0.1)
+def watch(note: Path, is_paused: Callable[[], bool], resume: Callable[[], None]) -> None:
+    """Wait for the end of the pipe on stdin, and resume the container if its note is still there and nobody else handles it.
+
+    The note stays unless a paused container was resumed: the engine may still carry out a request to pause.
+    """
+    sys.stdin.buffer.read()
+    with journal.claimed(note, RELEASE) as left:
+        deadline = time.monotonic() + GRACE
+        while left and time.monotonic() < deadline:
+            if is_paused():
+                resume()
+                note.unlink(missing_ok=True)
+                return
+            time.sleep(0.1)
 
 
 @contextmanager
-def _watchdog(given: str, container: str, note: Note) -> Iterator[None]:
-    command = [sys.executable, "-m", "bundler.engines.watchdog", given, container]
+def _watchdog(given: str, container: str, note: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "bundler.engines.watchdog", given, container, str(note)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -85,10 +95,7 @@ def _watchdog(given: str, container: str, note: Note) -> Iterator[None]:
             raise EngineError("the watchdog that resumes the container did not start", hint="Please report this.")
         yield
     finally:
-        with contextlib.suppress(OSError):
-            if note.settled:
-                process.stdin.write(RESUMED)
-            process.stdin.close()
+        process.stdin.close()
         process.wait()
         process.stdout.close()
 

@@ -1,9 +1,10 @@
-"""The watchdog process: ``python -m bundler.engines.watchdog HOST CONTAINER``."""
+"""The watchdog process: ``python -m bundler.engines.watchdog HOST CONTAINER NOTE``."""
 
 from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 
 from bundler.engines import pause_guard
 
@@ -15,9 +16,9 @@ def main() -> None:
     pause_guard.say_ready()
     from bundler.engines.docker import DockerEngine  # slow to import, so only after the watched process may go on
 
-    host, container = sys.argv[1:]
+    host, container, note = sys.argv[1:]
     engine = DockerEngine(host or None)
-    pause_guard.watch(lambda: engine.is_paused(container), lambda: engine.resume(container))
+    pause_guard.watch(Path(note), lambda: engine.is_paused(container), lambda: engine.resume(container))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,7 +43,7 @@ def examine(
     store: Path,
     credentials: Callable[[], str],
     trust: Callable[[], str],
-    paused: Callable[[], Sequence[LeftPaused]],
+    paused: Callable[[], Iterable[LeftPaused]],
     deep: Callable[[], Sequence[str]] | None = None,
 ) -> list[Finding]:
     """Check the engine, disks, local store, credentials, allowed signers and paused containers; errors become findings.

@@ -131,6 +131,10 @@ def check_ledger(home: Home) -> None:
         pass
 
 
+def abandoned(home: Home) -> None:
+    list(pause_guard.abandoned(home.state))
+
+
 def note_engine(home: Home) -> None:
     temporary_objects.sweep(home.state, URL, {"image": lambda _: False})
     with temporary_objects.noted(home.state, URL, "image"):
@@ -192,7 +196,7 @@ FILES = {
     "ledger": Own(in_state("applied.json"), calling(check_ledger)),
     "lock of the ledger": Own(in_state("locks/file-applied.json.lock"), calling(check_ledger)),
     "note of an engine": Own(left_note("temporary"), calling(note_engine)),
-    "note of a pause": Own(left_note("paused"), calling(lambda home: pause_guard.abandoned(home.state))),
+    "note of a pause": Own(left_note("paused"), calling(abandoned)),
     "listing": Own(only("state", "fps-bundle/listings/*.list"), calling(use_listing), cache=True),
     "index of the store": Own(in_store("index.json"), LIST),
     "lock of the index": Own(in_store("oci-layout"), LIST),
@@ -205,7 +209,7 @@ FILES = {
 DIRECTORIES = {
     "locks": Own(in_state("locks"), SIGN),
     "engine notes": Own(in_state("temporary"), calling(note_engine)),
-    "pause notes": Own(lambda home: left_note("paused")(home).parent, calling(lambda home: pause_guard.abandoned(home.state))),
+    "pause notes": Own(lambda home: left_note("paused")(home).parent, calling(abandoned)),
     "listings": Own(in_state("listings"), calling(use_listing), cache=True),
     "blobs": Own(in_store("blobs"), COPY),
     "algorithm": Own(in_store("blobs/sha256"), COPY),

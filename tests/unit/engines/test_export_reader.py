@@ -11,10 +11,12 @@ from functools import partial
 import pytest
 
 from bundler.engines import export_reader
+from bundler.engines.archive_reader import ArchiveReader
 from bundler.engines.export_reader import ExportReader
 from bundler.errors import ModelError
 from bundler.format import tar
 from bundler.format.tar import Entry, Kind
+from bundler.ports import Reader
 from bundler.streams import Readable
 
 Given = tuple[Entry, bytes]
@@ -37,7 +39,7 @@ class Engine:
     """Gives one archive again and again, but not while one is open."""
 
     def __init__(self, given: Sequence[Given]) -> None:
-        self._data = b"".join(tar.encode(it) + content + tar.padding(it.size) for it, content in given) + tar.TRAILER
+        self.data = b"".join(tar.encode(it) + content + tar.padding(it.size) for it, content in given) + tar.TRAILER
         self._is_read = False
         self.archives = 0
 
@@ -48,13 +50,16 @@ class Engine:
         self._is_read = True
         self.archives += 1
         try:
-            yield io.BytesIO(self._data)
+            yield io.BytesIO(self.data)
         finally:
             self._is_read = False
 
     def read(self, *exports: str) -> list[Given]:
-        reader = ExportReader(lambda _: None, self.open, ())
-        return [(it, b"".join(iter(partial(content.read, 3), b""))) for it, content in reader.entries(exports)]
+        return read(ExportReader(lambda _: None, self.open, ()), exports)
+
+
+def read(reader: Reader, exports: Sequence[str]) -> list[Given]:
+    return [(it, b"".join(iter(partial(content.read, 3), b""))) for it, content in reader.entries(exports)]
 
 
 def test_of_plain_exports_one_archive_is_read() -> None:
@@ -123,11 +128,23 @@ def test_two_archives_are_compared_entry_by_entry() -> None:
     assert found == {"/a": "changed", "/a/2": "deleted", "/b": "changed", "/b/new": "added", "/d": "added"}
 
 
-def test_an_archive_that_ends_early_is_told() -> None:
-    engine = Engine([entry("/s"), file("/s/1", "one")])
-    engine._data = engine._data[: -len(tar.TRAILER)]
-    with pytest.raises(ModelError, match="the engine's archive of the container is incomplete"):
-        engine.read("/s")
+@pytest.mark.parametrize("exports", [["/s"], ["/s/1"], ["/s/2"]])
+def test_an_archive_that_ends_anywhere_is_incomplete(exports: list[str]) -> None:
+    given = [file("/a", "shared"), entry("/s"), file("/s/1", "one" * 300), link("/s/2", "/a")]
+    for end in range(0, len(Engine(given).data) - len(tar.TRAILER) + 1, 97):
+        engine = Engine(given)
+        engine.data = engine.data[:end]
+        with pytest.raises(ModelError, match="the engine's archive of the container is incomplete"):
+            engine.read(*exports)
+
+
+def test_an_archive_of_a_path_that_ends_anywhere_is_incomplete() -> None:
+    given = [entry("/s"), file("/s/1", "one" * 300)]
+    for end in range(0, len(Engine(given).data) - len(tar.TRAILER) + 1, 97):
+        engine = Engine(given)
+        engine.data = engine.data[:end]
+        with pytest.raises(ModelError, match="the engine's archive of /s is incomplete"):
+            read(ArchiveReader(lambda _: None, engine.open), ["/s"])
 
 
 def test_an_original_that_passes_as_part_of_an_export_is_given_there_too() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from bundler.engines import pause_guard
 from bundler.engines.pause_guard import Abandoned
+from bundler.localfs import locks
 
 CONTAINER = "c" * 64
 URL = "unix:///the/engines/socket"
@@ -36,6 +38,7 @@ class PausedEngine:
     def __init__(self, paused_after: int = 0) -> None:
         self.asked = 0
         self.resumed = threading.Event()
+        self.was_asked = threading.Event()
         self.requests: list[str] = []
         self._paused_after = paused_after
 
@@ -47,6 +50,7 @@ class PausedEngine:
             self.resumed.set()
             return 204, None
         self.asked += 1
+        self.was_asked.set()
         return 200, {"Id": CONTAINER, "State": {"Paused": self.asked > self._paused_after and not self.resumed.is_set()}}
 
 
@@ -83,11 +87,10 @@ def serving(engine: PausedEngine) -> Iterator[str]:
 
 
 def test_the_journal_has_the_engines_own_address_and_the_container(tmp_path: Path) -> None:
-    with serving(PausedEngine()) as given:
-        with pause_guard.guarded(tmp_path, URL, CONTAINER, given):
-            assert pause_guard.abandoned(tmp_path) == []
-        (left,) = pause_guard.abandoned(tmp_path)
-    assert left == Abandoned(left.journal, URL, CONTAINER)
+    with serving(PausedEngine()) as given, pause_guard.guarded(tmp_path, URL, CONTAINER, given):
+        assert list(pause_guard.abandoned(tmp_path)) == []
+        content = (tmp_path / "paused" / f"{CONTAINER}.json").read_text()
+    assert json.loads(content) == {"host": URL, "container": CONTAINER}
 
 
 @pytest.mark.parametrize("paused_after", [0, 2])
@@ -104,7 +107,7 @@ def test_a_block_that_ends_settled_is_left_alone(tmp_path: Path) -> None:
     with serving(engine) as given, pause_guard.guarded(tmp_path, URL, CONTAINER, given) as note:
         note.settle()
     assert engine.requests == []
-    assert pause_guard.abandoned(tmp_path) == []
+    assert list(pause_guard.abandoned(tmp_path)) == []
 
 
 def test_a_container_that_is_not_paused_is_not_resumed(tmp_path: Path) -> None:
@@ -113,6 +116,8 @@ def test_a_container_that_is_not_paused_is_not_resumed(tmp_path: Path) -> None:
         pass
     assert not engine.resumed.is_set()
     assert engine.asked > 1  # a pause that was under way might still have come
+    (left,) = pause_guard.abandoned(tmp_path)  # and may come later
+    assert left == Abandoned(left.journal, URL, CONTAINER)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -125,23 +130,91 @@ def test_what_ends_a_command_does_not_end_its_watchdog(tmp_path: Path, number: s
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_process_group_that_is_killed_has_its_container_resumed_and_its_note_is_found(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_process_group_that_is_killed_has_its_container_resumed(tmp_path: Path, number: signal.Signals) -> None:
     engine = PausedEngine()
     with serving(engine) as given:
-        command = [sys.executable, "-c", HOLD, str(tmp_path), CONTAINER, given]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, start_new_session=True)
-        assert process.stdout
+        with killed(tmp_path, given, number):
+            assert engine.resumed.wait(20)
+        until_no_note_is_locked(tmp_path)
+    assert list(pause_guard.abandoned(tmp_path)) == []
+
+
+def test_a_container_that_the_next_command_has_resumed_is_left_alone(tmp_path: Path) -> None:
+    engine = PausedEngine()
+    with serving(engine) as given, holding(tmp_path, given) as process:
+        (watchdog,) = children(process.pid)
+        os.kill(watchdog, signal.SIGSTOP)
+        process.kill()
+        process.wait(10)
+        (left,) = pause_guard.abandoned(tmp_path)
+        left.journal.unlink()
+        let_end(watchdog)
+    assert engine.requests == []
+
+
+def test_a_pause_of_the_next_command_waits_until_the_watchdog_is_done(tmp_path: Path) -> None:
+    engine = PausedEngine(paused_after=5)
+    with serving(engine) as given:
+        with killed(tmp_path, given, signal.SIGKILL):
+            assert engine.was_asked.wait(20)  # the watchdog waits for a pause that may still come
+        with pause_guard.guarded(tmp_path, URL, CONTAINER, given) as note:
+            assert engine.resumed.is_set()
+            note.settle()
+
+
+def test_a_pause_of_the_next_command_is_not_resumed_by_an_older_watchdog(tmp_path: Path) -> None:
+    engine = PausedEngine()
+    with serving(engine) as given, holding(tmp_path, given) as process:
+        (watchdog,) = children(process.pid)
+        os.kill(watchdog, signal.SIGSTOP)
+        process.kill()
+        process.wait(10)
+        with pause_guard.guarded(tmp_path, URL, CONTAINER, given) as note:
+            let_end(watchdog)
+            note.settle()
+    assert engine.requests == []
+
+
+@contextmanager
+def holding(state: Path, given: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds the container."""
+    command = [sys.executable, "-c", HOLD, str(state), CONTAINER, given]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, start_new_session=True)
+    assert process.stdout
+    try:
         assert process.stdout.readline() == b"held\n"
-        os.killpg(process.pid, number)
+        yield process
+    finally:
+        process.kill()
         process.wait(10)
         process.stdout.close()
-        assert engine.resumed.wait(20)
-    assert [left.container for left in pause_guard.abandoned(tmp_path)] == [CONTAINER]
 
 
-def children() -> set[int]:
-    """The processes that this thread has started."""
-    return {int(number) for number in Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()}
+@contextmanager
+def killed(state: Path, given: str, number: signal.Signals) -> Iterator[None]:
+    """The block runs after a process that held the container was killed with its process group."""
+    with holding(state, given) as process:
+        os.killpg(process.pid, number)
+        process.wait(10)
+        yield
+
+
+def until_no_note_is_locked(state: Path) -> None:
+    for path in (state / "paused").iterdir():
+        with path.open("rb") as file:
+            locks.acquire(file.fileno(), "the note")
+
+
+def let_end(pid: int) -> None:
+    """Continue a stopped process, and wait until it ends."""
+    process = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGCONT)
+    assert select.select([process], [], [], 20)[0]
+    os.close(process)
+
+
+def children(pid: int | None = None) -> set[int]:
+    """The processes that this thread has started, or the first thread of another process."""
+    task = f"{pid}/task/{pid}" if pid else f"self/task/{threading.get_native_id()}"
+    return {int(number) for number in Path(f"/proc/{task}/children").read_text().split()}

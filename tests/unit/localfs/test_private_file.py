@@ -84,7 +84,7 @@ def test_whatever_the_umask_nobody_else_gets_in(write: Callable[[Path], None], h
         ("locks", hold),
         ("temporary", make_temporary),
         ("temporary", lambda state: temporary_objects.sweep(state, "unix:///engine", {})),
-        ("paused", pause_guard.abandoned),
+        ("paused", lambda state: list(pause_guard.abandoned(state))),
         (".", number),
     ],
 )
@@ -124,4 +124,4 @@ def test_a_directory_that_the_user_put_elsewhere_is_used(tmp_path: Path) -> None
 
 
 def test_nothing_is_abandoned_where_nothing_was_noted() -> None:
-    assert pause_guard.abandoned(state_directory.directory()) == []
+    assert list(pause_guard.abandoned(state_directory.directory())) == []
