@@ -90,6 +90,12 @@ def drain(stream: Readable) -> None:
         pass
 
 
+def skip(stream: Readable, size: int) -> None:
+    """Skip ``size`` bytes, or fewer at the end."""
+    while size and (block := stream.read(min(size, BLOCK))):
+        size -= len(block)
+
+
 def read_exactly(content: Readable, size: int, what: str = "the content") -> bytearray:
     """Return exactly the next ``size`` bytes of a stream; raises `IntegrityError` when it ends earlier."""
     data = bytearray()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from bundler.stores.registry.limits import Limits
 from bundler.streams import NULL_PROGRESS, Progress
 
 if TYPE_CHECKING:
-    from bundler.format.content import Descriptor
+    from bundler.format.content import Descriptor, Digest
     from bundler.ports import Store
     from bundler.stores.archive.store import ArchiveStore
+    from bundler.stores.delta.store import DeltaStore
     from bundler.stores.layout.store import LayoutStore
 
 
@@ -69,32 +71,34 @@ def open_plain(reference: Reference, options: StoreOptions) -> Store:
 
 
 def open_readable(reference: Reference, options: StoreOptions, parts_from: Sequence[Path] = ()) -> Store:
-    """Open a store whose bundles are complete: thin ones from the local store, split ones from their parts."""
+    """Open a store whose bundles are complete: deltas from their sources, thin ones from the local store, split ones from parts."""
     if isinstance(reference, ArchiveReference):
         archive = _open_archive(reference, options, parts_from)
-        return completed(archive, archive.holds)
+        return _with_deltas(completed(archive, archive.holds), options)
     if isinstance(reference, LayoutReference):
         layout = _open_layout(reference, options)
-        return completed(layout, layout.holds)
+        return _with_deltas(completed(layout, layout.holds), options)
     if isinstance(reference, RegistryReference):
-        from bundler.stores.archive.split_artifact import SplitStore
-
-        return SplitStore(_open_registry(reference, options))
+        return _with_deltas(_open_split(reference, options), options, partial(_likely_sources, reference, options))
     return open_plain(reference, options)
 
 
 @contextmanager
 def opened(reference: Reference, options: StoreOptions, parts_from: Sequence[Path] = ()) -> Iterator[Store]:
     """Open a store to read from, during the block; for a pipe the archive on standard input."""
+    from bundler.stores.delta.store import DeltaStore
+
     if not (isinstance(reference, ArchiveReference) and reference.is_pipe):
-        yield open_readable(reference, options, parts_from)
+        store = open_readable(reference, options, parts_from)
+        with store if isinstance(store, DeltaStore) else nullcontext():
+            yield store
         return
     from bundler.stores.archive import pipe
 
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal, not an archive", hint="Send one: … | fps-bundle … -, or … - < FILE.")
     with pipe.received(sys.stdin.buffer, reference.tag, reference.digest) as received:
-        yield completed(received, received.holds)
+        yield _with_deltas(completed(received, received.holds), options)
 
 
 def completed(store: Store, holds: Callable[[Descriptor], bool]) -> Store:
@@ -105,10 +109,31 @@ def completed(store: Store, holds: Callable[[Descriptor], bool]) -> Store:
     return WholeStore(store, holds, lambda: LocalStore(LocalReference("")))
 
 
-def containing_store(store: Store) -> Store:
-    """Return the store that contains a bundle, without the reader of split bundles, so that a registry can mount blobs."""
-    from bundler.stores.archive.split_artifact import SplitStore
+def _with_deltas(store: Store, options: StoreOptions, likely: Callable[[Digest], Sequence[Store]] = lambda _: ()) -> DeltaStore:
+    from bundler.api.delta_sources import SourceFinder
+    from bundler.stores.delta.store import DeltaStore
 
+    return DeltaStore(store, SourceFinder(store, options.progress, likely))
+
+
+def _likely_sources(reference: RegistryReference, options: StoreOptions, digest: Digest) -> Sequence[Store]:
+    """Open the source of a delta in its repository: by digest, and by the tag that a push of a delta leaves on its source."""
+    from bundler.format.delta_manifest import source_tag
+
+    names = replace(reference, digest=digest), replace(reference, digest=None, tag=source_tag(digest))
+    return [_open_split(name, options) for name in names]
+
+
+def containing_store(store: Store) -> Store:
+    """Return the store that contains a bundle, without the readers of deltas and split bundles, so that a registry can mount blobs.
+
+    A delta is read as the bundle that it makes.
+    """
+    from bundler.stores.archive.split_artifact import SplitStore
+    from bundler.stores.delta.store import DeltaStore
+
+    if isinstance(store, DeltaStore):
+        return store if store.delta else containing_store(store.inner)
     return store.underlying_store() if isinstance(store, SplitStore) else store
 
 
@@ -141,6 +166,12 @@ def _open_archive(reference: ArchiveReference, options: StoreOptions, parts_from
         parts_from=tuple(parts_from),
         progress=options.progress,
     )
+
+
+def _open_split(reference: RegistryReference, options: StoreOptions) -> Store:
+    from bundler.stores.archive.split_artifact import SplitStore
+
+    return SplitStore(_open_registry(reference, options))
 
 
 def _open_registry(reference: RegistryReference, options: StoreOptions) -> Store:

@@ -12,6 +12,7 @@ from bundler.cli import options
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
+    from bundler.format.delta_manifest import DeltaManifest
     from bundler.ports import Store
     from bundler.verbs.copy import CopyResult
 
@@ -36,12 +37,25 @@ _Have = Annotated[
 ]
 
 
+_DeltaFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--delta-from",
+        metavar="REF|LIST",
+        help="Send only the differences from a bundle that the other host has, or from one of a list that `list --have` printed there.",
+    ),
+]
+_Rebuild = Annotated[bool, typer.Option("--rebuild", help="If the source is a delta, send the whole bundle that it makes.")]
+
+
 def copy(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     dest: _Dest,
     split: _Split = None,
     part: options.Part = None,
     have: _Have = None,
+    delta_from: _DeltaFrom = None,
+    rebuild: _Rebuild = False,
     parts_from: options.PartsFrom = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
     verify_written: options.VerifyWritten = None,
@@ -59,20 +73,23 @@ def copy(
     """Copy a bundle between stores: registries, OCI layouts, archive files and the local store.
 
     The bundle keeps its digest and its signatures. Blobs that the destination already has are not sent again.
+    --delta-from sends the bundle as its differences from another one: every command reads this delta as the
+    bundle, on a host that has the other one. A delta is copied as it is, or rebuilt for the local store and --rebuild.
 
     A copy into the local store verifies the signatures by trust.toml, and every layer. A copy between other stores
     checks the digests of blobs, and does not decompress layers. Prints the bundle's digest.
     """
-    from bundler.api import stores
     from bundler.bundle import read_bundle
-    from bundler.cli import console, destination, signatures, wiring
+    from bundler.cli import console, delta, destination, signatures, wiring
     from bundler.cli import dry_run as dry_run_report
     from bundler.format import reference
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import copy, verify
 
     named = reference.parse(source)
-    target = destination.parse(wiring.destination(dest), split=split, only=part or (), have=have or ())
+    target = destination.parse(
+        wiring.destination(dest), split=split, only=part or (), have=have or (), delta=delta_from is not None
+    )
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
         origin = opened.enter_context(wiring.opened(named, link, parts_from))
@@ -81,30 +98,34 @@ def copy(
         if is_import:
             admission = signatures.admission(allowed_signers, revoked, ignore_signatures)
             admission.admit(bundle, origin, terminal, warn_unconfigured=False)
-        origin = stores.containing_store(origin)
+        origin, sent = opened.enter_context(
+            delta.prepared(bundle, origin, delta_from, link, terminal, whole=rebuild or target.is_local or bool(have))
+        )
         store = target.open(link, terminal)
-        if not dry_run:
+        if dry_run:
+            plan = copy.plan(origin, store, bundle, sent)
+        else:
             if target.reads_twice:
                 origin = opened.enter_context(verify.readable_bundle(bundle, origin, LocalSpool(), terminal))
             if is_import:
                 result = verify.take_in(bundle, origin, store, LocalSpool(), terminal)
             else:
-                result = copy.copy(origin, store, terminal, bundle)
+                result = copy.copy(origin, store, terminal, bundle, delta=sent)
     with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
         if dry_run:
-            plan = copy.plan(origin, store, bundle)
             dry_run_report.show(plan, store.where, link.rate, terminal, json=json, in_parts=target.part_size is not None)
         else:
-            _report(result, store, terminal, json=json)
+            _report(result, sent, store, terminal, json=json)
 
 
-def _report(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:
+def _report(result: CopyResult, sent: DeltaManifest | None, target: Store, terminal: Terminal, *, json: bool) -> None:
     from bundler.cli import console, displacement
 
     digest = str(result.bundle.digest)
     if json:
         transfer = {"sent": result.sent, "skipped": result.skipped, "displaced": displacement.as_json(result.displaced)}
-        console.result_json({"digest": digest, "reference": target.where, **transfer})
+        delta = {"source": str(sent.source.digest), "size": sent.size} if sent else None
+        console.result_json({"digest": digest, "reference": target.where, **transfer, "delta": delta})
         return
     skipped = f", skipped {console.size(result.skipped)} that existed already" if result.skipped else ""
     terminal.say(f"copied to {target.where}: sent {console.size(result.sent)}{skipped}")

@@ -63,7 +63,7 @@ class Target:
         return SplitTarget(wiring.open_store(reference, link), self.part_size, progress)
 
 
-def parse(reference: Reference, *, split: str | None, only: Sequence[int], have: Sequence[str]) -> Target:
+def parse(reference: Reference, *, split: str | None, only: Sequence[int], have: Sequence[str], delta: bool = False) -> Target:
     """Combine the options of ``copy``; raises `UsageError` for a combination that has no meaning."""
     part_size = parse_part_size(split) if split is not None else None
     is_file = isinstance(reference, ArchiveReference) and not reference.is_pipe
@@ -77,6 +77,13 @@ def parse(reference: Reference, *, split: str | None, only: Sequence[int], have:
         raise UsageError(
             "--have needs an archive or a layout as destination", hint="Copy to oci-archive:FILE, FILE.tar or oci:DIR."
         )
+    if delta and isinstance(reference, LocalReference):
+        raise UsageError(
+            "--delta-from needs another destination: the local store keeps whole bundles",
+            hint="Copy to a file, layout or registry.",
+        )
+    if delta and have:
+        raise UsageError("--delta-from and --have cannot be combined", hint="Use --delta-from, which also leaves out equal layers.")
     return Target(reference, part_size, frozenset(only), have)
 
 

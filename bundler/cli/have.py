@@ -20,15 +20,20 @@ def read(named: Sequence[str], link: wiring.Link) -> list[Had]:
 
 
 def _read(name: str, link: wiring.Link) -> Sequence[Had]:
-    if _is_list(name):
-        path = named_files.check(Path(name))
-        with disk_errors(path), path.open("rb") as file:
-            return thin_list.read(file.read(strict_json.MAX_SIZE + 1), name)
+    if is_list(name):
+        return read_list(Path(name))
     with wiring.opened(parse(name), link) as store:
         return [had(store.where, read_bundle(store).manifest, store)]
 
 
-def _is_list(name: str) -> bool:
+def read_list(path: Path) -> list[Had]:
+    """Return the bundles of a list that ``fps-bundle list --have`` printed."""
+    named_files.check(path)
+    with disk_errors(path), path.open("rb") as file:
+        return thin_list.read(file.read(strict_json.MAX_SIZE + 1), str(path))
+
+
+def is_list(name: str) -> bool:
     """Whether the name is a file: it exists, or ends in ``.json``. A name with a tag or digest is a bundle."""
     try:
         reference = parse(name)

@@ -74,6 +74,13 @@ class Matcher:
             self._moved(new, 0)
         self._begin += len(chunk)
 
+    def same(self, size: int) -> None:
+        """Write the next chunk, of ``size`` bytes, which the old file has at the same place."""
+        self._writer.seek(self._begin)
+        self._writer.copy(size)
+        self._shift = 0
+        self._begin += size
+
     def _read(self, position: int, size: int) -> _Bytes:
         """What the old file has there: all, less at its end, or nothing."""
         if position < 0 or position >= self._old.size:

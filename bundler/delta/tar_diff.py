@@ -15,6 +15,7 @@ import numpy as np
 import zstandard
 
 from bundler.errors import IntegrityError
+from bundler.format.layer_writer import Blob
 from bundler.streams import BLOCK, Readable, Stream, Writable
 
 MEDIA_TYPE = "application/vnd.tar-diff"
@@ -150,7 +151,7 @@ class Writer:
     A copy begins where the last one ended; `seek` moves that place, `open` makes it the begin of another file.
     """
 
-    def __init__(self, target: Writable, level: int) -> None:
+    def __init__(self, target: Writable | Blob, level: int) -> None:
         target.write(MAGIC)
         self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
         self._stream = self._compressor.stream_writer(cast(IO[bytes], target))

@@ -8,6 +8,8 @@ from enum import Enum
 
 import zstandard
 
+LIBZSTD = ".".join(map(str, zstandard.ZSTD_VERSION))
+"""The version of libzstd: another one may make other frames of the same content."""
 MAX_BATCH = 1024
 """Most frames that one thread compresses or decompresses at a time, where they are small."""
 _PROBE = 128 << 10
@@ -24,6 +26,11 @@ class Compression(Enum):
     FAST = "fast"
     BEST = "best"
     NONE = "none"
+
+    @classmethod
+    def named(cls, mode: str) -> Compression:
+        """The mode of this name, or the default for a name that is not known."""
+        return cls(mode) if mode in {known.value for known in cls} else cls.AUTO
 
 
 _LEVELS = {Compression.AUTO: _DEFAULT, Compression.FAST: _FAST, Compression.BEST: _BEST, Compression.NONE: _NONE}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bundler.concurrency.pipeline import Pipeline
 from bundler.format import artifact, metadata, paths, tar
-from bundler.format.compression import MAX_BATCH, Compression, compress
+from bundler.format.compression import LIBZSTD, MAX_BATCH, Compression, compress
 from bundler.format.content import Descriptor, Digest
 from bundler.format.toc import CHUNK, Chunk, Item, TableWriter
 from bundler.streams import NOTHING, Readable, Sparse, pieces, read_exactly
@@ -133,8 +133,13 @@ class LayerWriter:
             self._settled.result()  # a disk reports a failure only once
         tail, table = self._table.finish(self._written)
         self._blob.write(tail)
-        exports = tuple(map(paths.encode, self.exports))
-        layer = metadata.Layer(diff_id=Digest(self._hash.hexdigest()), size=self._size, entries=self.entries, exports=exports)
+        layer = metadata.Layer(
+            diff_id=Digest(self._hash.hexdigest()),
+            size=self._size,
+            entries=self.entries,
+            exports=tuple(map(paths.encode, self.exports)),
+            compression=metadata.LayerCompression(mode=self._compression.value, libzstd=LIBZSTD),
+        )
         descriptor = self._blob.finish(artifact.LAYER)
         return (replace(descriptor, annotations=table.annotations) if table else descriptor), layer
 

@@ -92,6 +92,13 @@ class Export(_Value):
     volume: bool
 
 
+class LayerCompression(_Value):
+    """How a layer was compressed: the mode (`compression.Compression`), and the version of libzstd."""
+
+    mode: str
+    libzstd: str
+
+
 class Layer(_Value):
     """One layer of the bundle: ``size`` bytes of uncompressed tar with so many entries."""
 
@@ -99,6 +106,7 @@ class Layer(_Value):
     size: int
     entries: int
     exports: tuple[str, ...]
+    compression: LayerCompression | None = None
 
 
 class Parent(_Value):
@@ -151,6 +159,8 @@ class Metadata(_Value):
         content = self.model_dump(mode="json", by_alias=True, exclude={"created", "source", "tool", "lineage"})
         for name in ("names", "repoDigests", "imageID"):
             del content["base"][name]
+        for layer in content["layers"]:
+            del layer["compression"]
         return content
 
     def to_bytes(self) -> bytes:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from bundler.bundle import Bundle, read_bundle, referrers
 from bundler.concurrency import parallel
 from bundler.errors import IntegrityError
-from bundler.format.artifact import Referrer
+from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import Descriptor, Digest
+from bundler.format.delta_manifest import DeltaManifest
 from bundler.format.reference import image_tag
 from bundler.ports import Displaced, Store, Upload
 from bundler.streams import Progress, WatchedOpener, drain, watched
@@ -54,16 +55,17 @@ def copy(
     bundle: Bundle | None = None,
     wrap: Callable[[Upload], Upload] = lambda upload: upload,
     early: Sender | None = None,
+    delta: DeltaManifest | None = None,
 ) -> CopyResult:
-    """Copy a bundle and what refers to it, such as signatures.
+    """Copy a bundle, or the ``delta`` that makes it, and what refers to the bundle, such as signatures.
 
     The target tags the bundle only when it is complete, with the same digest as in the source. Layers are not decompressed,
     unless the upload that ``wrap`` returns does it. An upload that ``early`` has started is continued.
     """
     bundle = bundle or read_bundle(source)
-    manifest = bundle.manifest
+    manifest = delta or bundle.manifest
     attached = referrers(source, bundle)
-    blobs = _blobs(bundle, attached)
+    blobs = _blobs(manifest, attached)
     progress.stage(f"copying to {target.where}", sum(blob.size for blob in blobs))
     started = nullcontext(early.upload) if early else target.upload(image_tag(bundle.metadata.model.version), source)
     with started as opened:
@@ -81,16 +83,16 @@ def copy(
     return CopyResult(bundle, upload.sent, max(0, sum(blob.size for blob in blobs) - upload.sent), displaced)
 
 
-def plan(source: Store, target: Store, bundle: Bundle) -> Plan:
+def plan(source: Store, target: Store, bundle: Bundle, delta: DeltaManifest | None = None) -> Plan:
     """Find out which blobs a copy would send, without any change."""
-    blobs = _blobs(bundle, referrers(source, bundle))
+    blobs = _blobs(delta or bundle.manifest, referrers(source, bundle))
     there = [blob for blob in blobs if target.has(blob)]
     return Plan(bundle, there, [blob for blob in blobs if blob not in there])
 
 
 def read_through(store: Store, bundle: Bundle, progress: Progress) -> None:
     """Read all blobs of a bundle and of its referrers to the end; raises `IntegrityError` for damaged ones."""
-    blobs = _blobs(bundle, referrers(store, bundle))
+    blobs = _blobs(bundle.manifest, referrers(store, bundle))
     progress.stage(f"verifying {store.where}", sum(blob.size for blob in blobs))
     for blob in blobs:
         with watched(store.open(blob), progress) as content:
@@ -143,9 +145,9 @@ class _Transfer:
         parallel.each(work, blobs, self._workers, self._stop)
 
 
-def _blobs(bundle: Bundle, referrers: Sequence[Referrer]) -> list[Descriptor]:
+def _blobs(manifest: Manifest | DeltaManifest, referrers: Sequence[Referrer]) -> list[Descriptor]:
     """Return each blob once, in the order in which they are sent."""
-    return list(dict.fromkeys([*bundle.manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]))
+    return list(dict.fromkeys([*manifest.blobs, *(blob for referrer in referrers for blob in referrer.blobs)]))
 
 
 def _largest_first(blobs: Sequence[Descriptor]) -> Sequence[Descriptor]:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from bundler.bundle import Bundle
 from bundler.errors import IntegrityError, NotFoundError, UsageError
-from bundler.format import entry_rules, file_reader, paths, tar, toc, units
-from bundler.format.content import Descriptor, Digest, VerifyingReader
+from bundler.format import entry_rules, file_reader, paths, table_reader, tar, units
+from bundler.format.content import Descriptor, Digest
 from bundler.format.layer_reader import decompressed
 from bundler.format.layer_rules import MAX_OWN
 from bundler.format.metadata import Layer
 from bundler.format.tar import Entry, Kind
 from bundler.format.toc import Item, Table
 from bundler.ports import Store
-from bundler.streams import BLOCK, Progress, Readable, drain
+from bundler.streams import BLOCK, Progress, Readable
 
 _EMPTY = Digest.of(b"")
 
@@ -113,7 +113,8 @@ def _items(layer: _Layer, progress: Progress) -> Iterator[Item]:
     """Yield the items of a layer; raises `IntegrityError` when their number differs from the metadata."""
     table = Table.of(layer.blob)
     count = 0
-    for item in _from_table(layer, table) if table else _from_tar(layer, progress):
+    store = layer.store
+    for item in table_reader.items(layer.blob, table, store.open_range, store.where) if table else _from_tar(layer, progress):
         count += 1
         if count <= layer.described.entries:
             yield item
@@ -121,18 +122,6 @@ def _items(layer: _Layer, progress: Progress) -> Iterator[Item]:
         raise IntegrityError(
             f"{layer.what} has {units.counted(count, 'entry', 'entries')}; the metadata says {layer.described.entries}"
         )
-
-
-def _from_table(layer: _Layer, table: Table) -> Iterator[Item]:
-    where = layer.store.where
-    expected = Descriptor(layer.blob.media_type, table.digest, table.length)
-    with VerifyingReader(layer.store.open_range(layer.blob, table.offset, table.length), expected, where) as stream:
-        try:
-            yield from toc.read(stream, table, where)
-        except IntegrityError:
-            drain(stream)  # reports a table damaged in transit by its digest
-            raise
-        drain(stream)
 
 
 def _from_tar(layer: _Layer, progress: Progress) -> Iterator[Item]:

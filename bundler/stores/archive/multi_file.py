@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bundler.errors import BundlerError, StoreError
 from bundler.format.content import Digest
-from bundler.streams import BLOCK, Readable, Stream
+from bundler.streams import BLOCK, Stream
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,6 @@ def of_file(path: Path, size: int) -> Volume:
 def limited(content: Stream, size: int) -> Stream:
     """Return a stream of the first ``size`` bytes of a stream."""
     return _Limited(content, size)
-
-
-def skip(content: Readable, size: int) -> None:
-    """Skip ``size`` bytes, or fewer at the end."""
-    while size and (block := content.read(min(size, BLOCK))):
-        size -= len(block)
 
 
 class _File(Stream):

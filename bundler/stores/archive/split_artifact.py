@@ -26,7 +26,7 @@ from bundler.stores.archive.multi_file import Volume, Volumes
 from bundler.stores.archive.store import BundleArchive
 from bundler.stores.archive.writer import ArchiveFile, ArchiveUpload, Written, as_volumes, memory_volume
 from bundler.stores.wrapped_store import WrappedStore
-from bundler.streams import BLOCK, Begun, Progress, Stream, WatchedOpener, drain
+from bundler.streams import BLOCK, Begun, Progress, Stream, WatchedOpener, drain, skip
 
 
 class SplitStore(WrappedStore):
@@ -233,7 +233,7 @@ class _PartSender:
 
     def _open(self, part: _FilePart, begun: Begun | None = None) -> Stream:
         content = VerifyingReader(part.open(), part.descriptor, self._where)
-        multi_file.skip(content, begun.size if begun else 0)
+        skip(content, begun.size if begun else 0)
         return content
 
 

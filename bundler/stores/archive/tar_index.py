@@ -7,8 +7,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
 
-from bundler.stores.archive.multi_file import Volumes, limited, skip
-from bundler.streams import BLOCK, Readable, Stream
+from bundler.stores.archive.multi_file import Volumes, limited
+from bundler.streams import BLOCK, Readable, Stream, skip
 
 MAX_MEMBERS = 10_000
 """Most entries of an archive; an OCI layout has one per blob."""

@@ -10,9 +10,9 @@ from functools import partial
 from bundler.format import tar
 from bundler.format.content import Descriptor, Digest
 from bundler.ports import Displaced, Named, Store
-from bundler.stores.archive.multi_file import Volume, Volumes, skip
+from bundler.stores.archive.multi_file import Volume, Volumes
 from bundler.stores.layout import index
-from bundler.streams import BLOCK, Opener, Stream, from_memory
+from bundler.streams import BLOCK, Opener, Stream, from_memory, skip
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, strict_json
 from bundler.format.artifact import BUNDLE, INDEX, MANIFEST, REF_NAME
 from bundler.format.content import Descriptor, Digest
+from bundler.format.delta_manifest import DELTA
 from bundler.ports import Named
 
 LAYOUT_FILE = "oci-layout"
@@ -56,7 +57,7 @@ def read(data: bytes, where: str) -> list[Named]:
         raise IntegrityError(f"{where}: index.json has no list of manifests")
     strict_json.check_spelling(content, _KEYS, f"{where}: index.json")
     descriptors = [Descriptor.from_json(manifest) for manifest in manifests]
-    if any(item.artifact_type == BUNDLE and item.media_type != MANIFEST for item in descriptors):
+    if any(item.artifact_type in (BUNDLE, DELTA) and item.media_type != MANIFEST for item in descriptors):
         raise IntegrityError(f"{where}: index.json has a bundle that is not a manifest")
     return [_named(item) for item in descriptors if item.media_type == MANIFEST]
 
@@ -101,7 +102,7 @@ def find_in(named: Sequence[Named], data: bytes, name: str, digest: Digest | Non
         return item.manifest.digest == digest if digest else item.name == name if name else True
 
     matching = [item for item in named if matches(item)]
-    bundles = [item for item in matching if item.manifest.artifact_type in ("", BUNDLE)]  # without signatures
+    bundles = [item for item in matching if item.manifest.artifact_type in ("", BUNDLE, DELTA)]  # without signatures
     found = {item.manifest.digest: item.manifest for item in bundles}
     if len(found) == 1:
         return next(iter(found.values()))
@@ -121,7 +122,8 @@ def referrers(
     named: Sequence[Named], manifest: Descriptor, read_manifest: Callable[[Descriptor], bytes], where: str
 ) -> list[Descriptor]:
     """Return the unnamed manifests that refer to a manifest."""
-    others = {item.manifest.digest: item.manifest for item in named if not item.name and item.manifest.artifact_type != BUNDLE}
+    unnamed = [item.manifest for item in named if not item.name]
+    others = {manifest.digest: manifest for manifest in unnamed if manifest.artifact_type not in (BUNDLE, DELTA)}
     return [other for other in others.values() if artifact.subject(read_manifest(other), where) == manifest.digest]
 
 
@@ -139,7 +141,7 @@ def _entry(item: Named) -> dict[str, Any]:
     if not item.name:
         return item.manifest.to_json()
     annotations = {**item.manifest.annotations, REF_NAME: item.name}
-    return replace(item.manifest, artifact_type=BUNDLE, annotations=annotations).to_json()
+    return replace(item.manifest, artifact_type=item.manifest.artifact_type or BUNDLE, annotations=annotations).to_json()
 
 
 def _dump(content: dict[str, Any]) -> bytes:

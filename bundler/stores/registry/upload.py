@@ -12,13 +12,12 @@ import requests
 from bundler.concurrency.pipeline import ahead
 from bundler.errors import IntegrityError, NotFoundError, StoreError
 from bundler.format.content import Descriptor
-from bundler.stores.archive.multi_file import skip
 from bundler.stores.registry.client import RegistryClient, number_in
 from bundler.stores.registry.limits import Limits, throttle
 from bundler.stores.registry.retry import ATTEMPTS, TransientError
 from bundler.stores.registry.session import SEND_BLOCK
 from bundler.stores.registry.upload_record import UploadRecord
-from bundler.streams import BLOCK, Opener, Readable, read_exactly
+from bundler.streams import BLOCK, Opener, Readable, read_exactly, skip
 
 SMALLEST_CHUNK = 1 << 20
 LARGEST_CHUNK = 8 << 20

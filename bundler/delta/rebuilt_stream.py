@@ -1,0 +1,121 @@
+"""A layer's blob as a stream, while another thread rebuilds it."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections.abc import Callable
+
+from bundler.format.content import Descriptor, Digest
+from bundler.format.layer_writer import Blob
+from bundler.streams import BLOCK, Stream, pieces
+
+_PENDING = 8
+"""Blocks that wait to be read; each is a compressed frame or a few of them."""
+
+
+class _ClosedError(Exception):
+    """The reader of the stream needs no more of it."""
+
+
+class OtherBlobError(Exception):
+    """The blob that was made is another one than expected, although its content was not refused."""
+
+    def __init__(self, made: Descriptor) -> None:
+        super().__init__(str(made.digest))
+        self.made = made
+
+
+class RebuiltStream(Stream):
+    """The bytes of the ``expected`` blob, which ``produce`` writes in a thread that starts at the first read.
+
+    `read` raises what the producer raises, and `OtherBlobError` in place of the last bytes of another blob.
+    """
+
+    def __init__(self, expected: Descriptor, produce: Callable[[Blob], object]) -> None:
+        self._expected = expected
+        self._produce = produce
+        self._blocks: queue.Queue[bytes | BaseException | None] = queue.Queue(_PENDING)
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._block = memoryview(b"")
+        self._is_ended = False
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
+        if not self._block and not self._is_ended:
+            self._block = memoryview(self._next())
+        data = bytes(self._block[:size])
+        self._block = self._block[size:]
+        return data
+
+    def close(self) -> None:
+        self._closed.set()
+        while self._thread and self._thread.is_alive():
+            try:
+                self._blocks.get(timeout=0.05)  # the producer may wait for room
+            except queue.Empty:
+                continue
+
+    def _next(self) -> bytes:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="rebuild", daemon=True)
+            self._thread.start()
+        block = self._blocks.get()
+        if isinstance(block, BaseException):
+            self._is_ended = True
+            raise block
+        self._is_ended = block is None
+        return block or b""
+
+    def _run(self) -> None:
+        try:
+            self._produce(_QueuedBlob(self._expected, self._put_block))
+        except BaseException as error:
+            self._put(error)
+        else:
+            self._put(None)
+
+    def _put_block(self, data: bytes) -> None:
+        if self._closed.is_set():
+            raise _ClosedError
+        if data:
+            self._blocks.put(data)
+
+    def _put(self, end: BaseException | None) -> None:
+        if not self._closed.is_set():
+            self._blocks.put(end)
+
+
+class _QueuedBlob:
+    """A new blob whose bytes go to the reader of a `RebuiltStream`; the last ones only if it is the ``expected`` blob."""
+
+    def __init__(self, expected: Descriptor, put: Callable[[bytes], None]) -> None:
+        self._expected = expected
+        self._put = put
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._last = b""
+
+    def write(self, data: bytes) -> int:
+        for piece in pieces(data):
+            self._hash.update(piece)
+        self._size += len(data)
+        self._put(self._last)
+        self._last = data
+        return len(data)
+
+    def settle(self) -> None:
+        """Do nothing, as no bytes are on a disk."""
+
+    def finish(self, media_type: str) -> Descriptor:
+        made = Descriptor(media_type, Digest(self._hash.hexdigest()), self._size)
+        if made.digest != self._expected.digest:
+            raise OtherBlobError(made)
+        self._put(self._last)
+        return made
+
+    def discard(self) -> None:
+        """Do nothing, as nothing is kept."""

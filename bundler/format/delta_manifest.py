@@ -1,0 +1,163 @@
+"""The manifest of a delta: a bundle as its differences from another one (docs/spec/delta.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bundler.errors import IntegrityError
+from bundler.format import artifact, strict_json
+from bundler.format.content import Descriptor, Digest
+from bundler.format.split_manifest import EMPTY
+
+DELTA = "application/vnd.fps.bundle.delta.v1"
+TAR_DIFF = "application/vnd.tar-diff"
+TARGET_MANIFEST = "application/vnd.fps.bundle.manifest.v1+json"
+"""The target's manifest as a blob; not the type of a manifest, whose blobs some tools would expect beside it."""
+
+TARGET = "fps.bundle.delta.target"
+"""Annotation: the digest of the target's manifest."""
+SOURCE = "fps.bundle.delta.source"
+"""Annotation: the digest of the source's manifest."""
+SOURCE_NAME = "fps.bundle.delta.source.name"
+"""Annotation: a name of the source, for messages."""
+SOURCE_LAYERS = "fps.bundle.delta.source.diff-ids"
+"""Annotation: the diff IDs of the source's layers in their order, separated by spaces."""
+LAYER = "fps.bundle.delta.layer"
+"""Annotation of a tar-diff: the digest of the target's layer that it describes."""
+
+MAX_LAYERS = 65
+"""Most layers of a bundle."""
+
+
+@dataclass(frozen=True)
+class DeltaSource:
+    """The source of a delta: its manifest digest, the diff IDs of its layers, and a name for messages."""
+
+    digest: Digest
+    diff_ids: tuple[Digest, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class DeltaManifest:
+    """A delta as stored: the exact bytes of its manifest, and its parsed fields.
+
+    ``diffs`` are the tar-diffs by the digest of the target's layer, ``whole`` the target's layers that are in the delta.
+    A layer of the target in neither has the diff ID of a layer of the source.
+    """
+
+    descriptor: Descriptor
+    data: bytes
+    target: Descriptor
+    metadata: Descriptor
+    source: DeltaSource
+    diffs: Mapping[Digest, Descriptor]
+    whole: Mapping[Digest, Descriptor]
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """All blobs in the order in which they are transferred."""
+        return (self._target_blob, self.metadata, *self.diffs.values(), *self.whole.values(), EMPTY)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole delta as stored and transferred."""
+        return len(self.data) + sum(blob.size for blob in self.blobs)
+
+    @property
+    def _target_blob(self) -> Descriptor:
+        return replace(self.target, media_type=TARGET_MANIFEST)
+
+
+def source_tag(source: Digest) -> str:
+    """The tag that keeps the source of a delta in a registry, whose garbage collector does not know the dependency."""
+    return f"src-{source.short}"
+
+
+def build(
+    target: artifact.Manifest, source: DeltaSource, diffs: Mapping[Digest, Descriptor], whole: Sequence[Descriptor]
+) -> DeltaManifest:
+    """The manifest of a delta; ``diffs`` are by the digest of the target's layer."""
+    layers = [
+        replace(target.descriptor, media_type=TARGET_MANIFEST, annotations={}, artifact_type=""),
+        replace(target.config, annotations={}),
+        *(replace(diff, annotations={LAYER: str(layer)}) for layer, diff in diffs.items()),
+        *whole,
+    ]
+    content = {
+        "schemaVersion": 2,
+        "mediaType": artifact.MANIFEST,
+        "artifactType": DELTA,
+        "config": EMPTY.to_json(),
+        "layers": [layer.to_json() for layer in layers],
+        "annotations": {
+            TARGET: str(target.descriptor.digest),
+            SOURCE: str(source.digest),
+            SOURCE_NAME: source.name,
+            SOURCE_LAYERS: " ".join(map(str, source.diff_ids)),
+        },
+    }
+    return read(json.dumps(content, separators=(",", ":"), sort_keys=True).encode(), "the new delta")
+
+
+def is_delta(data: bytes) -> bool:
+    """Whether a manifest has the artifact type of a delta; it can still be invalid."""
+    return strict_json.load(data, "a manifest").get("artifactType") == DELTA
+
+
+def read(data: bytes, where: str) -> DeltaManifest:
+    """Read the manifest of a delta; raises `IntegrityError` for another manifest, and for one that names other blobs."""
+    *layers, config = artifact.blobs(data, where)
+    if artifact.subject(data, where) is not None:
+        raise IntegrityError(f"{where}: the delta has a subject, which a delta must not have")
+    given = strict_json.load(data, where).get("annotations")
+    annotations = given if isinstance(given, dict) else {}
+    target_digest, source = _target(annotations), _source(annotations, where)
+    if config.digest != EMPTY.digest or config.size != EMPTY.size or len(layers) < 2:
+        raise _other_blobs(where)
+    target, metadata, *rest = layers
+    if target.media_type != TARGET_MANIFEST or target.digest != target_digest or metadata.media_type != artifact.CONFIG:
+        raise _other_blobs(where)
+    if source.digest == target.digest:
+        raise IntegrityError(f"{where}: the delta names its target as its source")
+    diffs, whole = _content(rest, where)
+    descriptor = replace(Descriptor.of(artifact.MANIFEST, data), artifact_type=DELTA)
+    return DeltaManifest(descriptor, data, replace(target, media_type=artifact.MANIFEST), metadata, source, diffs, whole)
+
+
+def _target(annotations: Mapping[str, object]) -> Digest:
+    return Digest.parse(annotations.get(TARGET))
+
+
+def _source(annotations: Mapping[str, object], where: str) -> DeltaSource:
+    layers, name = annotations.get(SOURCE_LAYERS), annotations.get(SOURCE_NAME)
+    if not isinstance(layers, str) or not isinstance(name, str):
+        raise IntegrityError(f"{where}: the delta does not describe its source")
+    diff_ids = tuple(map(Digest.parse, layers.split(" ")))
+    if len(diff_ids) > MAX_LAYERS:
+        raise IntegrityError(f"{where}: the source of the delta has more than {MAX_LAYERS} layers")
+    return DeltaSource(Digest.parse(annotations.get(SOURCE)), diff_ids, name)
+
+
+def _content(blobs: Sequence[Descriptor], where: str) -> tuple[dict[Digest, Descriptor], dict[Digest, Descriptor]]:
+    diffs: dict[Digest, Descriptor] = {}
+    whole: dict[Digest, Descriptor] = {}
+    for blob in blobs:
+        if blob.media_type == TAR_DIFF:
+            layer, found = Digest.parse(blob.annotations.get(LAYER)), diffs
+        elif blob.media_type == artifact.LAYER:
+            layer, found = blob.digest, whole
+        else:
+            raise _other_blobs(where)
+        if layer in diffs or layer in whole:
+            raise IntegrityError(f"{where}: the delta has the layer {layer} twice")
+        found[layer] = blob
+    if len(diffs) + len(whole) > MAX_LAYERS:
+        raise IntegrityError(f"{where}: the delta has more than {MAX_LAYERS} layers")
+    return diffs, whole
+
+
+def _other_blobs(where: str) -> IntegrityError:
+    return IntegrityError(f"{where}: the manifest names blobs that a delta does not have")

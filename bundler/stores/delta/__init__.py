@@ -1,0 +1,1 @@
+"""Deltas in any store, read as the bundles that they make."""

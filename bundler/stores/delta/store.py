@@ -1,0 +1,189 @@
+"""A store whose deltas are read as the bundles that they make (docs/spec/delta.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from bundler.bundle import Bundle, read_bundle
+from bundler.delta import layer_rebuild
+from bundler.delta.chunks import StoredLayer
+from bundler.delta.rebuilt_stream import OtherBlobError, RebuiltStream
+from bundler.delta.source_files import SourceFiles
+from bundler.errors import IntegrityError
+from bundler.format import artifact, delta_manifest, strict_json
+from bundler.format.compression import LIBZSTD, Compression
+from bundler.format.content import Descriptor, Digest, RangeReader
+from bundler.format.delta_manifest import TARGET_MANIFEST, DeltaManifest, DeltaSource
+from bundler.format.layer_reader import decompressed
+from bundler.format.layer_writer import Blob
+from bundler.format.metadata import Layer
+from bundler.ports import Named, Store
+from bundler.stores.wrapped_store import WrappedStore
+from bundler.streams import Begun, Stream, skip
+
+FindSource = Callable[[DeltaSource], AbstractContextManager[Sequence[StoredLayer]]]
+"""Finds the layers of a delta's source, which can be read during the block; raises `NotFoundError`."""
+
+
+class DeltaStore(WrappedStore):
+    """A store whose names may refer to deltas; other bundles are read unchanged.
+
+    The layers of a delta's target are rebuilt each time they are opened.
+    """
+
+    def __init__(self, inner: Store, find_source: FindSource) -> None:
+        super().__init__(inner)
+        self._find_source = find_source
+        self._opened = ExitStack()
+        self._targets: dict[Digest, _Target] = {}
+        self._read: tuple[Descriptor, bytes] | None = None
+        self.delta: DeltaManifest | None = None
+        """The delta that the name of the store referred to when it was resolved; None for a bundle."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._opened.__exit__(kind, error, trace)
+
+    def resolve(self) -> Descriptor:
+        found = self._target(self.inner.resolve())
+        if not isinstance(found, _Target):
+            return found
+        self.delta = found.delta
+        return found.delta.target
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        if self._read and self._read[0].digest == descriptor.digest:
+            return self._read[1]
+        target = self._targets.get(descriptor.digest)
+        return target.manifest if target else self.inner.manifest(descriptor)
+
+    def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
+        for target in self._targets.values():
+            if target.makes(blob):
+                stream = target.open(blob)
+                skip(stream, begun.size if begun else 0)
+                return stream
+        return self.inner.open(blob, begun)
+
+    def open_range(self, blob: Descriptor, offset: int, size: int) -> Stream:
+        for target in self._targets.values():
+            if target.makes(blob):
+                stream = target.open(blob)
+                skip(stream, offset)
+                return RangeReader(stream, blob, size, self.where)
+        return self.inner.open_range(blob, offset, size)
+
+    def names(self) -> Sequence[Named]:
+        return [self._named(named) for named in self.inner.names()]
+
+    def _named(self, named: Named) -> Named:
+        found = self._target(named.manifest)
+        return Named(named.name, found.delta.target) if isinstance(found, _Target) else named
+
+    def _target(self, manifest: Descriptor) -> Descriptor | _Target:
+        """Return the target of a delta, or any other manifest as it is."""
+        if manifest.media_type != artifact.MANIFEST or manifest.artifact_type == artifact.BUNDLE:
+            return manifest
+        data = self.inner.manifest(manifest)
+        self._read = manifest, data
+        if not delta_manifest.is_delta(data):
+            return manifest
+        delta = delta_manifest.read(data, self.where)
+        self.rereadable, self.parallel = False, 1  # each layer takes time, and all cores
+        return self._targets.setdefault(delta.target.digest, _Target(delta, self.inner, self._find_source, self._opened))
+
+
+@dataclass(frozen=True)
+class _Rebuilding:
+    """What the layers of a target are rebuilt from."""
+
+    layers: Sequence[StoredLayer]
+    files: SourceFiles
+
+
+class _Target:
+    """The bundle that a delta makes."""
+
+    def __init__(self, delta: DeltaManifest, inner: Store, find_source: FindSource, opened: ExitStack) -> None:
+        self.delta = delta
+        self._inner = inner
+        self._find_source = find_source
+        self._opened = opened
+
+    @cached_property
+    def manifest(self) -> bytes:
+        """The verified bytes of the target's manifest."""
+        strict_json.check_size(self.delta.target.size, f"{self._inner.where}: the manifest")
+        blob = Descriptor(TARGET_MANIFEST, self.delta.target.digest, self.delta.target.size)
+        with self._inner.open(blob) as stream:
+            return stream.read()
+
+    def makes(self, blob: Descriptor) -> bool:
+        """Whether a blob is a layer of the target that is not in the delta as it is."""
+        return blob.media_type == artifact.LAYER and blob.digest not in self.delta.whole and blob.digest in self._layers
+
+    def open(self, blob: Descriptor) -> Stream:
+        """Open a layer that the delta makes; raises `NotFoundError` without the source."""
+        layer = self._layers[blob.digest]
+        same = next((it for it in self._source.layers if it.layer.diff_id == layer.diff_id), None)
+        if same and same.blob.digest == blob.digest:
+            return same.open(same.blob)
+        diff = self.delta.diffs.get(blob.digest)
+        if not same and not diff:
+            raise IntegrityError(f"{self._inner.where}: neither the delta nor its source has the layer {blob.digest}")
+
+        def produce(made: Blob) -> None:
+            mode = Compression.named(layer.compression.mode if layer.compression else "")
+            try:
+                if same:
+                    with same.open(same.blob) as content, decompressed(content, same.layer, self._inner.where) as tar_stream:
+                        layer_rebuild.repack(tar_stream, layer, made, mode, self._inner.where)
+                elif diff:
+                    with self._inner.open(diff) as content:
+                        layer_rebuild.rebuild(content, self._source.files, layer, made, mode, self._inner.where)
+            except OtherBlobError as error:
+                raise _other_compression(blob, layer, self._inner.where) from error
+
+        return RebuiltStream(blob, produce)
+
+    @cached_property
+    def _bundle(self) -> Bundle:
+        return read_bundle(_TargetOnly(self._inner, self.manifest), self.delta.target)
+
+    @cached_property
+    def _layers(self) -> dict[Digest, Layer]:
+        layers = zip(self._bundle.manifest.layers, self._bundle.metadata.layers, strict=True)
+        return {blob.digest: layer for blob, layer in layers}
+
+    @cached_property
+    def _source(self) -> _Rebuilding:
+        layers = self._opened.enter_context(self._find_source(self.delta.source))
+        return _Rebuilding(layers, self._opened.enter_context(SourceFiles(layers)))
+
+
+class _TargetOnly(WrappedStore):
+    """The store of a delta, with the target's manifest."""
+
+    def __init__(self, inner: Store, data: bytes) -> None:
+        super().__init__(inner)
+        self._data = data
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        del descriptor
+        return self._data
+
+
+def _other_compression(blob: Descriptor, layer: Layer, where: str) -> IntegrityError:
+    was = f"libzstd {layer.compression.libzstd}" if layer.compression else "an unknown version of libzstd"
+    return IntegrityError(
+        f"{where}: the layer {blob.digest} was rebuilt exactly, but its blob has another digest: it was compressed by {was}, "
+        f"and this program has libzstd {LIBZSTD}",
+        hint="Copy the whole bundle, or use the version of fps-bundle that pushed it.",
+    )

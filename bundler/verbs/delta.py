@@ -1,0 +1,85 @@
+"""Delta: a bundle as its differences from another one, for a host that has that one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from bundler.bundle import Bundle
+from bundler.delta.chunks import StoredLayer
+from bundler.delta.layer_delta import LEVEL, LayerDelta
+from bundler.delta.source_files import SourceFiles
+from bundler.delta.tar_diff import Writer
+from bundler.format import delta_manifest, table_reader
+from bundler.format.content import Descriptor, Digest
+from bundler.format.delta_manifest import TAR_DIFF, DeltaManifest, DeltaSource
+from bundler.format.reference import LocalReference, image_name
+from bundler.format.toc import Chunk, Table
+from bundler.ports import Spool, Store
+from bundler.streams import Progress
+
+
+@dataclass(frozen=True)
+class NewDelta:
+    """A delta, and the store with its blobs; ``refused`` are layers for which a tar-diff would have been larger."""
+
+    manifest: DeltaManifest
+    diffs: Store
+    refused: Sequence[Descriptor]
+
+
+def layers_of(bundle: Bundle, store: Store) -> list[StoredLayer]:
+    """Return the layers of a bundle in a store that can be read in parts."""
+    layers = zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)
+    return [StoredLayer(blob, layer, store.open, store.open_range, store.where) for blob, layer in layers]
+
+
+def source_of(bundle: Bundle) -> DeltaSource:
+    """Describe a bundle as the source of deltas."""
+    name = LocalReference(image_name(bundle.metadata.model.title), digest=bundle.digest)
+    return DeltaSource(bundle.digest, tuple(layer.diff_id for layer in bundle.metadata.layers), str(name))
+
+
+@contextmanager
+def made(target: Bundle, store: Store, source: Bundle, source_store: Store, spool: Spool, progress: Progress) -> Iterator[NewDelta]:
+    """Make the delta from ``source`` to ``target``; its tar-diffs are in the local store for the length of the block.
+
+    Both stores can be read in parts without network traffic. A layer is in the delta whole if its tar-diff is not smaller, or if
+    it has no table of contents.
+    """
+    known = {layer.diff_id for layer in source.metadata.layers}
+    changed = [layer for layer in layers_of(target, store) if layer.layer.diff_id not in known]
+    progress.stage(f"comparing with {source_store.where}", sum(layer.layer.size for layer in changed))
+    diffs: dict[Digest, Descriptor] = {}
+    try:
+        with SourceFiles(layers_of(source, source_store)) as files:
+            for layer in changed:
+                if table := Table.of(layer.blob):
+                    diffs[layer.blob.digest] = _diff(layer, table, files, spool, progress)
+        small = {layer.blob.digest: diffs[layer.blob.digest] for layer in changed if _is_smaller(diffs, layer.blob)}
+        whole = [layer.blob for layer in changed if layer.blob.digest not in small]
+        manifest = delta_manifest.build(target.manifest, source_of(source), small, whole)
+        yield NewDelta(manifest, spool.open(LocalReference("")), whole)
+    finally:
+        spool.drop(list(diffs.values()))
+
+
+def _diff(layer: StoredLayer, table: Table, files: SourceFiles, spool: Spool, progress: Progress) -> Descriptor:
+    blob = spool.new_blob()
+    try:
+        items = table_reader.items(layer.blob, table, layer.open_range, layer.where)
+        LayerDelta(files, Writer(blob, LEVEL), partial(_chunk, layer), progress).write(items)
+    except BaseException:
+        blob.discard()
+        raise
+    return blob.finish(TAR_DIFF)
+
+
+def _chunk(layer: StoredLayer, chunk: Chunk, end: int) -> bytes:
+    return layer.chunk(chunk.offset, end, chunk.size, chunk.digest)
+
+
+def _is_smaller(diffs: dict[Digest, Descriptor], blob: Descriptor) -> bool:
+    return blob.digest in diffs and diffs[blob.digest].size < blob.size
