@@ -42,7 +42,7 @@ _DeltaFrom = Annotated[
     typer.Option(
         "--delta-from",
         metavar="REF|LIST",
-        help="Send only the differences from a bundle that the other host has, or from one of a list that `list --have` printed there.",
+        help="Send only the differences from a bundle that the other host has, or from one of a list of `list --have`.",
     ),
 ]
 _Rebuild = Annotated[bool, typer.Option("--rebuild", help="If the source is a delta, send the whole bundle that it makes.")]
