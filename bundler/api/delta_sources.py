@@ -10,16 +10,13 @@ from bundler.bundle import Bundle, read_bundle
 from bundler.delta.chunks import StoredLayer
 from bundler.errors import IntegrityError, NotFoundError
 from bundler.format.content import Digest
-from bundler.format.delta_manifest import DeltaSource
+from bundler.format.delta_manifest import MAX_LINKS, DeltaSource
 from bundler.format.reference import LocalReference
-from bundler.ports import Store
+from bundler.ports import ImageLookup, Store
 from bundler.stores.delta.store import DeltaStore
 from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.streams import Progress
 from bundler.verbs import delta, verify
-
-MAX_LINKS = 8
-"""Most deltas that are read one after another to rebuild a bundle."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,8 @@ class SourceFinder:
     progress: Progress
     likely: Callable[[Digest], Sequence[Store]] = lambda _: ()
     targets: tuple[Digest, ...] = ()
+    engine: ImageLookup | None = None
+    """An engine whose applied images are looked at, too."""
 
     @contextmanager
     def __call__(self, source: DeltaSource) -> Iterator[Sequence[StoredLayer]]:
@@ -50,19 +49,27 @@ class SourceFinder:
                 hint="Make the delta from a newer bundle, or copy the whole bundle.",
             )
         with ExitStack() as opened:
-            bundle, store = self._find(source, opened)
-            readable = opened.enter_context(verify.readable_bundle(bundle, store, LocalSpool(), self.progress))
-            layers = delta.layers_of(bundle, readable)
-            if tuple(it.layer.diff_id for it in layers) != source.diff_ids:
-                raise IntegrityError(f"{where}: the delta lists other layers than its source {source.digest} has")
-            yield layers
+            yield self._in_stores(source, opened) or self._in_engine(source, opened)
 
-    def _find(self, source: DeltaSource, opened: ExitStack) -> tuple[Bundle, Store]:
+    def _in_stores(self, source: DeltaSource, opened: ExitStack) -> Sequence[StoredLayer] | None:
         for look in (self._in_local_store, self._at_likely_names, self._among_all_names):
             if found := look(source.digest, opened):
-                return found
+                bundle, store = found
+                readable = opened.enter_context(verify.readable_bundle(bundle, store, LocalSpool(), self.progress))
+                layers = delta.layers_of(bundle, readable)
+                if tuple(it.layer.diff_id for it in layers) != source.diff_ids:
+                    raise IntegrityError(f"{self.place.where}: the delta lists other layers than its source {source.digest} has")
+                return layers
+        return None
+
+    def _in_engine(self, source: DeltaSource, opened: ExitStack) -> Sequence[StoredLayer]:
+        if self.engine:
+            applied = delta.layers_of_applied(source, self.engine, LocalSpool(), self.progress)
+            if layers := opened.enter_context(applied):
+                return layers
         raise NotFoundError(
-            f"{self.place.where} is a delta from {source.name}, which is neither in the local store nor beside the delta",
+            f"{self.place.where} is a delta from {source.name}, which is neither in the local store nor beside the delta"
+            + (" nor applied on the engine" if self.engine else ""),
             hint="Copy that bundle here first, or copy the whole bundle. For example:",
             command=f"fps-bundle copy REGISTRY/REPOSITORY@{source.digest} {source.name}",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,11 @@ from bundler.streams import NULL_PROGRESS, Progress
 
 if TYPE_CHECKING:
     from bundler.format.content import Descriptor, Digest
-    from bundler.ports import Store
+    from bundler.ports import ImageLookup, Store
     from bundler.stores.archive.store import ArchiveStore
     from bundler.stores.delta.store import DeltaStore
     from bundler.stores.layout.store import LayoutStore
+    from bundler.verbs.push_destination import RemoteTarget
 
 
 @dataclass(frozen=True)
@@ -86,19 +87,20 @@ def open_readable(reference: Reference, options: StoreOptions, parts_from: Seque
 @contextmanager
 def opened(reference: Reference, options: StoreOptions, parts_from: Sequence[Path] = ()) -> Iterator[Store]:
     """Open a store to read from, during the block; for a pipe the archive on standard input."""
-    from bundler.stores.delta.store import DeltaStore
-
     if not (isinstance(reference, ArchiveReference) and reference.is_pipe):
         store = open_readable(reference, options, parts_from)
-        with store if isinstance(store, DeltaStore) else nullcontext():
+        with store if isinstance(store, AbstractContextManager) else nullcontext():
             yield store
         return
     from bundler.stores.archive import pipe
 
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal, not an archive", hint="Send one: … | fps-bundle … -, or … - < FILE.")
-    with pipe.received(sys.stdin.buffer, reference.tag, reference.digest) as received:
-        yield _with_deltas(completed(received, received.holds), options)
+    with (
+        pipe.received(sys.stdin.buffer, reference.tag, reference.digest) as received,
+        _with_deltas(completed(received, received.holds), options) as store,
+    ):
+        yield store
 
 
 def completed(store: Store, holds: Callable[[Descriptor], bool]) -> Store:
@@ -107,6 +109,30 @@ def completed(store: Store, holds: Callable[[Descriptor], bool]) -> Store:
     from bundler.stores.layout.local import LocalStore
 
     return WholeStore(store, holds, lambda: LocalStore(LocalReference("")))
+
+
+def push_target(reference: Reference, options: StoreOptions, *, delta: bool = False) -> RemoteTarget | LocalReference:
+    """Open the destination of a push, of differences with ``delta``; the local store stays a name, as the state is packed there."""
+    from bundler.verbs.push_destination import RemoteTarget
+
+    if isinstance(reference, LocalReference):
+        if delta:
+            raise UsageError(
+                "--delta needs another destination than the local store", hint="Push to a registry, a layout or a file."
+            )
+        return reference
+    place = _place(reference) if delta else ""
+    return RemoteTarget(open_plain(reference, options), open_readable(reference, options), place)
+
+
+def _place(reference: Reference) -> str:
+    """What the bundles of several pushes have in common: a repository, a layout, or the directory of archives."""
+    if isinstance(reference, RegistryReference):
+        return f"{reference.registry}/{reference.repository}"
+    if isinstance(reference, LayoutReference):
+        return f"oci:{Path(reference.path).absolute()}"
+    assert isinstance(reference, ArchiveReference)
+    return f"oci-archive:{Path(reference.path).absolute().parent}"
 
 
 def _with_deltas(store: Store, options: StoreOptions, likely: Callable[[Digest], Sequence[Store]] = lambda _: ()) -> DeltaStore:
@@ -122,6 +148,15 @@ def _likely_sources(reference: RegistryReference, options: StoreOptions, digest:
 
     names = replace(reference, digest=digest), replace(reference, digest=None, tag=source_tag(digest))
     return [_open_split(name, options) for name in names]
+
+
+def look_for_sources_on(engine: ImageLookup, store: Store) -> None:
+    """Let a store find the sources of its deltas also in the applied images of an engine."""
+    from bundler.api.delta_sources import SourceFinder
+    from bundler.stores.delta.store import DeltaStore
+
+    if isinstance(store, DeltaStore) and isinstance(store.find_source, SourceFinder):
+        store.find_source = replace(store.find_source, engine=engine)
 
 
 def containing_store(store: Store) -> Store:

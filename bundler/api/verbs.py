@@ -71,13 +71,14 @@ def push(
     """
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import push as verb
+    from bundler.verbs.push_destination import RemoteTarget
 
     def seal(bundle: Bundle, store: Store) -> None:
         assert sign_key
         trust.sign_bundle(bundle, store, sign_key)
 
     found = engine.container(container)
-    target = stores.local_reference(destination) or stores.containing_store(destination)
+    target = stores.local_reference(destination) or RemoteTarget(stores.containing_store(destination), destination)
     with (
         verb.running(found, engine, start=start) as model,
         engines.migrator(engine, model, migrator or MigratorOptions()) as connected,
@@ -102,6 +103,7 @@ def apply(
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import apply as verb
 
+    stores.look_for_sources_on(engine, source)
     return verb.apply(source, engine, LocalSpool(), progress, admission=admission, options=options)
 
 
@@ -131,6 +133,7 @@ def ingest(
     if isinstance(old, str):
         source = verb.OldContainer(engine.container(old), asked if export else None)
     else:
+        stores.look_for_sources_on(engine, old)
         source = verb.OldBundle(old, admission)
     return verb.ingest(nullcontext(source), onto, tag, engine, connect, LocalSpool(), progress, options=options)
 

@@ -12,7 +12,6 @@ from bundler.cli import options
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
-    from bundler.format.delta_manifest import DeltaManifest
     from bundler.ports import Store
     from bundler.verbs.copy import CopyResult
 
@@ -115,16 +114,16 @@ def copy(
         if dry_run:
             dry_run_report.show(plan, store.where, link.rate, terminal, json=json, in_parts=target.part_size is not None)
         else:
-            _report(result, sent, store, terminal, json=json)
+            _report(result, store, terminal, json=json)
 
 
-def _report(result: CopyResult, sent: DeltaManifest | None, target: Store, terminal: Terminal, *, json: bool) -> None:
+def _report(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:
     from bundler.cli import console, displacement
 
     digest = str(result.bundle.digest)
     if json:
         transfer = {"sent": result.sent, "skipped": result.skipped, "displaced": displacement.as_json(result.displaced)}
-        delta = {"source": str(sent.source.digest), "size": sent.size} if sent else None
+        delta = {"source": str(result.delta.source.digest), "size": result.delta.size} if result.delta else None
         console.result_json({"digest": digest, "reference": target.where, **transfer, "delta": delta})
         return
     skipped = f", skipped {console.size(result.skipped)} that existed already" if result.skipped else ""

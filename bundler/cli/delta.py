@@ -51,7 +51,7 @@ def prepared(
         terminal.say(f"the delta from {delta_from} has {size(new.manifest.size)}, the whole bundle {size(bundle.manifest.size)}")
         if new.refused:
             terminal.say(f"{counted(len(new.refused), 'layer')} sent whole, because a delta of it would not be smaller")
-        yield NewDeltaStore(readable, bundle.manifest, new.diffs), new.manifest
+        yield NewDeltaStore(readable, new.made), new.manifest
 
 
 def _source(bundle: Bundle, delta_from: str, link: wiring.Link, opened: ExitStack) -> tuple[Bundle, Store]:

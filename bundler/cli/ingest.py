@@ -82,6 +82,7 @@ def ingest(
     A container of the new base is started, and its Migrator's Ingest requests files of the old model, which is only read.
     When Ingest is complete, the container becomes the new image. Prints the digest of its config, and its image ID.
     """
+    from bundler.api import stores
     from bundler.cli import console, signatures, wiring
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import ingest as verb
@@ -89,7 +90,7 @@ def ingest(
     _check(old)
     terminal = console.Terminal(quiet=quiet)
     link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
-    target = wiring.open_target(wiring.push_target(push), link) if push else None
+    target = stores.push_target(wiring.push_target(push), link.store_options) if push else None
     seal = signatures.seal(None, terminal) if push else None
     engine = wiring.connect(host)
     ingesting = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=idle_timeout)
@@ -130,6 +131,7 @@ def _opened(
     allow_privileged: bool,
 ) -> Iterator[OldContainer | OldBundle]:
     """Find the old container, or open the store of the old bundle during the block."""
+    from bundler.api import stores
     from bundler.cli import wiring
     from bundler.format import reference
     from bundler.verbs.ingest import OldBundle, OldContainer
@@ -138,6 +140,7 @@ def _opened(
         yield OldContainer(engine.container(old), asked)
         return
     with wiring.opened(reference.parse(old), link, parts_from) as store:
+        stores.look_for_sources_on(engine, store)
         yield OldBundle(store, admission(), allow_privileged)
 
 

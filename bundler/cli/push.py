@@ -50,6 +50,10 @@ CompressionOption = Annotated[Compression, typer.Option(help="Trade time for a s
 Base = Annotated[
     str | None, typer.Option(metavar="IMAGE", help="Clean base image. Default: the image that the container was started from.")
 ]
+Delta = Annotated[
+    bool,
+    typer.Option("--delta", help="Send only the differences from the last push to this place, and keep the bundle for the next."),
+]
 Start = Annotated[bool, typer.Option("--start", help="Start a stopped container for the push, and stop it afterwards.")]
 Strict = Annotated[
     bool,
@@ -88,6 +92,7 @@ def push(
     extended: Extended = False,
     compression: CompressionOption = Compression.auto,
     base: Base = None,
+    delta: Delta = False,
     start: Start = False,
     strict: Strict = False,
     allow_empty: AllowEmpty = False,
@@ -109,7 +114,11 @@ def push(
 
     The model's Export is called, the container is paused while its files are read, and resumed before the bundle is
     sent. Prints the bundle's digest.
+
+    With --delta the bundle stays in the local store, one for each container and place, and the next push sends only what
+    changed since. Every command reads such a delta as the bundle, where it finds the bundle before it.
     """
+    from bundler.api import stores
     from bundler.cli import console, signatures, wiring
     from bundler.format.compression import Compression as How
     from bundler.stores.layout.local import LocalSpool
@@ -127,10 +136,10 @@ def push(
     terminal = console.Terminal(quiet=quiet)
     seal = signatures.seal(sign_key, terminal)
     link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
-    store = wiring.open_target(target, link)
+    opened = stores.push_target(target, link.store_options, delta=delta)
     connect = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=export_timeout)
     with terminal, verb.running(model, engine, start=start) as running, connect(running) as migrator:
-        result = verb.push(running, engine, migrator, LocalSpool(), store, terminal, chosen, seal)
+        result = verb.push(running, engine, migrator, LocalSpool(), opened, terminal, chosen, seal)
     _report(result, link.rate, terminal, json=json)
 
 
@@ -177,6 +186,8 @@ def _show(result: PushResult, terminal: Terminal) -> None:
         console.warn(f"not exported but {item.change}: {paths.encode(item.path)} ({console.size(item.size)})")
     state = f"{console.size(bundle.metadata.size)} of state in {console.size(bundle.manifest.size)}"
     displacement.tell(result.where, result.displaced, terminal)
+    if result.delta:
+        terminal.say(f"sent as a delta of {console.size(result.delta.size)} from {result.delta.source.name}")
     done = "unchanged since it was pushed to" if result.unchanged else "pushed"
     terminal.say(f"{done} {result.where}: {state}; model paused for {result.paused:.1f} s")
     console.result(str(bundle.digest))
@@ -196,6 +207,7 @@ def _as_json(result: PushResult) -> dict[str, Any]:
         "entries": sum(layer.entries for layer in bundle.metadata.layers),
         "sent": result.sent,
         "unchanged": result.unchanged,
+        "delta": {"source": str(result.delta.source.digest), "size": result.delta.size} if result.delta else None,
         "displaced": displacement.as_json(result.displaced),
         "pausedSeconds": round(result.paused, 3),
         "estimate": _estimate_as_json(result.expected),

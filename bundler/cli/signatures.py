@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bundler.trust.admission import Admission
     from bundler.trust.policy import Signature
     from bundler.trust.signing import Signed
-    from bundler.verbs.push import Seal
+    from bundler.verbs.push_destination import Seal
 
 
 def admission(

@@ -109,11 +109,6 @@ def open_store(reference: Reference, link: Link | None = None) -> Store:
     return stores.open_plain(reference, (link or Link()).store_options)
 
 
-def open_target(reference: Reference, link: Link) -> Store | LocalReference:
-    """Return the destination of a push; the local store stays a name, because the state is packed there anyway."""
-    return reference if isinstance(reference, LocalReference) else open_store(reference, link)
-
-
 @contextmanager
 def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None = None) -> Iterator[Store]:
     """Open the store of a bundle to read, during the block; raises `UsageError` for a file that cannot be read."""

@@ -25,18 +25,23 @@ def rebuild(diff: Readable, source: SourceFiles, layer: Layer, blob: Blob, compr
 
 def repack(tar_stream: Readable, layer: Layer, blob: Blob, compression: Compression, where: str) -> Descriptor:
     """Compress the tar of a layer as `LayerWriter` does; raises what `rebuild` raises."""
-    try:
-        with Pipeline() as pipeline:
-            writer = LayerWriter(blob, pipeline, compression)
-            for entry, content in tar.read(tar_stream, canonical=True):
-                writer.add(entry, content)
-            descriptor, result = writer.finish().result()
-    except BaseException:
-        blob.discard()
-        raise
+    descriptor, result = pack(tar_stream, blob, compression)
     if result.diff_id != layer.diff_id:
         raise IntegrityError(
             f"{where}: the layer that the delta makes has the diff ID {result.diff_id} in place of {layer.diff_id}",
             hint="Make the delta again, or copy the whole bundle.",
         )
     return descriptor
+
+
+def pack(tar_stream: Readable, blob: Blob, compression: Compression) -> tuple[Descriptor, Layer]:
+    """Compress a tar in canonical form as a layer; raises `IntegrityError` for any other tar, and keeps nothing of it."""
+    try:
+        with Pipeline() as pipeline:
+            writer = LayerWriter(blob, pipeline, compression)
+            for entry, content in tar.read(tar_stream, canonical=True):
+                writer.add(entry, content)
+            return writer.finish().result()
+    except BaseException:
+        blob.discard()
+        raise

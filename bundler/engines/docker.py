@@ -23,7 +23,7 @@ from bundler.format.image_archive import NewImage
 from bundler.format.whiteouts import Listed
 from bundler.localfs import state_directory
 from bundler.ports import Container, EngineInfo, Image, Reader, RunOptions
-from bundler.streams import Progress
+from bundler.streams import Progress, Readable
 
 
 class DockerEngine:
@@ -129,6 +129,9 @@ class DockerEngine:
 
     def images(self) -> Iterator[Image]:
         return self._images.images()
+
+    def saved(self, image: Image) -> AbstractContextManager[Readable]:
+        return self._images.saved(image)
 
     def holding(self, new: NewImage) -> Image | None:
         return self._images.holding(new)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain
 
 from bundler.engines import answers
-from bundler.engines.connection import TIMEOUT, Client, errors, failure, patience, stream, url
+from bundler.engines.connection import TIMEOUT, Client, errors, failure, patience, url
 from bundler.engines.engine_facts import EngineFacts
 from bundler.engines.images import Images
 from bundler.errors import EngineError, NotFoundError
@@ -18,7 +17,7 @@ from bundler.format import image_archive
 from bundler.format.content import Descriptor
 from bundler.format.image_archive import Archive, NewImage
 from bundler.ports import Image
-from bundler.streams import Progress, Readable
+from bundler.streams import Progress
 
 OpenArchive = Callable[[], Iterable[bytes]]
 """Begins an image archive of the new image."""
@@ -82,7 +81,7 @@ class ImageLoader:
         )
 
     def _full_archive(self, image: NewImage, base: Image, name: str) -> Iterator[bytes]:
-        with self._saved(base) as saved:
+        with self._images.saved(base) as saved:
             yield from image_archive.full_docker_archive(image, name, saved)
 
     def _partial_layout(self, image: NewImage, base: Image, name: str) -> Archive:
@@ -99,15 +98,11 @@ class ImageLoader:
         failures = []
         for candidate in chain([base], others):
             try:
-                with self._saved(candidate) as saved:
+                with self._images.saved(candidate) as saved:
                     return image_archive.layers_of_saved_oci_layout(saved, candidate.diff_ids)[:count]
             except EngineError as error:
                 failures.append(error)
         raise failures[0]
-
-    def _saved(self, image: Image) -> AbstractContextManager[Readable]:
-        doing, endpoint = f"saving the base image {image.id}", f"/images/{image.id}/get"
-        return stream(self._api, doing, endpoint, silence=patience(image.size))
 
 
 class _Sized:

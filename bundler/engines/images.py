@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from bundler.engines import answers, conversion
-from bundler.engines.connection import LOOK_AT_LOG, Client, NotFound, NullResource, errors
+from bundler.engines.connection import LOOK_AT_LOG, Client, NotFound, NullResource, errors, patience, stream
 from bundler.engines.engine_facts import EngineFacts
 from bundler.errors import BusyError, EngineError, NotFoundError
 from bundler.format.image_archive import NewImage
 from bundler.ports import Image
+from bundler.streams import Readable
 
 MOST_IMAGES = 20_000
 """Largest number of images that are inspected, each by a request of its own."""
@@ -43,6 +45,11 @@ class Images:
             with contextlib.suppress(NotFoundError):  # removed since the list was made
                 if image := self._inspect(image_id):
                     yield image
+
+    def saved(self, image: Image) -> AbstractContextManager[Readable]:
+        """Stream the archive of an image, as ``docker save`` writes it."""
+        doing, endpoint = f"saving the image {image.id}", f"/images/{image.id}/get"
+        return stream(self._api, doing, endpoint, silence=patience(image.size))
 
     def holding(self, new: NewImage) -> Image | None:
         if self._facts.has_config_ids:

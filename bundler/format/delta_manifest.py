@@ -27,6 +27,8 @@ SOURCE_LAYERS = "fps.bundle.delta.source.diff-ids"
 LAYER = "fps.bundle.delta.layer"
 """Annotation of a tar-diff: the digest of the target's layer that it describes."""
 
+MAX_LINKS = 8
+"""Most deltas that are read one after another to rebuild a bundle."""
 MAX_LAYERS = 65
 """Most layers of a bundle."""
 

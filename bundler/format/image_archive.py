@@ -11,19 +11,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import IO, Any, cast
+
+import zstandard
 
 from bundler.errors import EngineError, IntegrityError
 from bundler.format import artifact, metadata, strict_json, tar, units
 from bundler.format.content import Descriptor, Digest
 from bundler.format.layer_reader import decompressed
-from bundler.streams import BLOCK, Readable, Stream
+from bundler.format.zstd_frames import MAX_WINDOW
+from bundler.streams import BLOCK, Readable, Stream, read_exactly
 
 MAX_SAVED = 10_000
 """Most blobs of a saved image."""
 MAX_DOCUMENTS = 64 << 20
 """Most bytes in total of a saved image's small blobs, each of which may be its manifest."""
 
+_ZSTD = b"\x28\xb5\x2f\xfd"  # the magic of a frame (RFC 8878)
 _LOOK = "Look at the engine's log, then run the command again."
 _INDEX_FILES = frozenset({"/manifest.json", "/repositories", "/index.json", "/oci-layout"})
 
@@ -179,6 +183,43 @@ def layers_of_saved_oci_layout(saved: Readable, diff_ids: Sequence[Digest]) -> l
         "the engine did not save the base image with all of its layers",
         hint="Its content store may lack some. Load or pull the base again, then run the command again.",
     )
+
+
+def layer_tars(saved: Readable) -> Iterator[Readable]:
+    """Yield the content of each file of a saved image that may be a layer, decompressed if it is zstd.
+
+    The name of a layer depends on the form of the archive, so a caller recognises a layer by its diff ID. Reading raises
+    `IntegrityError` for damaged zstd.
+    """
+    for entry, content in _entries(saved):
+        if entry.kind is tar.Kind.FILE and entry.size:
+            start = bytes(read_exactly(content, min(entry.size, len(_ZSTD))))
+            whole = _Whole(start, content)
+            yield _Decompressed(whole) if start == _ZSTD else whole
+
+
+class _Whole:
+    """A content of which the ``start`` was read already."""
+
+    def __init__(self, start: bytes, rest: Readable) -> None:
+        self._start = start
+        self._rest = rest
+
+    def read(self, size: int = -1, /) -> bytes:
+        start, self._start = self._start, b""
+        return start or self._rest.read(size)
+
+
+class _Decompressed:
+    def __init__(self, content: Readable) -> None:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
+        self._stream = decompressor.stream_reader(cast(IO[bytes], content), read_across_frames=True)
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            return self._stream.read(size)
+        except zstandard.ZstdError as error:
+            raise IntegrityError(f"a saved layer is not a valid zstd stream: {error}") from error
 
 
 def _docker_archive(image: NewImage, name: str, base_layers: Sequence[str]) -> Archive:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bundler.format.whiteouts import Listed
     from bundler.ports.reader import Reader
     from bundler.ports.values import Container, EngineInfo, Image, RunOptions
-    from bundler.streams import Progress
+    from bundler.streams import Progress, Readable
 
 
 class EngineDescription(Protocol):
@@ -122,6 +122,10 @@ class ImageLookup(Protocol):
 
     def images(self) -> Iterator[Image]:
         """Yield all images of the engine."""
+        ...
+
+    def saved(self, image: Image) -> AbstractContextManager[Readable]:
+        """Stream the archive of an image, as ``docker save`` writes it."""
         ...
 
     def holding(self, new: NewImage) -> Image | None:

@@ -32,6 +32,8 @@ class CopyResult:
     skipped: int
     displaced: Displaced | None = None
     """The bundle that had the tag before."""
+    delta: DeltaManifest | None = None
+    """The delta that was copied in place of the bundle."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def copy(
             transfer.send(referrer.blobs)
             upload.add(referrer.descriptor, referrer.data)
         displaced = upload.commit(manifest.descriptor)
-    return CopyResult(bundle, upload.sent, max(0, sum(blob.size for blob in blobs) - upload.sent), displaced)
+    return CopyResult(bundle, upload.sent, max(0, sum(blob.size for blob in blobs) - upload.sent), displaced, delta)
 
 
 def plan(source: Store, target: Store, bundle: Bundle, delta: DeltaManifest | None = None) -> Plan:

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
 from bundler.bundle import Bundle
+from bundler.delta import layer_rebuild
 from bundler.delta.chunks import StoredLayer
 from bundler.delta.layer_delta import LEVEL, LayerDelta
 from bundler.delta.source_files import SourceFiles
 from bundler.delta.tar_diff import Writer
-from bundler.format import delta_manifest, table_reader
+from bundler.errors import IntegrityError
+from bundler.format import delta_manifest, image_archive, table_reader
+from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest
 from bundler.format.delta_manifest import TAR_DIFF, DeltaManifest, DeltaSource
+from bundler.format.image import LABEL_DIGEST
+from bundler.format.metadata import Layer
 from bundler.format.reference import LocalReference, image_name
+from bundler.format.split_manifest import EMPTY, EMPTY_CONTENT
 from bundler.format.toc import Chunk, Table
-from bundler.ports import Spool, Store
+from bundler.ports import Image, ImageLookup, Spool, Store
 from bundler.streams import Progress
 
 
 @dataclass(frozen=True)
 class NewDelta:
-    """A delta, and the store with its blobs; ``refused`` are layers for which a tar-diff would have been larger."""
+    """A delta, and the store with the blobs that only it has; ``refused`` are the layers that are in it whole."""
 
     manifest: DeltaManifest
-    diffs: Store
+    made: Store
     refused: Sequence[Descriptor]
 
 
@@ -40,6 +46,42 @@ def source_of(bundle: Bundle) -> DeltaSource:
     """Describe a bundle as the source of deltas."""
     name = LocalReference(image_name(bundle.metadata.model.title), digest=bundle.digest)
     return DeltaSource(bundle.digest, tuple(layer.diff_id for layer in bundle.metadata.layers), str(name))
+
+
+@contextmanager
+def layers_of_applied(
+    source: DeltaSource, engine: ImageLookup, spool: Spool, progress: Progress
+) -> Iterator[list[StoredLayer] | None]:
+    """Give the layers of an applied source, read from its image; they are in the local store for the length of the block.
+
+    None without such an image. An image counts when it has the label of the source, and ends with its layers.
+    """
+    image = next((image for image in engine.images() if _is_applied(image, source)), None)
+    if image is None:
+        yield None
+        return
+    progress.stage(f"reading the source of the delta from the image {', '.join(image.names) or image.id}")
+    spool.reserve(image.size)
+    packed: dict[Digest, tuple[Descriptor, Layer]] = {}
+    try:
+        with engine.saved(image) as saved:
+            for content in image_archive.layer_tars(saved):
+                with suppress(IntegrityError):  # a layer of the base, or no layer
+                    blob, layer = layer_rebuild.pack(content, spool.new_blob(), Compression.FAST)
+                    packed[layer.diff_id] = blob, layer
+        store = spool.open(LocalReference(""))
+        if not all(diff_id in packed for diff_id in source.diff_ids):
+            yield None
+            return
+        layers = [packed[diff_id] for diff_id in source.diff_ids]
+        yield [StoredLayer(blob, layer, store.open, store.open_range, store.where) for blob, layer in layers]
+    finally:
+        spool.drop([blob for blob, _ in packed.values()])
+
+
+def _is_applied(image: Image, source: DeltaSource) -> bool:
+    count = len(source.diff_ids)
+    return image.labels.get(LABEL_DIGEST) == str(source.digest) and image.diff_ids[-count:] == source.diff_ids
 
 
 @contextmanager
@@ -61,9 +103,16 @@ def made(target: Bundle, store: Store, source: Bundle, source_store: Store, spoo
         small = {layer.blob.digest: diffs[layer.blob.digest] for layer in changed if _is_smaller(diffs, layer.blob)}
         whole = [layer.blob for layer in changed if layer.blob.digest not in small]
         manifest = delta_manifest.build(target.manifest, source_of(source), small, whole)
+        _add_empty(spool)
         yield NewDelta(manifest, spool.open(LocalReference("")), whole)
     finally:
-        spool.drop(list(diffs.values()))
+        spool.drop([*diffs.values(), EMPTY])
+
+
+def _add_empty(spool: Spool) -> None:
+    blob = spool.new_blob()
+    blob.write(EMPTY_CONTENT)
+    blob.finish(EMPTY.media_type)
 
 
 def _diff(layer: StoredLayer, table: Table, files: SourceFiles, spool: Spool, progress: Progress) -> Descriptor:

@@ -22,6 +22,7 @@ from bundler.verbs import engine_limits, image_tags
 from bundler.verbs import push as pushing
 from bundler.verbs.apply import loaded
 from bundler.verbs.container_copy import Copied, Copier
+from bundler.verbs.push_destination import RemoteTarget, Seal
 
 Connect = Callable[[Container], AbstractContextManager[Model]]
 """Connects to the Migrator of a running container."""
@@ -208,13 +209,13 @@ def ingest_prepared(
 
 def push(
     made: IngestResult,
-    target: Store | LocalReference,
+    target: Store | RemoteTarget | LocalReference,
     engine: Engine,
     connect: Connect,
     options: RunOptions,
     spool: Spool,
     progress: Progress,
-    seal: pushing.Seal | None = None,
+    seal: Seal | None = None,
 ) -> pushing.PushResult:
     """Run the new image and push the state that its model exports; a failure leaves the image in place."""
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from bundler.errors import BundlerError, ModelError
 from bundler.format import artifact, image, paths
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest
+from bundler.format.delta_manifest import DeltaManifest
 from bundler.format.layer_reader import decompressed
 from bundler.format.reference import LocalReference, image_name, image_tag
 from bundler.localfs import state_directory
@@ -21,10 +22,11 @@ from bundler.streams import Progress, drain
 from bundler.verbs import base_image, copy, engine_limits
 from bundler.verbs.audit import Forgotten, find_forgotten
 from bundler.verbs.capture import Capture, Captured, CaptureOptions, resolve_exports
+from bundler.verbs.delta_destination import DeltaDestination
 from bundler.verbs.early_upload import Sender
 from bundler.verbs.estimate import Estimate
 from bundler.verbs.have import is_sound
-from bundler.verbs.push_destination import Destination, destination_of
+from bundler.verbs.push_destination import Destination, LocalDestination, RemoteDestination, RemoteTarget, Seal
 
 DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
 """Image label that holds the data-set UUID of an FPS ModelKey."""
@@ -33,11 +35,8 @@ LEAST_SPACE = 64 << 20
 """Bytes that must be free in the local store; the size of a model's state is not known before it has been read."""
 
 
-Seal = Callable[[Bundle, Store], None]
-"""Signs a bundle in a store that has it."""
-
-StoredLayers = Mapping[Digest, Sequence[Descriptor]]
-"""Blobs of layers in the local store by diff ID."""
+StoredLayers = Mapping[Digest, Sequence[tuple[Descriptor, meta.Layer]]]
+"""Layers in the local store by diff ID: their blobs, and how these are described."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,8 @@ class PushResult:
     """The estimate before the pause; None where the engine does not report sizes."""
     displaced: Displaced | None = None
     """The bundle that had the name before."""
+    delta: DeltaManifest | None = None
+    """The delta that was sent in place of the bundle."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,12 @@ def push(
     engine: Engine,
     model: Model,
     spool: Spool,
-    target: Store | LocalReference,
+    target: Store | RemoteTarget | LocalReference,
     progress: Progress,
     options: Options,
     seal: Seal | None = None,
 ) -> PushResult:
-    """Capture a model's state into the local store and, where ``target`` is another store, copy it there.
+    """Capture a model's state into the local store and, where ``target`` is another store, copy it there, or its differences.
 
     ``container`` comes from `running`, which locks it. The model is paused only while its files are read. With ``seal`` the
     bundle is signed before it is copied; an unchanged bundle is signed in the target. Raises `ModelError` when the state
@@ -106,7 +107,7 @@ def push(
     reader = engine.reader(container, options.reader)
     forgotten = find_forgotten(container, resolve_exports(container, reader, exports), engine) if options.audit else ()
     stored = _stored_layers(spool)
-    destination = destination_of(target, spool)
+    destination = _destination(target, spool, container, progress)
     capture = Capture(container, exports, engine, reader, spool, progress, options)
     with _early_upload(capture, destination, stored, options) as sender:
         captured = capture.run(base_image.materialized_base(clean, source, engine, progress))
@@ -129,7 +130,17 @@ def push(
         planned=packed.planned,
         expected=captured.expected,
         displaced=copied.displaced if copied else packed.displaced,
+        delta=copied.delta if copied else None,
     )
+
+
+def _destination(
+    target: Store | RemoteTarget | LocalReference, spool: Spool, container: Container, progress: Progress
+) -> Destination:
+    if isinstance(target, LocalReference):
+        return LocalDestination(target, spool)
+    remote = target if isinstance(target, RemoteTarget) else RemoteTarget(target, target)
+    return DeltaDestination(remote, spool, container, progress) if remote.place else RemoteDestination(remote, spool)
 
 
 def _base(container: Container, engine: Engine, options: Options, progress: Progress) -> tuple[Image, meta.Base]:
@@ -172,13 +183,15 @@ def _pack(
     options: Options,
 ) -> _Packed:
     """Make a bundle of captured layers in the local store, unless the destination holds the same state already."""
-    if present := _already_there(metadata, destination.store):
+    if present := _already_there(metadata, destination):
         spool.drop(layers)
         return _Packed(present, unchanged=True)
     bundle = _describe_bundle(metadata, layers, spool)
     if options.dry_run:
         try:
-            return _Packed(bundle, planned=destination.plan(bundle, {blob.digest for blobs in stored.values() for blob in blobs}))
+            return _Packed(
+                bundle, planned=destination.plan(bundle, {blob.digest for layers in stored.values() for blob, _ in layers})
+            )
         finally:
             spool.drop(bundle.manifest.blobs)
     with _dropped_on_failure([bundle.manifest.config, bundle.manifest.descriptor], spool):
@@ -188,24 +201,26 @@ def _pack(
 
 def _stored_layers(spool: Spool) -> StoredLayers:
     store = spool.open(LocalReference(""))
-    blobs_by_diff_id: dict[Digest, list[Descriptor]] = {}
+    stored: dict[Digest, list[tuple[Descriptor, meta.Layer]]] = {}
     with suppress(BundlerError):  # a damaged bundle there does not affect this one
         for _, manifest in list_bundles(store):
             for layer, blob in zip(read_bundle(store, manifest.descriptor).metadata.layers, manifest.layers, strict=True):
-                blobs_by_diff_id.setdefault(layer.diff_id, []).append(blob)
-    return blobs_by_diff_id
+                stored.setdefault(layer.diff_id, []).append((blob, layer))
+    return stored
 
 
 def _with_stored_blobs(captured: Captured, stored: StoredLayers, spool: Spool) -> Captured:
     """Replace blobs by those that the local store has of the same layers in another compression, or by another version."""
     store = spool.open(LocalReference(""))
-    used = []
+    used, layers = [], []
     for layer, blob in zip(captured.layers, captured.descriptors, strict=True):
         others = stored.get(layer.diff_id, [])
-        others = [] if blob in others else others
-        used.append(next((other for other in others if _is_sound(store, other, layer)), blob))
+        others = [] if any(other == blob for other, _ in others) else others
+        chosen, described = next(((other, was) for other, was in others if _is_sound(store, other, layer)), (blob, layer))
+        used.append(chosen)
+        layers.append(layer.model_copy(update={"compression": described.compression}))
     spool.drop([blob for blob in captured.descriptors if blob not in used])
-    return replace(captured, descriptors=used)
+    return replace(captured, descriptors=used, layers=tuple(layers))
 
 
 def _is_sound(store: Store, blob: Descriptor, layer: meta.Layer) -> bool:
@@ -253,8 +268,11 @@ def _metadata(
     )
 
 
-def _already_there(metadata: meta.Metadata, store: Store) -> Bundle | None:
-    """The bundle that a store was opened for, when it has the same state and no damage."""
+def _already_there(metadata: meta.Metadata, destination: Destination) -> Bundle | None:
+    """The bundle of the destination, or the last one that was pushed there, when it has the same state and no damage."""
+    if (last := destination.last) and metadata.same_state(last.metadata, last.digest):
+        return last
+    store = destination.store
     try:
         present = read_bundle(store)
     except BundlerError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Protocol
 
 from bundler.bundle import Bundle
@@ -16,7 +17,20 @@ from bundler.verbs import copy, early_upload
 from bundler.verbs.copy import CopyResult
 from bundler.verbs.early_upload import Sender
 
-_Seal = Callable[[Bundle, Store], None]
+Seal = Callable[[Bundle, Store], None]
+"""Signs a bundle in a store that has it."""
+
+
+@dataclass(frozen=True)
+class RemoteTarget:
+    """A store other than the local one, to write to, and the same one to read, with its deltas as the bundles that they make.
+
+    With ``place``, the part of the reference before the tag, only differences are sent.
+    """
+
+    store: Store
+    readable: Store
+    place: str = ""
 
 
 class Destination(Protocol):
@@ -29,7 +43,12 @@ class Destination(Protocol):
 
     @property
     def store(self) -> Store:
-        """The store in which the bundle gets its name."""
+        """The store in which the bundle gets its name, to read."""
+        ...
+
+    @property
+    def last(self) -> Bundle | None:
+        """The bundle that was last pushed here, if that is recorded."""
         ...
 
     def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
@@ -44,7 +63,7 @@ class Destination(Protocol):
         """Find what `deliver` would send of a bundle that is packed; the local store had the blobs in ``stored`` before."""
         ...
 
-    def deliver(self, bundle: Bundle, sender: Sender | None, seal: _Seal | None, progress: Progress) -> CopyResult | None:
+    def deliver(self, bundle: Bundle, sender: Sender | None, seal: Seal | None, progress: Progress) -> CopyResult | None:
         """Sign a bundle in the local store, and copy it to the destination; None where it is there already.
 
         A failed copy leaves the bundle in the local store; its error tells how to resume.
@@ -67,6 +86,10 @@ class LocalDestination:
     def store(self) -> Store:
         return self._spool.open(self._name)
 
+    @property
+    def last(self) -> Bundle | None:
+        return None
+
     def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
         del blobs
         return nullcontext()
@@ -79,7 +102,7 @@ class LocalDestination:
         there = [blob for blob in bundle.manifest.blobs if blob.digest in stored]
         return copy.Plan(bundle, there, [blob for blob in bundle.manifest.blobs if blob not in there])
 
-    def deliver(self, bundle: Bundle, sender: Sender | None, seal: _Seal | None, progress: Progress) -> CopyResult | None:
+    def deliver(self, bundle: Bundle, sender: Sender | None, seal: Seal | None, progress: Progress) -> CopyResult | None:
         del sender, progress
         if seal:
             seal(bundle, self.store)
@@ -89,8 +112,9 @@ class LocalDestination:
 class RemoteDestination:
     """A store other than the local one; the bundle stays in the local store until the copy is complete."""
 
-    def __init__(self, store: Store, spool: Spool) -> None:
-        self._store = store
+    def __init__(self, target: RemoteTarget, spool: Spool) -> None:
+        self._store = target.store
+        self._readable = target.readable
         self._spool = spool
 
     @property
@@ -99,7 +123,11 @@ class RemoteDestination:
 
     @property
     def store(self) -> Store:
-        return self._store
+        return self._readable
+
+    @property
+    def last(self) -> Bundle | None:
+        return None
 
     def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
         return early_upload.sending(self._spool.open(LocalReference("")), self._store, blobs)
@@ -111,10 +139,10 @@ class RemoteDestination:
         del stored
         return copy.plan(self._spool.open(LocalReference("")), self._store, bundle)
 
-    def deliver(self, bundle: Bundle, sender: Sender | None, seal: _Seal | None, progress: Progress) -> CopyResult | None:
+    def deliver(self, bundle: Bundle, sender: Sender | None, seal: Seal | None, progress: Progress) -> CopyResult | None:
         name = self.local_name(bundle)
         local = self._spool.open(name)
-        with _resume_told(f"fps-bundle copy {name} {self.where}", progress):
+        with resume_told(f"fps-bundle copy {name} {self.where}", progress):
             if seal:
                 seal(bundle, local)
             copied = copy.copy(local, self._store, progress, bundle, early=sender)
@@ -123,7 +151,7 @@ class RemoteDestination:
 
 
 @contextmanager
-def _resume_told(command: str, progress: Progress) -> Iterator[None]:
+def resume_told(command: str, progress: Progress) -> Iterator[None]:
     """When the block fails, tell that the capture is kept and that ``command`` resumes the transfer."""
     resume = f"The captured state is kept. To resume without the model: {command}"
     try:
@@ -134,8 +162,3 @@ def _resume_told(command: str, progress: Progress) -> Iterator[None]:
     except KeyboardInterrupt:
         progress.warn(resume)
         raise
-
-
-def destination_of(target: Store | LocalReference, spool: Spool) -> Destination:
-    """The destination for a name in the local store, or for another store."""
-    return LocalDestination(target, spool) if isinstance(target, LocalReference) else RemoteDestination(target, spool)

@@ -40,7 +40,7 @@ def old(weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def new(old: str, weights: bytes) -> str:
+def new(old: str, weights: bytes) -> str:  # noqa: ARG001 - it is the next one
     """The digest of the bundle of the next day: a page of the weights and the log are others."""
     changed = weights[:5000000] + bytes(4096) + weights[5004096:]
     return keep("model:2", changed, b"first line\n" * 1000 + b"second line\n")
@@ -61,7 +61,7 @@ def keep(name: str, weights: bytes, log: bytes) -> str:
 
 @pytest.mark.parametrize("kind", ["file", "layout", "registry"])
 def test_a_delta_makes_the_bundle_where_the_source_is(
-    old: str, new: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    old: str, new: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     target = {"file": f"{tmp_path}/delta.tar", "layout": f"oci:{tmp_path}/layout:2"}.get(kind) or (
         f"{request.getfixturevalue('registry')}/delta/{tmp_path.name.rstrip('_')}:2"

@@ -161,6 +161,7 @@ class FakeEngine:
     pauses: int = 0
     reading: bool = False
     loads: list[NewImage] = field(default_factory=list)
+    archives: dict[str, bytes] = field(default_factory=dict)
     image_store: str = "classic"
     root: str = ""
 
@@ -269,6 +270,10 @@ class FakeEngine:
 
     def images(self) -> Iterator[Image]:
         return iter(list(self.held))
+
+    @contextmanager
+    def saved(self, image: Image) -> Iterator[io.BytesIO]:
+        yield io.BytesIO(self.archives[image.id])
 
     def holding(self, new: NewImage) -> Image | None:
         found = (held for held in self.held if held.id == str(new.config_digest) and held.diff_ids == new.diff_ids)

@@ -38,7 +38,7 @@ class DeltaStore(WrappedStore):
 
     def __init__(self, inner: Store, find_source: FindSource) -> None:
         super().__init__(inner)
-        self._find_source = find_source
+        self.find_source = find_source
         self._opened = ExitStack()
         self._targets: dict[Digest, _Target] = {}
         self._read: tuple[Descriptor, bytes] | None = None
@@ -97,7 +97,8 @@ class DeltaStore(WrappedStore):
             return manifest
         delta = delta_manifest.read(data, self.where)
         self.rereadable, self.parallel = False, 1  # each layer takes time, and all cores
-        return self._targets.setdefault(delta.target.digest, _Target(delta, self.inner, self._find_source, self._opened))
+        target = _Target(delta, self.inner, lambda source: self.find_source(source), self._opened)
+        return self._targets.setdefault(delta.target.digest, target)
 
 
 @dataclass(frozen=True)

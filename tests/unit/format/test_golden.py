@@ -88,8 +88,10 @@ def test_it_holds_what_was_put_into_it(golden: Bundle, store: ArchiveStore) -> N
 def test_the_same_entries_give_the_same_bundle_today(golden: Bundle, tmp_path: Path) -> None:
     today = load_make().make(LayoutStore(tmp_path / "layout", "1.0"))
     assert [described.diff_id for described in today.metadata.layers] == [described.diff_id for described in golden.metadata.layers]
-    assert today.metadata == golden.metadata
-    assert golden.metadata.to_bytes() == today.metadata.to_bytes()
+    layers = tuple(layer.model_copy(update={"compression": None}) for layer in today.metadata.layers)  # was not recorded then
+    metadata = today.metadata.model_copy(update={"layers": layers})
+    assert metadata == golden.metadata
+    assert golden.metadata.to_bytes() == metadata.to_bytes()
 
 
 def test_the_image_made_of_it_is_the_one_it_was(golden: Bundle, path: Path) -> None:

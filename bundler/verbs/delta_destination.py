@@ -1,0 +1,114 @@
+"""A destination of pushes that gets only the differences from the bundle of the last push."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+from bundler.bundle import Bundle, read_bundle
+from bundler.errors import BundlerError
+from bundler.format import units
+from bundler.format.content import Descriptor, Digest
+from bundler.format.delta_manifest import MAX_LINKS, DeltaManifest
+from bundler.format.reference import LocalReference, image_name
+from bundler.ports import Container, Spool, Store
+from bundler.streams import Progress
+from bundler.verbs import copy, delta
+from bundler.verbs.copy import CopyResult
+from bundler.verbs.early_upload import Sender
+from bundler.verbs.have import is_sound
+from bundler.verbs.push_destination import RemoteDestination, RemoteTarget, Seal, resume_told
+
+CHAIN = "fps.bundle.delta.chain"
+"""Annotation of a kept bundle in the index of the local store: how many deltas lead to it at the destination, and their bytes."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The bundle of the last push of a container to a place, which is the source of the next delta."""
+
+    bundle: Bundle
+    links: int
+    size: int
+
+
+class DeltaDestination(RemoteDestination):
+    """Another store, which gets a delta from the last bundle of this container there, if the local store has kept that."""
+
+    def __init__(self, target: RemoteTarget, spool: Spool, container: Container, progress: Progress) -> None:
+        super().__init__(target, spool)
+        self._name = kept_name(container, target.place)
+        self._progress = progress
+        self._source = self._find_source()
+        if self._source is None:
+            progress.note("no earlier push of this container to this place is kept here: sending whole layers this time")
+
+    @property
+    def last(self) -> Bundle | None:
+        return self._source.bundle if self._source else None
+
+    def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
+        return nullcontext() if self._source else super().early_upload(blobs)
+
+    def plan(self, bundle: Bundle, stored: Collection[Digest]) -> copy.Plan:
+        with self._delta(bundle, self._spool.open(LocalReference("")), self._progress) as made:
+            return (
+                copy.plan(self._spool.open(LocalReference("")), self._store, bundle, made) if made else super().plan(bundle, stored)
+            )
+
+    def deliver(self, bundle: Bundle, sender: Sender | None, seal: Seal | None, progress: Progress) -> CopyResult | None:
+        name = self.local_name(bundle)
+        local = self._spool.open(name)
+        with resume_told(f"fps-bundle copy {name} {self.where}", progress):
+            if seal:
+                seal(bundle, local)
+            with self._delta(bundle, local, progress) as made:
+                copied = copy.copy(local, self._store, progress, bundle, early=sender, delta=made)
+        self._keep(bundle, made)
+        return copied
+
+    def _find_source(self) -> _Kept | None:
+        store = self._spool.open(self._name)
+        try:
+            manifest = store.resolve()
+            links, size = map(int, manifest.annotations.get(CHAIN, "0 0").split(" "))
+            bundle = read_bundle(store, manifest)
+            return _Kept(bundle, links, size) if all(is_sound(store, blob) for blob in bundle.manifest.blobs) else None
+        except (BundlerError, ValueError):
+            return None  # missing or damaged: the next push keeps another one
+
+    @contextmanager
+    def _delta(self, bundle: Bundle, local: Store, progress: Progress) -> Iterator[DeltaManifest | None]:
+        """Give the delta to send; None where whole layers are sent."""
+        if self._source is None:
+            yield None
+            return
+        source = self._source.bundle
+        with delta.made(bundle, local, source, self._spool.open(self._name), self._spool, progress) as new:
+            size, whole = new.manifest.size, bundle.manifest.size
+            if self._source.links >= MAX_LINKS or self._source.size + size > whole // 2:
+                progress.note(
+                    f"sending whole layers: {units.counted(self._source.links + 1, 'delta')} would lead to this bundle, "
+                    f"with {units.shown(self._source.size + size)} beside {units.shown(whole)}"
+                )
+                yield None
+            else:
+                yield new.manifest
+
+    def _keep(self, bundle: Bundle, sent: DeltaManifest | None) -> None:
+        """Keep a bundle as the source of the next delta, in place of the one before."""
+        links, size = (self._source.links + 1, self._source.size + sent.size) if self._source and sent else (0, 0)
+        descriptor = replace(bundle.manifest.descriptor, annotations={CHAIN: f"{links} {size}"})
+        _, displaced = self._spool.add(self._name, replace(bundle.manifest, descriptor=descriptor))
+        if displaced:
+            self._spool.forget(LocalReference(self._name.name, digest=displaced.digest))
+        self._spool.forget(self.local_name(bundle))
+        self._progress.note(f"kept as the source of the next delta: {self._name}, {units.shown(bundle.manifest.size)} on this disk")
+
+
+def kept_name(container: Container, place: str) -> LocalReference:
+    """The name in the local store of the last bundle of a container that was pushed to a place."""
+    unique = hashlib.sha256(f"{container.name}\n{place}".encode()).hexdigest()[:12]
+    return LocalReference(image_name(container.name), f"delta-{unique}")
