@@ -29,7 +29,7 @@ class SourceFinder:
 
     place: Store
     progress: Progress
-    likely: Callable[[Digest], Sequence[Store]] = lambda _: ()
+    likely: Callable[[DeltaSource], Sequence[Store]] | None = None
     targets: tuple[Digest, ...] = ()
     engine: ImageLookup | None = None
     """An engine whose applied images are looked at, too."""
@@ -53,7 +53,7 @@ class SourceFinder:
 
     def _in_stores(self, source: DeltaSource, opened: ExitStack) -> Sequence[StoredLayer] | None:
         for look in (self._in_local_store, self._at_likely_names, self._among_all_names):
-            if found := look(source.digest, opened):
+            if found := look(source, opened):
                 bundle, store = found
                 readable = opened.enter_context(verify.readable_bundle(bundle, store, LocalSpool(), self.progress))
                 layers = delta.layers_of(bundle, readable)
@@ -74,29 +74,29 @@ class SourceFinder:
             command=f"fps-bundle copy REGISTRY/REPOSITORY@{source.digest} {source.name}",
         )
 
-    def _in_local_store(self, digest: Digest, opened: ExitStack) -> tuple[Bundle, Store] | None:
+    def _in_local_store(self, source: DeltaSource, opened: ExitStack) -> tuple[Bundle, Store] | None:
         del opened
         store = LocalStore(LocalReference(""))
         for named in store.names():
-            if named.manifest.digest == digest:
+            if named.manifest.digest == source.digest:
                 bundle = read_bundle(store, named.manifest)
                 if all(store.holds(blob) for blob in bundle.manifest.blobs):
                     return bundle, store
         return None
 
-    def _at_likely_names(self, digest: Digest, opened: ExitStack) -> tuple[Bundle, Store] | None:
-        for store in self.likely(digest):
-            nested = self._nested(store, digest, opened)
+    def _at_likely_names(self, source: DeltaSource, opened: ExitStack) -> tuple[Bundle, Store] | None:
+        for store in self.likely(source) if self.likely else ():
+            nested = self._nested(store, source.digest, opened)
             with suppress(NotFoundError):
                 found = nested.resolve()
-                if found.digest == digest:
+                if found.digest == source.digest:
                     return read_bundle(nested, found), nested
         return None
 
-    def _among_all_names(self, digest: Digest, opened: ExitStack) -> tuple[Bundle, Store] | None:
-        nested = self._nested(self.place, digest, opened)
+    def _among_all_names(self, source: DeltaSource, opened: ExitStack) -> tuple[Bundle, Store] | None:
+        nested = self._nested(self.place, source.digest, opened)
         for named in nested.names():
-            if named.manifest.digest == digest:
+            if named.manifest.digest == source.digest:
                 return read_bundle(nested, named.manifest), nested
         return None
 

@@ -16,7 +16,8 @@ from bundler.stores.registry.limits import Limits
 from bundler.streams import NULL_PROGRESS, Progress
 
 if TYPE_CHECKING:
-    from bundler.format.content import Descriptor, Digest
+    from bundler.format.content import Descriptor
+    from bundler.format.delta_manifest import DeltaSource
     from bundler.ports import ImageLookup, Store
     from bundler.stores.archive.store import ArchiveStore
     from bundler.stores.delta.store import DeltaStore
@@ -75,12 +76,12 @@ def open_readable(reference: Reference, options: StoreOptions, parts_from: Seque
     """Open a store whose bundles are complete: deltas from their sources, thin ones from the local store, split ones from parts."""
     if isinstance(reference, ArchiveReference):
         archive = _open_archive(reference, options, parts_from)
-        return _with_deltas(completed(archive, archive.holds), options)
+        return _with_deltas(completed(archive, archive.holds), reference, options)
     if isinstance(reference, LayoutReference):
         layout = _open_layout(reference, options)
-        return _with_deltas(completed(layout, layout.holds), options)
+        return _with_deltas(completed(layout, layout.holds), reference, options)
     if isinstance(reference, RegistryReference):
-        return _with_deltas(_open_split(reference, options), options, partial(_likely_sources, reference, options))
+        return _with_deltas(_open_split(reference, options), reference, options)
     return open_plain(reference, options)
 
 
@@ -98,7 +99,7 @@ def opened(reference: Reference, options: StoreOptions, parts_from: Sequence[Pat
         raise UsageError("standard input is a terminal, not an archive", hint="Send one: … | fps-bundle … -, or … - < FILE.")
     with (
         pipe.received(sys.stdin.buffer, reference.tag, reference.digest) as received,
-        _with_deltas(completed(received, received.holds), options) as store,
+        _with_deltas(completed(received, received.holds), reference, options) as store,
     ):
         yield store
 
@@ -135,18 +136,19 @@ def _place(reference: Reference) -> str:
     return f"oci-archive:{Path(reference.path).absolute().parent}"
 
 
-def _with_deltas(store: Store, options: StoreOptions, likely: Callable[[Digest], Sequence[Store]] = lambda _: ()) -> DeltaStore:
+def _with_deltas(store: Store, reference: Reference, options: StoreOptions) -> DeltaStore:
     from bundler.api.delta_sources import SourceFinder
     from bundler.stores.delta.store import DeltaStore
 
-    return DeltaStore(store, SourceFinder(store, options.progress, likely))
+    likely = partial(_likely_sources, reference, options) if isinstance(reference, RegistryReference) else None
+    return DeltaStore(store, SourceFinder(store, options.progress, likely), reference.digest)
 
 
-def _likely_sources(reference: RegistryReference, options: StoreOptions, digest: Digest) -> Sequence[Store]:
-    """Open the source of a delta in its repository: by digest, and by the tag that a push of a delta leaves on its source."""
+def _likely_sources(reference: RegistryReference, options: StoreOptions, source: DeltaSource) -> Sequence[Store]:
+    """Open the source of a delta in its repository: by digest, and by the tag that a delta leaves on its source."""
     from bundler.format.delta_manifest import source_tag
 
-    names = replace(reference, digest=digest), replace(reference, digest=None, tag=source_tag(digest))
+    names = replace(reference, digest=source.stored), replace(reference, digest=None, tag=source_tag(source.digest))
     return [_open_split(name, options) for name in names]
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import zstandard
+
 from bundler.errors import IntegrityError
 from bundler.format import artifact, strict_json
 from bundler.format.content import Descriptor, Digest
@@ -13,8 +15,8 @@ from bundler.format.split_manifest import EMPTY
 
 DELTA = "application/vnd.fps.bundle.delta.v1"
 TAR_DIFF = "application/vnd.tar-diff"
-TARGET_MANIFEST = "application/vnd.fps.bundle.manifest.v1+json"
-"""The target's manifest as a blob; not the type of a manifest, whose blobs some tools would expect beside it."""
+TARGET_MANIFEST = "application/vnd.fps.bundle.manifest.v1+json+zstd"
+"""The target's manifest as a blob, compressed: some registries would serve a plain one as a manifest, without its layers."""
 
 TARGET = "fps.bundle.delta.target"
 """Annotation: the digest of the target's manifest."""
@@ -24,6 +26,8 @@ SOURCE_NAME = "fps.bundle.delta.source.name"
 """Annotation: a name of the source, for messages."""
 SOURCE_LAYERS = "fps.bundle.delta.source.diff-ids"
 """Annotation: the diff IDs of the source's layers in their order, separated by spaces."""
+SOURCE_STORED = "fps.bundle.delta.source.stored"
+"""Annotation: the digest of the manifest by which the source is stored beside the delta: its own, or that of a delta."""
 LAYER = "fps.bundle.delta.layer"
 """Annotation of a tar-diff: the digest of the target's layer that it describes."""
 
@@ -35,11 +39,15 @@ MAX_LAYERS = 65
 
 @dataclass(frozen=True)
 class DeltaSource:
-    """The source of a delta: its manifest digest, the diff IDs of its layers, and a name for messages."""
+    """The source of a delta: its manifest digest, the diff IDs of its layers, and a name for messages.
+
+    ``stored`` is the digest of the manifest by which it is stored beside the delta: its own, or that of a delta.
+    """
 
     digest: Digest
     diff_ids: tuple[Digest, ...]
     name: str
+    stored: Digest
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,14 @@ class DeltaManifest:
     """A delta as stored: the exact bytes of its manifest, and its parsed fields.
 
     ``diffs`` are the tar-diffs by the digest of the target's layer, ``whole`` the target's layers that are in the delta.
-    A layer of the target in neither has the diff ID of a layer of the source.
+    A layer of the target in neither has the diff ID of a layer of the source. ``target_manifest`` is the blob that
+    `compressed` makes.
     """
 
     descriptor: Descriptor
     data: bytes
-    target: Descriptor
+    target: Digest
+    target_manifest: Descriptor
     metadata: Descriptor
     source: DeltaSource
     diffs: Mapping[Digest, Descriptor]
@@ -61,16 +71,12 @@ class DeltaManifest:
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
         """All blobs in the order in which they are transferred."""
-        return (self._target_blob, self.metadata, *self.diffs.values(), *self.whole.values(), EMPTY)
+        return (self.target_manifest, self.metadata, *self.diffs.values(), *self.whole.values(), EMPTY)
 
     @property
     def size(self) -> int:
         """Bytes of the whole delta as stored and transferred."""
         return len(self.data) + sum(blob.size for blob in self.blobs)
-
-    @property
-    def _target_blob(self) -> Descriptor:
-        return replace(self.target, media_type=TARGET_MANIFEST)
 
 
 def source_tag(source: Digest) -> str:
@@ -78,12 +84,33 @@ def source_tag(source: Digest) -> str:
     return f"src-{source.short}"
 
 
+def compressed(target: artifact.Manifest) -> bytes:
+    """The blob with the manifest of a target."""
+    return zstandard.ZstdCompressor().compress(target.data)
+
+
+def decompressed(blob: bytes, target: Digest, where: str) -> bytes:
+    """Return the manifest of a target from its blob; raises `IntegrityError` unless it has the digest of the target."""
+    try:
+        strict_json.check_size(zstandard.frame_content_size(blob), f"{where}: the manifest of the target")
+        data = zstandard.ZstdDecompressor().decompress(blob)
+    except zstandard.ZstdError as error:
+        raise IntegrityError(f"{where}: the manifest of the delta's target is not a zstd frame: {error}") from error
+    if Digest.of(data) != target:
+        raise IntegrityError(f"{where}: the delta has another manifest than that of its target {target}")
+    return data
+
+
 def build(
-    target: artifact.Manifest, source: DeltaSource, diffs: Mapping[Digest, Descriptor], whole: Sequence[Descriptor]
+    target: artifact.Manifest,
+    target_manifest: Descriptor,
+    source: DeltaSource,
+    diffs: Mapping[Digest, Descriptor],
+    whole: Sequence[Descriptor],
 ) -> DeltaManifest:
     """The manifest of a delta; ``diffs`` are by the digest of the target's layer."""
     layers = [
-        replace(target.descriptor, media_type=TARGET_MANIFEST, annotations={}, artifact_type=""),
+        target_manifest,
         replace(target.config, annotations={}),
         *(replace(diff, annotations={LAYER: str(layer)}) for layer, diff in diffs.items()),
         *whole,
@@ -98,6 +125,7 @@ def build(
             TARGET: str(target.descriptor.digest),
             SOURCE: str(source.digest),
             SOURCE_NAME: source.name,
+            SOURCE_STORED: str(source.stored),
             SOURCE_LAYERS: " ".join(map(str, source.diff_ids)),
         },
     }
@@ -116,21 +144,17 @@ def read(data: bytes, where: str) -> DeltaManifest:
         raise IntegrityError(f"{where}: the delta has a subject, which a delta must not have")
     given = strict_json.load(data, where).get("annotations")
     annotations = given if isinstance(given, dict) else {}
-    target_digest, source = _target(annotations), _source(annotations, where)
+    target, source = Digest.parse(annotations.get(TARGET)), _source(annotations, where)
     if config.digest != EMPTY.digest or config.size != EMPTY.size or len(layers) < 2:
         raise _other_blobs(where)
-    target, metadata, *rest = layers
-    if target.media_type != TARGET_MANIFEST or target.digest != target_digest or metadata.media_type != artifact.CONFIG:
+    manifest, metadata, *rest = layers
+    if manifest.media_type != TARGET_MANIFEST or metadata.media_type != artifact.CONFIG:
         raise _other_blobs(where)
-    if source.digest == target.digest:
+    if source.digest == target:
         raise IntegrityError(f"{where}: the delta names its target as its source")
     diffs, whole = _content(rest, where)
     descriptor = replace(Descriptor.of(artifact.MANIFEST, data), artifact_type=DELTA)
-    return DeltaManifest(descriptor, data, replace(target, media_type=artifact.MANIFEST), metadata, source, diffs, whole)
-
-
-def _target(annotations: Mapping[str, object]) -> Digest:
-    return Digest.parse(annotations.get(TARGET))
+    return DeltaManifest(descriptor, data, target, manifest, metadata, source, diffs, whole)
 
 
 def _source(annotations: Mapping[str, object], where: str) -> DeltaSource:
@@ -140,7 +164,7 @@ def _source(annotations: Mapping[str, object], where: str) -> DeltaSource:
     diff_ids = tuple(map(Digest.parse, layers.split(" ")))
     if len(diff_ids) > MAX_LAYERS:
         raise IntegrityError(f"{where}: the source of the delta has more than {MAX_LAYERS} layers")
-    return DeltaSource(Digest.parse(annotations.get(SOURCE)), diff_ids, name)
+    return DeltaSource(Digest.parse(annotations.get(SOURCE)), diff_ids, name, Digest.parse(annotations.get(SOURCE_STORED)))
 
 
 def _content(blobs: Sequence[Descriptor], where: str) -> tuple[dict[Digest, Descriptor], dict[Digest, Descriptor]]:

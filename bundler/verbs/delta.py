@@ -17,7 +17,7 @@ from bundler.errors import IntegrityError
 from bundler.format import delta_manifest, image_archive, table_reader
 from bundler.format.compression import Compression
 from bundler.format.content import Descriptor, Digest
-from bundler.format.delta_manifest import TAR_DIFF, DeltaManifest, DeltaSource
+from bundler.format.delta_manifest import TAR_DIFF, TARGET_MANIFEST, DeltaManifest, DeltaSource
 from bundler.format.image import LABEL_DIGEST
 from bundler.format.metadata import Layer
 from bundler.format.reference import LocalReference, image_name
@@ -42,10 +42,10 @@ def layers_of(bundle: Bundle, store: Store) -> list[StoredLayer]:
     return [StoredLayer(blob, layer, store.open, store.open_range, store.where) for blob, layer in layers]
 
 
-def source_of(bundle: Bundle) -> DeltaSource:
-    """Describe a bundle as the source of deltas."""
+def source_of(bundle: Bundle, stored: Digest) -> DeltaSource:
+    """Describe a bundle as the source of a delta, beside which it is ``stored`` by this manifest."""
     name = LocalReference(image_name(bundle.metadata.model.title), digest=bundle.digest)
-    return DeltaSource(bundle.digest, tuple(layer.diff_id for layer in bundle.metadata.layers), str(name))
+    return DeltaSource(bundle.digest, tuple(layer.diff_id for layer in bundle.metadata.layers), str(name), stored)
 
 
 @contextmanager
@@ -85,16 +85,26 @@ def _is_applied(image: Image, source: DeltaSource) -> bool:
 
 
 @contextmanager
-def made(target: Bundle, store: Store, source: Bundle, source_store: Store, spool: Spool, progress: Progress) -> Iterator[NewDelta]:
+def made(
+    target: Bundle,
+    store: Store,
+    source: Bundle,
+    source_store: Store,
+    spool: Spool,
+    progress: Progress,
+    stored: Digest | None = None,
+) -> Iterator[NewDelta]:
     """Make the delta from ``source`` to ``target``; its tar-diffs are in the local store for the length of the block.
 
-    Both stores can be read in parts without network traffic. A layer is in the delta whole if its tar-diff is not smaller, or if
+    Both stores can be read in parts without network traffic. ``stored`` is the manifest by which the source is stored beside the
+    delta, by default its own. A layer is in the delta whole if its tar-diff is not smaller, or if
     it has no table of contents.
     """
     known = {layer.diff_id for layer in source.metadata.layers}
     changed = [layer for layer in layers_of(target, store) if layer.layer.diff_id not in known]
     progress.stage(f"comparing with {source_store.where}", sum(layer.layer.size for layer in changed))
     diffs: dict[Digest, Descriptor] = {}
+    others: list[Descriptor] = []
     try:
         with SourceFiles(layers_of(source, source_store)) as files:
             for layer in changed:
@@ -102,17 +112,18 @@ def made(target: Bundle, store: Store, source: Bundle, source_store: Store, spoo
                     diffs[layer.blob.digest] = _diff(layer, table, files, spool, progress)
         small = {layer.blob.digest: diffs[layer.blob.digest] for layer in changed if _is_smaller(diffs, layer.blob)}
         whole = [layer.blob for layer in changed if layer.blob.digest not in small]
-        manifest = delta_manifest.build(target.manifest, source_of(source), small, whole)
-        _add_empty(spool)
+        others.append(_add(spool, TARGET_MANIFEST, delta_manifest.compressed(target.manifest)))
+        others.append(_add(spool, EMPTY.media_type, EMPTY_CONTENT))
+        manifest = delta_manifest.build(target.manifest, others[0], source_of(source, stored or source.digest), small, whole)
         yield NewDelta(manifest, spool.open(LocalReference("")), whole)
     finally:
-        spool.drop([*diffs.values(), EMPTY])
+        spool.drop([*diffs.values(), *others])
 
 
-def _add_empty(spool: Spool) -> None:
+def _add(spool: Spool, media_type: str, data: bytes) -> Descriptor:
     blob = spool.new_blob()
-    blob.write(EMPTY_CONTENT)
-    blob.finish(EMPTY.media_type)
+    blob.write(data)
+    return blob.finish(media_type)
 
 
 def _diff(layer: StoredLayer, table: Table, files: SourceFiles, spool: Spool, progress: Progress) -> Descriptor:

@@ -22,7 +22,8 @@ from bundler.verbs.have import is_sound
 from bundler.verbs.push_destination import RemoteDestination, RemoteTarget, Seal, resume_told
 
 CHAIN = "fps.bundle.delta.chain"
-"""Annotation of a kept bundle in the index of the local store: how many deltas lead to it at the destination, and their bytes."""
+"""Annotation of a kept bundle in the index of the local store: the manifest by which it is stored at the destination, how many
+deltas lead to it there, and their bytes."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class _Kept:
     """The bundle of the last push of a container to a place, which is the source of the next delta."""
 
     bundle: Bundle
+    stored: Digest
     links: int
     size: int
 
@@ -73,9 +75,10 @@ class DeltaDestination(RemoteDestination):
         store = self._spool.open(self._name)
         try:
             manifest = store.resolve()
-            links, size = map(int, manifest.annotations.get(CHAIN, "0 0").split(" "))
+            stored, links, size = manifest.annotations.get(CHAIN, "").split(" ")
             bundle = read_bundle(store, manifest)
-            return _Kept(bundle, links, size) if all(is_sound(store, blob) for blob in bundle.manifest.blobs) else None
+            kept = _Kept(bundle, Digest.parse(stored), int(links), int(size))
+            return kept if all(is_sound(store, blob) for blob in bundle.manifest.blobs) else None
         except (BundlerError, ValueError):
             return None  # missing or damaged: the next push keeps another one
 
@@ -86,7 +89,7 @@ class DeltaDestination(RemoteDestination):
             yield None
             return
         source = self._source.bundle
-        with delta.made(bundle, local, source, self._spool.open(self._name), self._spool, progress) as new:
+        with delta.made(bundle, local, source, self._spool.open(self._name), self._spool, progress, self._source.stored) as new:
             size, whole = new.manifest.size, bundle.manifest.size
             if self._source.links >= MAX_LINKS or self._source.size + size > whole // 2:
                 progress.note(
@@ -100,7 +103,8 @@ class DeltaDestination(RemoteDestination):
     def _keep(self, bundle: Bundle, sent: DeltaManifest | None) -> None:
         """Keep a bundle as the source of the next delta, in place of the one before."""
         links, size = (self._source.links + 1, self._source.size + sent.size) if self._source and sent else (0, 0)
-        descriptor = replace(bundle.manifest.descriptor, annotations={CHAIN: f"{links} {size}"})
+        stored = sent.descriptor.digest if sent else bundle.digest
+        descriptor = replace(bundle.manifest.descriptor, annotations={CHAIN: f"{stored} {links} {size}"})
         _, displaced = self._spool.add(self._name, replace(bundle.manifest, descriptor=descriptor))
         if displaced:
             self._spool.forget(LocalReference(self._name.name, digest=displaced.digest))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,22 @@ def test_days_by_registry(here: Host, there: Host, registry: str) -> None:
     assert len(here.must("list", "--json").json) == 1
     there.must("apply", f"{registry}/deltas/days:3", "--tag", "copy:3")
     check_is_copy(here, container, there, "copy:3")
+
+
+def test_through_a_pipe(here: Host, there: Host) -> None:
+    """As over ssh: one process writes the delta, another one on the far host reads it."""
+    container = here.run_script("first", ["/srv/state"], FIRST)
+    here.must("push", "first", "model:1")
+    whole = subprocess.run(command("copy", "model:1", "-"), env=here.environment, capture_output=True, check=True).stdout
+    subprocess.run(command("apply", "-", "--tag", "copy:1"), env=there.environment, input=whole, check=True)
+    here.execute(container, LEARN.format(place=5))
+    here.must("push", "first", "model:2")
+    sending = command("copy", "model:2", "-", "--delta-from", "model:1")
+    delta = subprocess.run(sending, env=here.environment, capture_output=True, check=True).stdout
+    assert len(delta) < 100_000
+    subprocess.run(command("apply", "-", "--tag", "copy:2"), env=there.environment, input=delta, check=True)
+    check_is_copy(here, container, there, "copy:2")
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "bundler", *arguments, "--quiet"]

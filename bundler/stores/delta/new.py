@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bundler.format.content import Descriptor
-from bundler.format.delta_manifest import TAR_DIFF
+from bundler.format.delta_manifest import TAR_DIFF, TARGET_MANIFEST
 from bundler.format.split_manifest import EMPTY
 from bundler.ports import Store
 from bundler.stores.wrapped_store import WrappedStore
@@ -18,5 +18,5 @@ class NewDeltaStore(WrappedStore):
         self._made = made
 
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
-        store = self._made if blob.media_type in (TAR_DIFF, EMPTY.media_type) else self.inner
+        store = self._made if blob.media_type in (TAR_DIFF, TARGET_MANIFEST, EMPTY.media_type) else self.inner
         return store.open(blob, begun)

@@ -14,11 +14,11 @@ from bundler.delta import layer_rebuild
 from bundler.delta.chunks import StoredLayer
 from bundler.delta.rebuilt_stream import OtherBlobError, RebuiltStream
 from bundler.delta.source_files import SourceFiles
-from bundler.errors import IntegrityError
+from bundler.errors import IntegrityError, NotFoundError
 from bundler.format import artifact, delta_manifest, strict_json
 from bundler.format.compression import LIBZSTD, Compression
 from bundler.format.content import Descriptor, Digest, RangeReader
-from bundler.format.delta_manifest import TARGET_MANIFEST, DeltaManifest, DeltaSource
+from bundler.format.delta_manifest import DeltaManifest, DeltaSource
 from bundler.format.layer_reader import decompressed
 from bundler.format.layer_writer import Blob
 from bundler.format.metadata import Layer
@@ -33,11 +33,13 @@ FindSource = Callable[[DeltaSource], AbstractContextManager[Sequence[StoredLayer
 class DeltaStore(WrappedStore):
     """A store whose names may refer to deltas; other bundles are read unchanged.
 
-    The layers of a delta's target are rebuilt each time they are opened.
+    The layers of a delta's target are rebuilt each time they are opened. With ``wanted`` the inner store was opened for this
+    digest, which may be that of a delta's target.
     """
 
-    def __init__(self, inner: Store, find_source: FindSource) -> None:
+    def __init__(self, inner: Store, find_source: FindSource, wanted: Digest | None = None) -> None:
         super().__init__(inner)
+        self._wanted = wanted
         self.find_source = find_source
         self._opened = ExitStack()
         self._targets: dict[Digest, _Target] = {}
@@ -52,11 +54,16 @@ class DeltaStore(WrappedStore):
         self._opened.__exit__(kind, error, trace)
 
     def resolve(self) -> Descriptor:
-        found = self._target(self.inner.resolve())
+        try:
+            found = self._target(self.inner.resolve())
+        except NotFoundError:
+            if not (target := self._wanted_target()):
+                raise
+            found = target
         if not isinstance(found, _Target):
             return found
         self.delta = found.delta
-        return found.delta.target
+        return found.descriptor
 
     def manifest(self, descriptor: Descriptor) -> bytes:
         if self._read and self._read[0].digest == descriptor.digest:
@@ -83,9 +90,17 @@ class DeltaStore(WrappedStore):
     def names(self) -> Sequence[Named]:
         return [self._named(named) for named in self.inner.names()]
 
+    def _wanted_target(self) -> _Target | None:
+        """Return the wanted bundle if a delta makes it."""
+        for named in self.inner.names() if self._wanted else ():
+            found = self._target(named.manifest)
+            if isinstance(found, _Target) and found.delta.target == self._wanted:
+                return found
+        return None
+
     def _named(self, named: Named) -> Named:
         found = self._target(named.manifest)
-        return Named(named.name, found.delta.target) if isinstance(found, _Target) else named
+        return Named(named.name, found.descriptor) if isinstance(found, _Target) else named
 
     def _target(self, manifest: Descriptor) -> Descriptor | _Target:
         """Return the target of a delta, or any other manifest as it is."""
@@ -98,7 +113,7 @@ class DeltaStore(WrappedStore):
         delta = delta_manifest.read(data, self.where)
         self.rereadable, self.parallel = False, 1  # each layer takes time, and all cores
         target = _Target(delta, self.inner, lambda source: self.find_source(source), self._opened)
-        return self._targets.setdefault(delta.target.digest, target)
+        return self._targets.setdefault(delta.target, target)
 
 
 @dataclass(frozen=True)
@@ -121,10 +136,13 @@ class _Target:
     @cached_property
     def manifest(self) -> bytes:
         """The verified bytes of the target's manifest."""
-        strict_json.check_size(self.delta.target.size, f"{self._inner.where}: the manifest")
-        blob = Descriptor(TARGET_MANIFEST, self.delta.target.digest, self.delta.target.size)
-        with self._inner.open(blob) as stream:
-            return stream.read()
+        strict_json.check_size(self.delta.target_manifest.size, f"{self._inner.where}: the manifest")
+        with self._inner.open(self.delta.target_manifest) as stream:
+            return delta_manifest.decompressed(stream.read(), self.delta.target, self._inner.where)
+
+    @cached_property
+    def descriptor(self) -> Descriptor:
+        return Descriptor.of(artifact.MANIFEST, self.manifest)
 
     def makes(self, blob: Descriptor) -> bool:
         """Whether a blob is a layer of the target that is not in the delta as it is."""
@@ -156,7 +174,7 @@ class _Target:
 
     @cached_property
     def _bundle(self) -> Bundle:
-        return read_bundle(_TargetOnly(self._inner, self.manifest), self.delta.target)
+        return read_bundle(_TargetOnly(self._inner, self.manifest), self.descriptor)
 
     @cached_property
     def _layers(self) -> dict[Digest, Layer]:

@@ -15,6 +15,7 @@ import urllib3
 from bundler.errors import BundlerError, BusyError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, delta_manifest, strict_json
 from bundler.format.content import Descriptor, Digest, RangeReader, VerifyingReader
+from bundler.format.delta_manifest import DeltaSource
 from bundler.format.reference import RegistryReference, is_tag
 from bundler.format.signature import NewReferrer
 from bundler.ports import Displaced, Named, Store
@@ -194,23 +195,16 @@ class RegistryStore:
         if self.reference.digest:
             return None
         if delta_manifest.is_delta(data):
-            self._keep_source(delta_manifest.read(data, self.where).source.digest)
+            self._keep_source(delta_manifest.read(data, self.where).source)
         former = self._former(manifest)
         self._move_tag(manifest, data)
         return former
 
-    def _keep_source(self, source: Digest) -> None:
-        """Tag the source of a delta if it is here, because no garbage collector knows that the delta needs it.
-
-        It is here by its digest, or this tag names the delta that makes it.
-        """
-        for name, digest in ((str(source), source), (self.reference.tag, None)):
-            with suppress(NotFoundError):
-                response, data = self._manifest(name, artifact.MANIFEST, digest)
-                is_delta = response.headers.get("Content-Type") == artifact.MANIFEST and delta_manifest.is_delta(data)
-                if digest or (is_delta and delta_manifest.read(data, self.where).target.digest == source):
-                    self._put(delta_manifest.source_tag(source), artifact.MANIFEST, data)
-                    return
+    def _keep_source(self, source: DeltaSource) -> None:
+        """Tag the source of a delta if it is here, because no garbage collector knows that the delta needs it."""
+        with suppress(NotFoundError):
+            _, data = self._manifest(str(source.stored), artifact.MANIFEST, source.stored)
+            self._put(delta_manifest.source_tag(source.digest), artifact.MANIFEST, data)
 
     def _former(self, manifest: Descriptor) -> Displaced | None:
         with suppress(BundlerError):  # a token may allow push only
