@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
+from bundler.concurrency.pipeline import mapped
 from bundler.delta.matcher import Matcher
 from bundler.delta.source_files import File, SourceFiles
 from bundler.delta.tar_diff import Writer
@@ -61,12 +63,21 @@ class LayerDelta:
 
     def _differences(self, item: Item, old: File) -> None:
         matcher = Matcher(old, self._writer)
-        for number, (chunk, end) in enumerate(_with_ends(item)):
-            if old.chunk_digest(number) == chunk.digest:
-                matcher.same(chunk.size)
-            else:
-                matcher.add(self._read_chunk(chunk, end))
-            self._progress.advance(chunk.size)
+        with mapped(partial(self._changed, old), enumerate(_with_ends(item))) as contents:
+            for chunk, content in zip(item.chunks, contents, strict=True):
+                if content is None:
+                    matcher.same(chunk.size)
+                else:
+                    matcher.add(content)
+                self._progress.advance(chunk.size)
+
+    def _changed(self, old: File, numbered: tuple[int, tuple[Chunk, int]]) -> bytes | None:
+        """Read a chunk, and what the old file has in its place; None if the old file has it there."""
+        number, (chunk, end) = numbered
+        if old.chunk_digest(number) == chunk.digest:
+            return None
+        old.read_ahead(number)
+        return self._read_chunk(chunk, end)
 
 
 def _with_ends(item: Item) -> Iterator[tuple[Chunk, int]]:

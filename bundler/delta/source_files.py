@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from bundler.format import table_reader
 from bundler.format.content import Digest
 from bundler.format.toc import CHUNK, Item, Table
 
-_CACHED_CHUNKS = 4
+_CACHED_CHUNKS = 8
 _FREE = "Free some space in the directory for temporary files, or set TMPDIR to another one."
 _DIGEST = 32  # bytes
 _OFFSET = 8
@@ -38,12 +39,11 @@ class _Chunk:
     offset: int
     end: int
     size: int
-    digest: Digest
 
 
 @dataclass(frozen=True)
 class File:
-    """A regular file of the source; reading checks each chunk by its digest in the table."""
+    """A regular file of the source."""
 
     name: str
     size: int
@@ -59,8 +59,13 @@ class File:
         found = self._chunks[place : place + _DIGEST]
         return Digest(found.hex()) if found else None
 
+    def read_ahead(self, number: int) -> None:
+        """Have a chunk ready, if there is one, for `read_at` of another thread."""
+        if number * CHUNK < self.size:
+            self._read(self._chunk(number))
+
     def read_at(self, position: int, size: int) -> bytes:
-        """Return these bytes; raises `IntegrityError` where the layer differs from its table."""
+        """Return these bytes; raises `IntegrityError` where the layer has not the frames of its table."""
         parts = []
         while size:
             number, start = divmod(position, CHUNK)
@@ -76,7 +81,7 @@ class File:
         following = self._chunks[place + _CHUNK : place + _CHUNK + _OFFSET]
         end = int.from_bytes(following, "big") if following else self._end
         size = min(CHUNK, self.size - number * CHUNK)
-        return _Chunk(self._layer, int.from_bytes(record[:_OFFSET], "big"), end, size, Digest(record[_OFFSET:].hex()))
+        return _Chunk(self._layer, int.from_bytes(record[:_OFFSET], "big"), end, size)
 
 
 class SourceFiles:
@@ -88,6 +93,7 @@ class SourceFiles:
     def __init__(self, layers: Sequence[StoredLayer]) -> None:
         self._layers = layers
         self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._lock = threading.Lock()
         self._index = sqlite3.connect("", check_same_thread=False)  # one thread at a time uses it
         try:
             self._fill()
@@ -136,13 +142,15 @@ class SourceFiles:
 
     def _chunk(self, chunk: _Chunk) -> bytes:
         key = chunk.layer, chunk.offset
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
-        data = self._layers[chunk.layer].chunk(chunk.offset, chunk.end, chunk.size, chunk.digest)
-        self._cache[key] = data
-        if len(self._cache) > _CACHED_CHUNKS:
-            self._cache.popitem(last=False)
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        data = self._layers[chunk.layer].chunk(chunk.offset, chunk.end, chunk.size)
+        with self._lock:
+            self._cache[key] = data
+            if len(self._cache) > _CACHED_CHUNKS:
+                self._cache.popitem(last=False)
         return data
 
 

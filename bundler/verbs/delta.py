@@ -138,7 +138,7 @@ def _diff(layer: StoredLayer, table: Table, files: SourceFiles, spool: Spool, pr
 
 
 def _chunk(layer: StoredLayer, chunk: Chunk, end: int) -> bytes:
-    return layer.chunk(chunk.offset, end, chunk.size, chunk.digest)
+    return layer.chunk(chunk.offset, end, chunk.size)
 
 
 def _is_smaller(diffs: dict[Digest, Descriptor], blob: Descriptor) -> bool:
