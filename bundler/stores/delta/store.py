@@ -87,6 +87,9 @@ class DeltaStore(WrappedStore):
                 return RangeReader(stream, blob, size, self.where)
         return self.inner.open_range(blob, offset, size)
 
+    def has_made(self, blob: Descriptor) -> bool:
+        return any(blob.digest in target.made for target in self._targets.values())
+
     def recompressed(self, manifest: Descriptor, new_blob: Callable[[], Blob]) -> Iterator[Descriptor]:
         return self._targets[manifest.digest].recompressed(new_blob)
 
@@ -135,6 +138,8 @@ class _Target:
         self._inner = inner
         self._find_source = find_source
         self._opened = opened
+        self.made: set[Digest] = set()
+        """The layers that were rebuilt to their ends."""
 
     @cached_property
     def manifest(self) -> bytes:
@@ -160,6 +165,7 @@ class _Target:
         def produce(made: Blob) -> None:
             try:
                 self._rebuild(blob, made)
+                self.made.add(blob.digest)
             except OtherBlobError as error:
                 raise _other_compression(blob, self._layers[blob.digest], self._inner.where) from error
 
