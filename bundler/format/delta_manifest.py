@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import zstandard
-
 from bundler.errors import IntegrityError
 from bundler.format import artifact, strict_json
 from bundler.format.content import Descriptor, Digest
@@ -86,11 +84,15 @@ def source_tag(source: Digest) -> str:
 
 def compressed(target: artifact.Manifest) -> bytes:
     """The blob with the manifest of a target."""
+    import zstandard  # slow to import, and a list of bundles needs none
+
     return zstandard.ZstdCompressor().compress(target.data)
 
 
 def decompressed(blob: bytes, target: Digest, where: str) -> bytes:
     """Return the manifest of a target from its blob; raises `IntegrityError` unless it has the digest of the target."""
+    import zstandard
+
     try:
         strict_json.check_size(zstandard.frame_content_size(blob), f"{where}: the manifest of the target")
         data = zstandard.ZstdDecompressor().decompress(blob)

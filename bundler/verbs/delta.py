@@ -15,7 +15,7 @@ from bundler.delta.source_files import SourceFiles
 from bundler.delta.tar_diff import Writer
 from bundler.errors import IntegrityError
 from bundler.format import delta_manifest, image_archive, table_reader
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor, Digest
 from bundler.format.delta_manifest import TAR_DIFF, TARGET_MANIFEST, DeltaManifest, DeltaSource
 from bundler.format.image import LABEL_DIGEST

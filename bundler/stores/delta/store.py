@@ -16,7 +16,8 @@ from bundler.delta.rebuilt_stream import OtherBlobError, RebuiltStream
 from bundler.delta.source_files import SourceFiles
 from bundler.errors import IntegrityError, NotFoundError, OtherCompressionError
 from bundler.format import artifact, delta_manifest, strict_json
-from bundler.format.compression import LIBZSTD, Compression
+from bundler.format.compression import LIBZSTD
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor, Digest, RangeReader
 from bundler.format.delta_manifest import DeltaManifest, DeltaSource
 from bundler.format.layer_reader import decompressed
