@@ -6,8 +6,10 @@ BundlerError                 1   a bug in fps-bundle, when raised itself
 ├── EngineError              4   Docker or Podman
 ├── StoreError               5   a registry, layout or archive, or the network to it
 ├── NotFoundError            6   a container, bundle or image does not exist
+│   └── MissingSourceError   6   the source of a delta
 ├── AuthorizationError       7   a registry refused the credentials, or needs some
 ├── IntegrityError           8   damaged or hostile content
+│   └── OtherCompressionError 8  a layer of a delta whose blob this libzstd cannot make again
 ├── TrustError               9   no trusted signature, or a downgrade
 │   └── PrivilegeError       9   unsigned privileged files or launch settings
 ├── BaseMismatchError       10   the base image differs from the recorded one
@@ -73,6 +75,10 @@ class NotFoundError(BundlerError):
     exit_code = 6
 
 
+class MissingSourceError(NotFoundError):
+    """The bundle that a delta was made from is not here."""
+
+
 class AuthorizationError(BundlerError):
     """A registry requires credentials, or refused the given ones."""
 
@@ -83,6 +89,10 @@ class IntegrityError(BundlerError):
     """Content is damaged or invalid."""
 
     exit_code = 8
+
+
+class OtherCompressionError(IntegrityError):
+    """A layer has the right content, but this version of libzstd compresses it to another blob."""
 
 
 class TrustError(BundlerError):

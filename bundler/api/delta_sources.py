@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bundler.bundle import Bundle, read_bundle
 from bundler.delta.chunks import StoredLayer
-from bundler.errors import IntegrityError, NotFoundError
+from bundler.errors import IntegrityError, MissingSourceError, NotFoundError
 from bundler.format.content import Digest
 from bundler.format.delta_manifest import MAX_LINKS, DeltaSource
 from bundler.format.reference import LocalReference
@@ -55,8 +55,7 @@ class SourceFinder:
         for look in (self._in_local_store, self._at_likely_names, self._among_all_names):
             if found := look(source, opened):
                 bundle, store = found
-                readable = opened.enter_context(verify.readable_bundle(bundle, store, LocalSpool(), self.progress))
-                layers = delta.layers_of(bundle, readable)
+                layers = delta.layers_of(*opened.enter_context(verify.readable_layers(bundle, store, LocalSpool(), self.progress)))
                 if tuple(it.layer.diff_id for it in layers) != source.diff_ids:
                     raise IntegrityError(f"{self.place.where}: the delta lists other layers than its source {source.digest} has")
                 return layers
@@ -67,7 +66,7 @@ class SourceFinder:
             applied = delta.layers_of_applied(source, self.engine, LocalSpool(), self.progress)
             if layers := opened.enter_context(applied):
                 return layers
-        raise NotFoundError(
+        raise MissingSourceError(
             f"{self.place.where} is a delta from {source.name}, which is neither in the local store nor beside the delta"
             + (" nor applied on the engine" if self.engine else ""),
             hint="Copy that bundle here first, or copy the whole bundle. For example:",

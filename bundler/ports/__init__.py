@@ -16,7 +16,7 @@ from bundler.ports.engine import (
 from bundler.ports.model import Model
 from bundler.ports.reader import Reader, Surveyor
 from bundler.ports.signature import Signer, Verifier
-from bundler.ports.store import Spool, Store, Upload
+from bundler.ports.store import Recompressing, Spool, Store, Upload
 from bundler.ports.values import (
     Checked,
     Container,
@@ -49,6 +49,7 @@ __all__ = [
     "PathInfo",
     "Pausing",
     "Reader",
+    "Recompressing",
     "Routing",
     "RunOptions",
     "Seen",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from bundler.format.artifact import Manifest
@@ -102,6 +102,15 @@ class Store(Protocol):
         ``name`` is used if the store was opened without one. ``source`` is where the blobs come from, which can
         save some transfers.
         """
+        ...
+
+
+@runtime_checkable
+class Recompressing(Protocol):
+    """A `Store` that makes layers itself, and can make them in another compression than that of their bundle."""
+
+    def recompressed(self, manifest: Descriptor, new_blob: Callable[[], Blob]) -> Iterator[Descriptor]:
+        """Make a blob of each layer of a bundle, in their order; only their content is that of the bundle."""
         ...
 
 

@@ -131,8 +131,8 @@ def apply_admitted(
         progress.warn(f"no rollback record yet of {', '.join(new_signers)} for {tag}: an older bundle would not be detected")
     changes = launch.changes(base.config, image.restored(bundle.metadata, on))
     privileges.check_settings(changes, progress, allowed=allowed)
-    with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allowed) as local:
-        new = _new_image(bundle, local, base, on, admitted.by.labels)
+    with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allowed) as (readable, local):
+        new = _new_image(readable, local, base, on, admitted.by.labels)
         result = ApplyResult(bundle, base, tag, new.config_digest, "", False, changes=changes, new_signers=new_signers)
         if dry_run:
             return replace(result, existed=engine.holding(new) is not None)
@@ -144,14 +144,14 @@ def apply_admitted(
 @contextmanager
 def _checked(
     bundle: Bundle, source: Store, base: Image, engine: Engine, spool: Spool, progress: Progress, *, allow_privileged: bool
-) -> Iterator[Store]:
-    """Yield a store with the bundle after all checks that need no new image; raises what `apply_admitted` raises."""
+) -> Iterator[tuple[Bundle, Store]]:
+    """Yield the bundle and a store with its layers after all checks that need no new image; raises what `apply_admitted` raises."""
     engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
-    with verify.readable_bundle(bundle, source, spool, progress) as local:
-        findings = verify.once(bundle, local, spool, progress)
+    with verify.readable_layers(bundle, source, spool, progress) as (readable, local):
+        findings = verify.once(readable, local, spool, progress)
         _check_kept(findings)
         privileges.check(findings.privileged, base, engine, progress, allowed=allow_privileged)
-        yield local
+        yield readable, local
 
 
 @contextmanager
@@ -183,8 +183,8 @@ def loaded(
     Raises what `apply_admitted` raises, except for an older bundle.
     """
     bundle, allowed = admitted.bundle, allow_privileged or admitted.trusted
-    with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allowed) as local:
-        new = _new_image(bundle, local, base, None, image.NO_MARKS)
+    with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allowed) as (readable, local):
+        new = _new_image(readable, local, base, None, image.NO_MARKS)
         with _made(bundle, new, base, engine, progress) as (made, _):
             yield made
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bundler.bundle import Bundle, read_bundle, referrers
 from bundler.concurrency import parallel
-from bundler.errors import IntegrityError
+from bundler.errors import IntegrityError, OtherCompressionError
 from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import Descriptor, Digest
 from bundler.format.delta_manifest import DeltaManifest
@@ -137,6 +137,8 @@ class _Transfer:
         opener = WatchedOpener(partial(self._source.open, blob), self._progress, self._stop)
         try:
             self._upload.put(blob, opener)
+        except OtherCompressionError:
+            raise
         except IntegrityError as error:
             if self._source.rereadable:
                 raise

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from bundler.errors import BundlerError, IntegrityError, NotFoundError, StoreError, joined
+from bundler.errors import (
+    BundlerError,
+    IntegrityError,
+    MissingSourceError,
+    NotFoundError,
+    OtherCompressionError,
+    StoreError,
+    joined,
+)
 from bundler.format import artifact
 from bundler.format.content import Descriptor
 from bundler.ports import Store
@@ -24,7 +32,7 @@ def named(store: Store, progress: Progress, manifest: Descriptor) -> Iterator[No
     """
     try:
         yield
-    except DamageError:
+    except (DamageError, MissingSourceError, OtherCompressionError):
         raise
     except (IntegrityError, NotFoundError, StoreError) as error:
         faults = find(store, progress, manifest) if store.rereadable or not isinstance(error, StoreError) else []

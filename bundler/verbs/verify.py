@@ -6,18 +6,18 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 from bundler.bundle import Bundle
-from bundler.errors import BundlerError, IntegrityError, StoreError
+from bundler.errors import BundlerError, IntegrityError, OtherCompressionError, StoreError
 from bundler.format import layer_reader
 from bundler.format.content import Descriptor, Digest
 from bundler.format.faults import Fault
 from bundler.format.layer_rules import LayerChecker
 from bundler.format.reference import LocalReference, image_name
 from bundler.format.tar import Entry
-from bundler.ports import Displaced, Spool, Store, Upload
+from bundler.ports import Displaced, Recompressing, Spool, Store, Upload
 from bundler.streams import Begun, Opener, Progress, Stream, watched
 from bundler.verbs import copy, damage
 from bundler.verbs.copy import CopyResult
@@ -111,6 +111,28 @@ def readable_bundle(bundle: Bundle, source: Store, spool: Spool, progress: Progr
         raise
     if not was_here:
         spool.forget(fetched)
+
+
+@contextmanager
+def readable_layers(bundle: Bundle, source: Store, spool: Spool, progress: Progress) -> Iterator[tuple[Bundle, Store]]:
+    """Do as `readable_bundle`, and give the bundle whose layers are there.
+
+    It has other blobs than the bundle where this version of libzstd cannot make those again; their content is the same.
+    """
+    with ExitStack() as opened:
+        try:
+            local = opened.enter_context(readable_bundle(bundle, source, spool, progress))
+        except OtherCompressionError as error:
+            if not isinstance(source, Recompressing):
+                raise
+            spool.drop(bundle.manifest.blobs)
+            progress.note(f"{error.message}: using it by its diff ID")
+            made: list[Descriptor] = []
+            opened.callback(spool.drop, made)
+            made.extend(source.recompressed(bundle.manifest.descriptor, spool.new_blob))
+            bundle = Bundle(replace(bundle.manifest, layers=tuple(made)), bundle.metadata)
+            local = spool.open(LocalReference(""))
+        yield bundle, local
 
 
 def _read(bundle: Bundle, where: str, opened: Callable[[Descriptor], Stream]) -> Findings:

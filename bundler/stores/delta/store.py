@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -14,7 +14,7 @@ from bundler.delta import layer_rebuild
 from bundler.delta.chunks import StoredLayer
 from bundler.delta.rebuilt_stream import OtherBlobError, RebuiltStream
 from bundler.delta.source_files import SourceFiles
-from bundler.errors import IntegrityError, NotFoundError
+from bundler.errors import IntegrityError, NotFoundError, OtherCompressionError
 from bundler.format import artifact, delta_manifest, strict_json
 from bundler.format.compression import LIBZSTD, Compression
 from bundler.format.content import Descriptor, Digest, RangeReader
@@ -24,7 +24,7 @@ from bundler.format.layer_writer import Blob
 from bundler.format.metadata import Layer
 from bundler.ports import Named, Store
 from bundler.stores.wrapped_store import WrappedStore
-from bundler.streams import Begun, Stream, skip
+from bundler.streams import BLOCK, Begun, Stream, skip
 
 FindSource = Callable[[DeltaSource], AbstractContextManager[Sequence[StoredLayer]]]
 """Finds the layers of a delta's source, which can be read during the block; raises `NotFoundError`."""
@@ -86,6 +86,9 @@ class DeltaStore(WrappedStore):
                 skip(stream, offset)
                 return RangeReader(stream, blob, size, self.where)
         return self.inner.open_range(blob, offset, size)
+
+    def recompressed(self, manifest: Descriptor, new_blob: Callable[[], Blob]) -> Iterator[Descriptor]:
+        return self._targets[manifest.digest].recompressed(new_blob)
 
     def names(self) -> Sequence[Named]:
         return [self._named(named) for named in self.inner.names()]
@@ -150,27 +153,50 @@ class _Target:
 
     def open(self, blob: Descriptor) -> Stream:
         """Open a layer that the delta makes; raises `NotFoundError` without the source."""
-        layer = self._layers[blob.digest]
-        same = next((it for it in self._source.layers if it.layer.diff_id == layer.diff_id), None)
+        same = self._same(blob)
         if same and same.blob.digest == blob.digest:
             return same.open(same.blob)
-        diff = self.delta.diffs.get(blob.digest)
-        if not same and not diff:
-            raise IntegrityError(f"{self._inner.where}: neither the delta nor its source has the layer {blob.digest}")
 
         def produce(made: Blob) -> None:
-            mode = Compression.named(layer.compression.mode if layer.compression else "")
             try:
-                if same:
-                    with same.open(same.blob) as content, decompressed(content, same.layer, self._inner.where) as tar_stream:
-                        layer_rebuild.repack(tar_stream, layer, made, mode, self._inner.where)
-                elif diff:
-                    with self._inner.open(diff) as content:
-                        layer_rebuild.rebuild(content, self._source.files, layer, made, mode, self._inner.where)
+                self._rebuild(blob, made)
             except OtherBlobError as error:
-                raise _other_compression(blob, layer, self._inner.where) from error
+                raise _other_compression(blob, self._layers[blob.digest], self._inner.where) from error
 
         return RebuiltStream(blob, produce)
+
+    def recompressed(self, new_blob: Callable[[], Blob]) -> Iterator[Descriptor]:
+        """Make a blob of each layer of the target, in the compression of this program; raises `IntegrityError`."""
+        for blob in self._bundle.manifest.layers:
+            made = new_blob()
+            yield self._rebuild(blob, made) if self.makes(blob) else self._copy(blob, made)
+
+    def _copy(self, blob: Descriptor, made: Blob) -> Descriptor:
+        try:
+            with self._inner.open(blob) as content:
+                while data := content.read(BLOCK):
+                    made.write(data)
+        except BaseException:
+            made.discard()
+            raise
+        return replace(made.finish(blob.media_type), annotations=blob.annotations)
+
+    def _rebuild(self, blob: Descriptor, made: Blob) -> Descriptor:
+        """Write a layer into a new blob, with the recorded compression."""
+        layer, where = self._layers[blob.digest], self._inner.where
+        mode = Compression.named(layer.compression.mode if layer.compression else "")
+        if same := self._same(blob):
+            with same.open(same.blob) as content, decompressed(content, same.layer, where) as tar_stream:
+                return layer_rebuild.repack(tar_stream, layer, made, mode, where)
+        if diff := self.delta.diffs.get(blob.digest):
+            with self._inner.open(diff) as content:
+                return layer_rebuild.rebuild(content, self._source.files, layer, made, mode, where)
+        raise IntegrityError(f"{where}: neither the delta nor its source has the layer {blob.digest}")
+
+    def _same(self, blob: Descriptor) -> StoredLayer | None:
+        """Return the layer of the source with the content of a target's layer."""
+        diff_id = self._layers[blob.digest].diff_id
+        return next((it for it in self._source.layers if it.layer.diff_id == diff_id), None)
 
     @cached_property
     def _bundle(self) -> Bundle:
@@ -199,9 +225,9 @@ class _TargetOnly(WrappedStore):
         return self._data
 
 
-def _other_compression(blob: Descriptor, layer: Layer, where: str) -> IntegrityError:
+def _other_compression(blob: Descriptor, layer: Layer, where: str) -> OtherCompressionError:
     was = f"libzstd {layer.compression.libzstd}" if layer.compression else "an unknown version of libzstd"
-    return IntegrityError(
+    return OtherCompressionError(
         f"{where}: the layer {blob.digest} was rebuilt exactly, but its blob has another digest: it was compressed by {was}, "
         f"and this program has libzstd {LIBZSTD}",
         hint="Copy the whole bundle, or use the version of fps-bundle that pushed it.",
