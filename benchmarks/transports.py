@@ -2,6 +2,7 @@
 
 A state of two large files of weights, 200 small ones and a log learns a little: 1 % of the pages of 4 KiB of one large file are
 replaced, and 100 kB are appended to the log. The second bundle is then carried in each way to a host that has the first.
+Seconds are medians of ``--runs``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -54,13 +56,15 @@ class _Host:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, help="where the state and the stores are, for the length of the run")
-    with tempfile.TemporaryDirectory(dir=parser.parse_args().directory) as directory:
-        for line in _measure(Path(directory)):
+    parser.add_argument("--runs", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
+        for line in _measure(Path(directory), arguments.runs):
             sys.stdout.write(f"{line}\n")
     return 0
 
 
-def _measure(directory: Path) -> Iterator[str]:
+def _measure(directory: Path, runs: int) -> Iterator[str]:
     here = _Host(directory / "here")
     _make(directory / "root" / state.DIRECTORY)
     _pack(here, directory / "root", "model:1")
@@ -70,15 +74,22 @@ def _measure(directory: Path) -> Iterator[str]:
     yield "| way | bytes | seconds to write | seconds to store there |"
     yield "|---|---|---|---|"
     for way, options in _WAYS.items():
-        stick, there = directory / "stick", _Host(directory / "there")
-        stick.mkdir()
-        there.run("copy", str(directory / "first.tar"), "model:1")
-        written = here.run("copy", "model:2", str(stick / "second.tar"), *options)
-        size = sum(path.stat().st_size for path in stick.iterdir())
-        stored = there.run("copy", str(stick / "second.tar"), "model:2")
-        yield f"| {way} | {units.shown(size)} | {written.seconds:.1f} | {stored.seconds:.1f} |"
-        shutil.rmtree(stick)
-        shutil.rmtree(there.directory)
+        carried = [_carry(directory, here, options) for _ in range(runs)]
+        written, stored = (statistics.median(seconds) for seconds in zip(*(it[1:] for it in carried), strict=True))
+        yield f"| {way} | {units.shown(carried[0][0])} | {written:.1f} | {stored:.1f} |"
+
+
+def _carry(directory: Path, here: _Host, options: Sequence[str]) -> tuple[int, float, float]:
+    """Carry the second bundle to a host that has the first: the bytes, and the seconds to write and to store them."""
+    stick, there = directory / "stick", _Host(directory / "there")
+    stick.mkdir()
+    there.run("copy", str(directory / "first.tar"), "model:1")
+    written = here.run("copy", "model:2", str(stick / "second.tar"), *options)
+    size = sum(path.stat().st_size for path in stick.iterdir())
+    stored = there.run("copy", str(stick / "second.tar"), "model:2")
+    shutil.rmtree(stick)
+    shutil.rmtree(there.directory)
+    return size, written.seconds, stored.seconds
 
 
 def _pack(host: _Host, root: Path, name: str) -> None:
