@@ -76,6 +76,10 @@ class DeltaManifest:
         """Bytes of the whole delta as stored and transferred."""
         return len(self.data) + sum(blob.size for blob in self.blobs)
 
+    def to_json(self) -> dict[str, object]:
+        """The source and the size in bytes, for scripts."""
+        return {"source": str(self.source.digest), "size": self.size}
+
 
 def source_tag(source: Digest) -> str:
     """The tag that keeps the source of a delta in a registry, whose garbage collector does not know the dependency."""
