@@ -167,7 +167,7 @@ def _source(annotations: Mapping[str, object], where: str) -> DeltaSource:
     layers, name = annotations.get(SOURCE_LAYERS), annotations.get(SOURCE_NAME)
     if not isinstance(layers, str) or not isinstance(name, str):
         raise IntegrityError(f"{where}: the delta does not describe its source")
-    diff_ids = tuple(map(Digest.parse, layers.split(" ")))
+    diff_ids = tuple(map(Digest.parse, layers.split(" "))) if layers else ()
     if len(diff_ids) > MAX_LAYERS:
         raise IntegrityError(f"{where}: the source of the delta has more than {MAX_LAYERS} layers")
     return DeltaSource(Digest.parse(annotations.get(SOURCE)), diff_ids, name, Digest.parse(annotations.get(SOURCE_STORED)))
