@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 
+from bundler.errors import IntegrityError
 from bundler.format.content import Descriptor, Digest
 from bundler.format.layer_writer import Blob
 from bundler.streams import BLOCK, Stream, pieces
@@ -30,7 +31,8 @@ class OtherBlobError(Exception):
 class RebuiltStream(Stream):
     """The bytes of the ``expected`` blob, which ``produce`` writes in a thread that starts at the first read.
 
-    `read` raises what the producer raises, and `OtherBlobError` in place of the last bytes of another blob.
+    `read` raises what the producer raises, and `OtherBlobError` in place of the last bytes of another blob. It never gives
+    more bytes than the expected blob has.
     """
 
     def __init__(self, expected: Descriptor, produce: Callable[[Blob], object]) -> None:
@@ -104,7 +106,8 @@ class _QueuedBlob:
             self._hash.update(piece)
         self._size += len(data)
         self._put(self._last)
-        self._last = data
+        # What is longer than the expected blob is another one: it is only counted, as it may be of any length.
+        self._last = data if self._size <= self._expected.size else b""
         return len(data)
 
     def settle(self) -> None:
@@ -114,6 +117,10 @@ class _QueuedBlob:
         made = Descriptor(media_type, Digest(self._hash.hexdigest()), self._size)
         if made.digest != self._expected.digest:
             raise OtherBlobError(made)
+        if made.size != self._expected.size:
+            raise IntegrityError(
+                f"the layer {made.digest} has {made.size} bytes in place of the {self._expected.size} that its manifest gives"
+            )
         self._put(self._last)
         return made
 

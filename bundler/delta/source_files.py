@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from bundler.delta.chunks import StoredLayer
-from bundler.errors import StoreError
-from bundler.format import table_reader
+from bundler.errors import IntegrityError, StoreError
+from bundler.format import paths, table_reader
 from bundler.format.content import Digest
 from bundler.format.toc import CHUNK, Item, Table
 
@@ -112,7 +112,7 @@ class SourceFiles:
 
     def open(self, name: str) -> File | None:
         """Return the file of this name, as in a tar, without a slash in front; None where there is none."""
-        return self._find(_BY_PATH, name)
+        return self._find(_BY_PATH, name) if paths.is_utf8(name) else None  # all names in a table are
 
     def with_content(self, digest: Digest, name: str) -> File | None:
         """Return a file with this content, preferably that of this name."""
@@ -128,7 +128,7 @@ class SourceFiles:
             for number, layer in enumerate(self._layers):
                 if table := Table.of(layer.blob):
                     items = table_reader.items(layer.blob, table, layer.open_range, layer.where)
-                    self._index.executemany(_INSERT, (_row(number, item) for item in items if item.chunks))
+                    self._index.executemany(_INSERT, (_row(number, layer, item) for item in items if item.chunks))
             self._index.executescript("CREATE INDEX digests ON files (digest); CREATE INDEX firsts ON files (first);")
         except sqlite3.Error as error:
             raise StoreError(f"cannot write the temporary index of the source's files: {error}", hint=_FREE) from error
@@ -154,7 +154,9 @@ class SourceFiles:
         return data
 
 
-def _row(layer: int, item: Item) -> tuple[str, int, int, int, bytes, bytes, bytes]:
+def _row(number: int, layer: StoredLayer, item: Item) -> tuple[str, int, int, int, bytes, bytes, bytes]:
+    if not 0 <= item.chunks[0].offset < item.end <= layer.blob.size:
+        raise IntegrityError(f"{layer.where}: the table of contents of the layer {layer.blob.digest} lists frames beyond the layer")
     chunks = b"".join(chunk.offset.to_bytes(_OFFSET, "big") + bytes.fromhex(chunk.digest.hex) for chunk in item.chunks)
     digest = item.digest or item.chunks[0].digest
-    return item.entry.path[1:], layer, item.entry.size, item.end, bytes.fromhex(digest.hex), chunks[_OFFSET:_CHUNK], chunks
+    return item.entry.path[1:], number, item.entry.size, item.end, bytes.fromhex(digest.hex), chunks[_OFFSET:_CHUNK], chunks

@@ -141,7 +141,9 @@ class _Target:
         """The verified bytes of the target's manifest."""
         strict_json.check_size(self.delta.target_manifest.size, f"{self._inner.where}: the manifest")
         with self._inner.open(self.delta.target_manifest) as stream:
-            return delta_manifest.decompressed(stream.read(), self.delta.target, self._inner.where)
+            data = delta_manifest.decompressed(stream.read(), self.delta.target, self._inner.where)
+        delta_manifest.check_target(self.delta, artifact.read(data, self._inner.where), self._inner.where)
+        return data
 
     @cached_property
     def descriptor(self) -> Descriptor:
@@ -155,7 +157,7 @@ class _Target:
         """Open a layer that the delta makes; raises `NotFoundError` without the source."""
         same = self._same(blob)
         if same and same.blob.digest == blob.digest:
-            return same.open(same.blob)
+            return same.open(blob)
 
         def produce(made: Blob) -> None:
             try:
