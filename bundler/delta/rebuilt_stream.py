@@ -20,19 +20,11 @@ class _ClosedError(Exception):
     """The reader of the stream needs no more of it."""
 
 
-class OtherBlobError(Exception):
-    """The blob that was made is another one than expected, although its content was not refused."""
-
-    def __init__(self, made: Descriptor) -> None:
-        super().__init__(str(made.digest))
-        self.made = made
-
-
 class RebuiltStream(Stream):
     """The bytes of the ``expected`` blob, which ``produce`` writes in a thread that starts at the first read.
 
-    `read` raises what the producer raises, and `OtherBlobError` in place of the last bytes of another blob. It never gives
-    more bytes than the expected blob has.
+    `read` raises what the producer raises, and `IntegrityError` in place of the last bytes of another blob. The last bytes are
+    given only after the producer has returned, and never more bytes than the expected blob has.
     """
 
     def __init__(self, expected: Descriptor, produce: Callable[[Blob], object]) -> None:
@@ -74,7 +66,9 @@ class RebuiltStream(Stream):
 
     def _run(self) -> None:
         try:
-            self._produce(_QueuedBlob(self._expected, self._put_block))
+            blob = _QueuedBlob(self._expected, self._put_block)
+            self._produce(blob)
+            blob.deliver()
         except BaseException as error:
             self._put(error)
         else:
@@ -92,7 +86,7 @@ class RebuiltStream(Stream):
 
 
 class _QueuedBlob:
-    """A new blob whose bytes go to the reader of a `RebuiltStream`; the last ones only if it is the ``expected`` blob."""
+    """A new blob whose bytes go to the reader of a `RebuiltStream`; the last ones by `deliver`."""
 
     def __init__(self, expected: Descriptor, put: Callable[[bytes], None]) -> None:
         self._expected = expected
@@ -114,15 +108,15 @@ class _QueuedBlob:
         """Do nothing, as no bytes are on a disk."""
 
     def finish(self, media_type: str) -> Descriptor:
-        made = Descriptor(media_type, Digest(self._hash.hexdigest()), self._size)
-        if made.digest != self._expected.digest:
-            raise OtherBlobError(made)
-        if made.size != self._expected.size:
+        return Descriptor(media_type, Digest(self._hash.hexdigest()), self._size)
+
+    def deliver(self) -> None:
+        """Put the last bytes; raises `IntegrityError` for another blob than the expected one."""
+        if (self._hash.hexdigest(), self._size) != (self._expected.digest.hex, self._expected.size):
             raise IntegrityError(
-                f"the layer {made.digest} has {made.size} bytes in place of the {self._expected.size} that its manifest gives"
+                f"the layer {self._expected.digest} should have {self._expected.size} bytes, and was rebuilt with {self._size}"
             )
         self._put(self._last)
-        return made
 
     def discard(self) -> None:
         """Do nothing, as nothing is kept."""

@@ -12,7 +12,7 @@ from typing import Self
 from bundler.bundle import Bundle, read_bundle
 from bundler.delta import layer_rebuild
 from bundler.delta.chunks import StoredLayer
-from bundler.delta.rebuilt_stream import OtherBlobError, RebuiltStream
+from bundler.delta.rebuilt_stream import RebuiltStream
 from bundler.delta.source_files import SourceFiles
 from bundler.errors import IntegrityError, NotFoundError, OtherCompressionError
 from bundler.format import artifact, delta_manifest, strict_json
@@ -160,10 +160,8 @@ class _Target:
             return same.open(blob)
 
         def produce(made: Blob) -> None:
-            try:
-                self._rebuild(blob, made)
-            except OtherBlobError as error:
-                raise _other_compression(blob, self._layers[blob.digest], self._inner.where) from error
+            if self._rebuild(blob, made).digest != blob.digest:
+                raise _other_compression(blob, self._layers[blob.digest], self._inner.where)
 
         return RebuiltStream(blob, produce)
 
