@@ -198,7 +198,7 @@ def _as_json(result: PushResult) -> dict[str, Any]:
         "entries": sum(layer.entries for layer in bundle.metadata.layers),
         "sent": result.sent,
         "unchanged": result.unchanged,
-        "delta": {"source": str(result.delta.source.digest), "size": result.delta.size} if result.delta else None,
+        "delta": result.delta.to_json() if result.delta else None,
         "displaced": displacement.as_json(result.displaced),
         "pausedSeconds": round(result.paused, 3),
         "estimate": _estimate_as_json(result.expected),

@@ -15,7 +15,11 @@ from bundler.format.compression import decompress
 from bundler.format.content import Descriptor
 from bundler.format.metadata import Layer
 from bundler.format.table_reader import OpenRange
+from bundler.format.toc import CHUNK
 from bundler.streams import Stream, read_exactly
+
+MAX_FRAME = 2 * CHUNK
+"""Bytes of the longest frame that is read for a chunk; zstd adds less than one byte to 200 that it cannot compress."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class StoredLayer:
     def chunk(self, offset: int, end: int, size: int) -> bytes:
         """Return the ``size`` bytes in the frame from ``offset`` to ``end``; raises `IntegrityError` without such a frame."""
         length = end - offset
+        if not 0 <= offset < end <= self.blob.size or length > MAX_FRAME:
+            raise self._damaged()
         with self.open_range(self.blob, offset, length) as stream:
             frame = stream.read(length)
             if len(frame) < length:
@@ -40,7 +46,10 @@ class StoredLayer:
                 return decompress([frame])[0]
         except zstandard.ZstdError:
             pass
-        raise IntegrityError(
+        raise self._damaged()
+
+    def _damaged(self) -> IntegrityError:
+        return IntegrityError(
             f"{self.where}: the layer {self.blob.digest} is damaged: it has not the frames that its table of contents lists",
             hint="Make the copy again, or read the bundle from another place.",
         )

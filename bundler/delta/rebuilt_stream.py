@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 
+from bundler.errors import IntegrityError
 from bundler.format.content import Descriptor, Digest
 from bundler.format.layer_writer import Blob
 from bundler.streams import BLOCK, Stream, pieces
@@ -19,18 +20,11 @@ class _ClosedError(Exception):
     """The reader of the stream needs no more of it."""
 
 
-class OtherBlobError(Exception):
-    """The blob that was made is another one than expected, although its content was not refused."""
-
-    def __init__(self, made: Descriptor) -> None:
-        super().__init__(str(made.digest))
-        self.made = made
-
-
 class RebuiltStream(Stream):
     """The bytes of the ``expected`` blob, which ``produce`` writes in a thread that starts at the first read.
 
-    `read` raises what the producer raises, and `OtherBlobError` in place of the last bytes of another blob.
+    `read` raises what the producer raises, and `IntegrityError` in place of the last bytes of another blob. The last bytes are
+    given only after the producer has returned, and never more bytes than the expected blob has.
     """
 
     def __init__(self, expected: Descriptor, produce: Callable[[Blob], object]) -> None:
@@ -72,7 +66,9 @@ class RebuiltStream(Stream):
 
     def _run(self) -> None:
         try:
-            self._produce(_QueuedBlob(self._expected, self._put_block))
+            blob = _QueuedBlob(self._expected, self._put_block)
+            self._produce(blob)
+            blob.deliver()
         except BaseException as error:
             self._put(error)
         else:
@@ -90,7 +86,7 @@ class RebuiltStream(Stream):
 
 
 class _QueuedBlob:
-    """A new blob whose bytes go to the reader of a `RebuiltStream`; the last ones only if it is the ``expected`` blob."""
+    """A new blob whose bytes go to the reader of a `RebuiltStream`; the last ones by `deliver`."""
 
     def __init__(self, expected: Descriptor, put: Callable[[bytes], None]) -> None:
         self._expected = expected
@@ -104,18 +100,23 @@ class _QueuedBlob:
             self._hash.update(piece)
         self._size += len(data)
         self._put(self._last)
-        self._last = data
+        # What is longer than the expected blob is another one: it is only counted, as it may be of any length.
+        self._last = data if self._size <= self._expected.size else b""
         return len(data)
 
     def settle(self) -> None:
         """Do nothing, as no bytes are on a disk."""
 
     def finish(self, media_type: str) -> Descriptor:
-        made = Descriptor(media_type, Digest(self._hash.hexdigest()), self._size)
-        if made.digest != self._expected.digest:
-            raise OtherBlobError(made)
+        return Descriptor(media_type, Digest(self._hash.hexdigest()), self._size)
+
+    def deliver(self) -> None:
+        """Put the last bytes; raises `IntegrityError` for another blob than the expected one."""
+        if (self._hash.hexdigest(), self._size) != (self._expected.digest.hex, self._expected.size):
+            raise IntegrityError(
+                f"the layer {self._expected.digest} should have {self._expected.size} bytes, and was rebuilt with {self._size}"
+            )
         self._put(self._last)
-        return made
 
     def discard(self) -> None:
         """Do nothing, as nothing is kept."""

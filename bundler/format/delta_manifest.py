@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bundler.errors import IntegrityError
-from bundler.format import artifact, strict_json
+from bundler.errors import IntegrityError, UsageError
+from bundler.format import artifact, reference, strict_json
 from bundler.format.content import Descriptor, Digest
 from bundler.format.split_manifest import EMPTY
 
@@ -75,6 +75,10 @@ class DeltaManifest:
     def size(self) -> int:
         """Bytes of the whole delta as stored and transferred."""
         return len(self.data) + sum(blob.size for blob in self.blobs)
+
+    def to_json(self) -> dict[str, object]:
+        """The source and the size in bytes, for scripts."""
+        return {"source": str(self.source.digest), "size": self.size}
 
 
 def source_tag(source: Digest) -> str:
@@ -144,10 +148,15 @@ def read(data: bytes, where: str) -> DeltaManifest:
     *layers, config = artifact.blobs(data, where)
     if artifact.subject(data, where) is not None:
         raise IntegrityError(f"{where}: the delta has a subject, which a delta must not have")
-    given = strict_json.load(data, where).get("annotations")
+    content = strict_json.load(data, where)
+    if any({"urls", "data"} & blob.keys() for blob in (content["config"], *content["layers"])):
+        raise IntegrityError(f"{where}: the delta has a blob with `urls` or `data`, which a delta must not have")
+    if content.get("artifactType") != DELTA:
+        raise artifact.no_bundle(where, f"an artifact of type {str(content.get('artifactType'))[:100]!r}")
+    given = content.get("annotations")
     annotations = given if isinstance(given, dict) else {}
     target, source = Digest.parse(annotations.get(TARGET)), _source(annotations, where)
-    if config.digest != EMPTY.digest or config.size != EMPTY.size or len(layers) < 2:
+    if _is_other(config, EMPTY) or len(layers) < 2:
         raise _other_blobs(where)
     manifest, metadata, *rest = layers
     if manifest.media_type != TARGET_MANIFEST or metadata.media_type != artifact.CONFIG:
@@ -159,11 +168,35 @@ def read(data: bytes, where: str) -> DeltaManifest:
     return DeltaManifest(descriptor, data, target, manifest, metadata, source, diffs, whole)
 
 
+def check_target(delta: DeltaManifest, target: artifact.Manifest, where: str) -> None:
+    """Raise `IntegrityError` for a delta with other metadata than its target, or with a layer that its target does not have."""
+    if _is_other(delta.metadata, target.config):
+        raise IntegrityError(f"{where}: the delta has other metadata than its target {delta.target}")
+    layers = {layer.digest: layer for layer in target.layers}
+    for digest in (*delta.diffs, *delta.whole):
+        if digest not in layers:
+            raise IntegrityError(f"{where}: the delta has the layer {digest}, which its target {delta.target} does not have")
+    for digest, whole in delta.whole.items():
+        if _is_other(whole, layers[digest]):
+            raise IntegrityError(f"{where}: the delta gives the layer {digest} another size than its target {delta.target}")
+
+
+def _is_other(one: Descriptor, other: Descriptor) -> bool:
+    return (one.media_type, one.digest, one.size) != (other.media_type, other.digest, other.size)
+
+
+def _is_local_name(text: object) -> bool:
+    try:
+        return isinstance(text, str) and isinstance(reference.parse(text), reference.LocalReference)
+    except UsageError:
+        return False
+
+
 def _source(annotations: Mapping[str, object], where: str) -> DeltaSource:
     layers, name = annotations.get(SOURCE_LAYERS), annotations.get(SOURCE_NAME)
-    if not isinstance(layers, str) or not isinstance(name, str):
+    if not isinstance(layers, str) or not isinstance(name, str) or not _is_local_name(name):
         raise IntegrityError(f"{where}: the delta does not describe its source")
-    diff_ids = tuple(map(Digest.parse, layers.split(" ")))
+    diff_ids = tuple(map(Digest.parse, layers.split(" "))) if layers else ()
     if len(diff_ids) > MAX_LAYERS:
         raise IntegrityError(f"{where}: the source of the delta has more than {MAX_LAYERS} layers")
     return DeltaSource(Digest.parse(annotations.get(SOURCE)), diff_ids, name, Digest.parse(annotations.get(SOURCE_STORED)))

@@ -12,7 +12,7 @@ from typing import Self
 from bundler.bundle import Bundle, read_bundle
 from bundler.delta import layer_rebuild
 from bundler.delta.chunks import StoredLayer
-from bundler.delta.rebuilt_stream import OtherBlobError, RebuiltStream
+from bundler.delta.rebuilt_stream import RebuiltStream
 from bundler.delta.source_files import SourceFiles
 from bundler.errors import IntegrityError, NotFoundError, OtherCompressionError
 from bundler.format import artifact, delta_manifest, strict_json
@@ -147,7 +147,9 @@ class _Target:
         """The verified bytes of the target's manifest."""
         strict_json.check_size(self.delta.target_manifest.size, f"{self._inner.where}: the manifest")
         with self._inner.open(self.delta.target_manifest) as stream:
-            return delta_manifest.decompressed(stream.read(), self.delta.target, self._inner.where)
+            data = delta_manifest.decompressed(stream.read(), self.delta.target, self._inner.where)
+        delta_manifest.check_target(self.delta, artifact.read(data, self._inner.where), self._inner.where)
+        return data
 
     @cached_property
     def descriptor(self) -> Descriptor:
@@ -161,14 +163,12 @@ class _Target:
         """Open a layer that the delta makes; raises `NotFoundError` without the source."""
         same = self._same(blob)
         if same and same.blob.digest == blob.digest:
-            return same.open(same.blob)
+            return same.open(blob)
 
         def produce(made: Blob) -> None:
-            try:
-                self._rebuild(blob, made)
-                self.made.add(blob.digest)
-            except OtherBlobError as error:
-                raise _other_compression(blob, self._layers[blob.digest], self._inner.where) from error
+            if self._rebuild(blob, made).digest != blob.digest:
+                raise _other_compression(blob, self._layers[blob.digest], self._inner.where)
+            self.made.add(blob.digest)
 
         return RebuiltStream(blob, produce)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from bundler.errors import IntegrityError, NotFoundError, StoreError
-from bundler.format import artifact, strict_json
+from bundler.format import artifact, delta_manifest, strict_json
 from bundler.format.artifact import BUNDLE, INDEX, MANIFEST, REF_NAME
 from bundler.format.content import Descriptor, Digest
 from bundler.format.delta_manifest import DELTA
@@ -125,6 +125,18 @@ def referrers(
     unnamed = [item.manifest for item in named if not item.name]
     others = {manifest.digest: manifest for manifest in unnamed if manifest.artifact_type not in (BUNDLE, DELTA)}
     return [other for other in others.values() if artifact.subject(read_manifest(other), where) == manifest.digest]
+
+
+def subjects(named: Iterable[Named], read_manifest: Callable[[Descriptor], bytes], where: str) -> set[Digest]:
+    """Return the manifests to which a referrer can refer: those of an index, and the targets of its readable deltas."""
+    found = set()
+    for item in named:
+        found.add(item.manifest.digest)
+        if item.manifest.artifact_type in ("", DELTA):
+            with suppress(IntegrityError):
+                data = read_manifest(item.manifest)
+                found |= {delta_manifest.read(data, where).target} if delta_manifest.is_delta(data) else set()
+    return found
 
 
 def check_digest(manifest: Descriptor, wanted: Digest | None, where: str) -> None:

@@ -78,7 +78,7 @@ class LocalStore(LayoutStore):
     def remaining(self, going: Collection[Named]) -> list[Named]:
         """Return the index without these bundles, and without referrers whose subject is gone."""
         others = [item for item in self.names() if item not in going]
-        here = {None, *(item.manifest.digest for item in others)}
+        here = {None, *index.subjects(others, self.manifest, self.where)}
         return [item for item in others if item.name or self._subject(item.manifest) in here]
 
     def keep(self, stays: Collection[Named]) -> None:

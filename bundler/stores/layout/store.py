@@ -95,7 +95,7 @@ class LayoutStore:
             self.take(blob.digest, data)
         self.take(new.referrer.descriptor.digest, new.referrer.data)
         with self._locked():
-            if not any(item.manifest.digest == new.subject for item in self.names()):
+            if new.subject not in index.subjects(self.names(), self.manifest, self.where):
                 raise BusyError(
                     f"{self.where}: another process removed the bundle {new.subject} at the same time",
                     hint="List the bundles:",
