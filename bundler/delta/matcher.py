@@ -3,8 +3,9 @@
 Each step handles what the step before left over:
 1. Bytes at the same distance as the last match are copied. Most changes leave content where it was.
 2. Differences are added byte by byte where they compress better than the content: numbers that changed a little.
-3. Other differences are searched for in the old file, by an index of its blocks. In a large file, a short difference is searched
-   for only in what the old file has in place of the differences nearby: rows that moved in their page.
+3. Other differences are searched for in the old file, by an index of its blocks. In a large file, and where the content hardly
+   compresses, a short difference is searched for only in what the old file has in place of the differences nearby: rows that
+   moved in their page.
 
 The index is built when the first difference needs it, and costs one reading of the old file.
 """
@@ -95,16 +96,22 @@ class Matcher:
             runs = [(runs[0][0], runs[-1][1])]
         self._spent += _PRICE * len(runs)
         base = self._begin + self._shift
-        short: BlockIndex | None = None
+        nearby: BlockIndex | None = None
         done = 0
         for begin, end in runs:
             self._copy(base + done, begin - done)
             done = end
-            if end - begin < _SHORT or self._is_near(new[begin:end], old[begin:end]):
+            size = end - begin
+            content = self._compressed(new[begin:end]) if size >= _SHORT else 0
+            is_dense = content > _DENSE * size
+            if size < _SHORT or (is_dense and self._compressed(new[begin:end] - old[begin:end]) < _WORTH * content):
                 self._add(new[begin:end], old[begin:end], base + begin)
-            elif end - begin < _LONG:
-                short = short or self._short_index(old, runs, base)
-                self._moved(new[begin:end], begin, short)
+            elif size < _LONG and (is_dense or self._old.size > _SMALL):
+                nearby = nearby or _index_of_differences(old, runs, base)
+                self._moved(new[begin:end], begin, nearby)
+                self._shift = base - self._begin
+            elif size < _LONG:
+                self._moved(new[begin:end], begin, self._whole_index())
                 self._shift = base - self._begin
             else:
                 self._moved(new[begin:end], begin, self._whole_index())
@@ -113,11 +120,6 @@ class Matcher:
             self._shift = base - self._begin
         if len(old) < len(new):
             self._moved(new[len(old) :], len(old), self._whole_index())
-
-    def _is_near(self, new: _Bytes, old: _Bytes) -> bool:
-        """Whether the content hardly compresses and its difference does: numbers that changed a little, not text that moved."""
-        content = self._compressed(new)
-        return content > _DENSE * len(new) and self._compressed(new - old) < _WORTH * content
 
     def _compressed(self, content: _Bytes) -> int:
         return len(self._measure.compress(content.data))
@@ -130,13 +132,6 @@ class Matcher:
     def _add(self, new: _Bytes, old: _Bytes, place: int) -> None:
         self._writer.seek(place)
         self._writer.add(tar_diff.subtract(new.data, old.data))
-
-    def _short_index(self, old: _Bytes, runs: _Runs, base: int) -> BlockIndex:
-        """Return the index for short differences: of a small file, or of what the old block at ``base`` has where it differs."""
-        if self._old.size <= _SMALL:
-            return self._whole_index()
-        places = [(begin // _FINE * _FINE, end) for begin, end in runs if end - begin >= _SHORT]
-        return BlockIndex([(begin, old[begin : end + WINDOW]) for begin, end in places], _FINE, len(old), base)
 
     def _whole_index(self) -> BlockIndex:
         if self._index is None:
@@ -221,6 +216,12 @@ class Matcher:
             done += len(known)
             step *= 2
         return done
+
+
+def _index_of_differences(old: _Bytes, runs: _Runs, base: int) -> BlockIndex:
+    """Return the index of what the old block at ``base`` has where it differs."""
+    places = [(begin // _FINE * _FINE, end) for begin, end in runs if end - begin >= _SHORT]
+    return BlockIndex([(begin, old[begin : end + WINDOW]) for begin, end in places], _FINE, len(old), base)
 
 
 class _Old:

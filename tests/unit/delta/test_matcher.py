@@ -145,12 +145,18 @@ def test_a_short_difference_is_searched_for_nearby(monkeypatch: pytest.MonkeyPat
     assert difference(OLD, new) < 80
 
 
-@pytest.mark.parametrize(("small", "least", "most"), [(0, 4000, 4200), (1 << 20, 0, 100)])
+@pytest.mark.parametrize(("small", "least", "most"), [(0, 1900, 4200), (1 << 20, 0, 100)])
 def test_only_in_a_small_file_a_short_difference_is_searched_for_anywhere(
     monkeypatch: pytest.MonkeyPatch, small: int, least: int, most: int
 ) -> None:
     monkeypatch.setattr(matcher, "_SMALL", small)
-    assert least <= difference(OLD, _replaced(OLD, 4096, OLD[150_000:154_000])) <= most
+    texts = b"".join(random.Random(number).randbytes(20).hex().encode() for number in range(5000))
+    assert least <= difference(texts, _replaced(texts, 4096, texts[150_000:154_000])) <= most
+
+
+def test_a_short_difference_that_hardly_compresses_needs_no_index_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Matcher, "_whole_index", lambda _: pytest.fail("pages of weights are replaced, and do not move"))
+    assert 4000 <= difference(OLD, _replaced(OLD, 4096, OLD[150_000:154_000])) <= 4200
 
 
 def test_a_long_difference_is_searched_for_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
