@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bundler.concurrency.pipeline import Pipeline
 from bundler.engines.direct_reader import DirectReader
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.layer_writer import LayerWriter
 from bundler.stores.layout.store import LayoutStore
 

@@ -18,7 +18,8 @@ from place import Place
 from pushes import API, BUNDLE, DIRECT, push, push_to_registry
 from state import State
 
-from bundler.format.compression import Compression, compress, decompress
+from bundler.format.compression import compress, decompress
+from bundler.format.compression_mode import Compression
 from bundler.format.toc import CHUNK
 
 SHA, ZSTD, KERNEL, PYTHON, REST = "sha256", "zstd", "kernel", "Python", "rest"

@@ -10,15 +10,21 @@ from rich.tree import Tree
 from bundler.bundle import Bundle
 from bundler.cli.console import counted, safe, size
 from bundler.format import image, launch
+from bundler.format.delta_manifest import DeltaManifest
 
 
-def bundle_tree(where: str, bundle: Bundle, signatures: Sequence[str]) -> Tree:
-    """Return the properties of a bundle: model, source, base, signatures, settings, exported paths, layers, lineage."""
+def bundle_tree(where: str, bundle: Bundle, signatures: Sequence[str], delta: DeltaManifest | None = None) -> Tree:
+    """Return the properties of a bundle: model, source, base, signatures, settings, exported paths, layers, lineage.
+
+    ``delta`` is what is stored in place of the bundle.
+    """
     metadata, manifest = bundle.metadata, bundle.manifest
     model, base = metadata.model, metadata.base
     base_layers = counted(len(base.diff_ids), "layer")
     tree = Tree(Text(safe(f"{where}  {size(manifest.size)}"), style="bold"))
     _add(tree, f"digest   {bundle.digest}")
+    if delta:
+        _add(tree, f"delta    {size(delta.size)}, from {delta.source.name}")
     _add(tree, f"model    {model.title} {model.version}" + (f", {model.vendor}" if model.vendor else ""))
     source = metadata.source
     host = f" on {source.host_name}" if source.host_name else ""

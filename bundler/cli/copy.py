@@ -123,7 +123,7 @@ def _report(result: CopyResult, target: Store, terminal: Terminal, *, json: bool
     digest = str(result.bundle.digest)
     if json:
         transfer = {"sent": result.sent, "skipped": result.skipped, "displaced": displacement.as_json(result.displaced)}
-        delta = {"source": str(result.delta.source.digest), "size": result.delta.size} if result.delta else None
+        delta = result.delta.to_json() if result.delta else None
         console.result_json({"digest": digest, "reference": target.where, **transfer, "delta": delta})
         return
     skipped = f", skipped {console.size(result.skipped)} that existed already" if result.skipped else ""

@@ -38,12 +38,14 @@ def inspect(
     from bundler.cli import signatures as presented
     from bundler.cli.bundle_tree import bundle_tree
     from bundler.format import reference
+    from bundler.stores.delta.store import DeltaStore
 
     with wiring.opened(reference.parse(source), wiring.Link(plain_http), parts_from) as store:
         bundle = read_bundle(store)
         if files:
             _list(bundle, store, json=json)
             return
+        delta = store.delta if isinstance(store, DeltaStore) else None
         inspected = verbs.inspect(store, policy=trust.load_policy(allowed_signers, revoked), bundle=bundle)
     if json:
         console.result_json(
@@ -51,6 +53,7 @@ def inspect(
                 "reference": store.where,
                 "digest": str(bundle.digest),
                 "size": bundle.manifest.size,
+                "delta": delta.to_json() if delta else None,
                 "manifest": jsonlib.loads(bundle.manifest.data),
                 "metadata": jsonlib.loads(bundle.metadata.to_bytes()),
                 "settings": [change.to_json() for change in inspected.changes],
@@ -58,7 +61,8 @@ def inspect(
             }
         )
         return
-    console.result_tree(bundle_tree(store.where, bundle, [presented.describe(signature) for signature in inspected.signatures]))
+    signatures = [presented.describe(signature) for signature in inspected.signatures]
+    console.result_tree(bundle_tree(store.where, bundle, signatures, delta))
 
 
 def _list(bundle: Bundle, store: Store, *, json: bool) -> None:

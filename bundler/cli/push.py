@@ -11,20 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bundler.cli import named_files, options
+from bundler.format.compression_mode import Compression
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
     from bundler.verbs.estimate import Estimate
     from bundler.verbs.push import PushResult
-
-
-class Compression(Enum):
-    """Values of --compression."""
-
-    auto = "auto"
-    fast = "fast"
-    best = "best"
-    none = "none"
 
 
 class Reader(Enum):
@@ -90,7 +82,7 @@ def push(
     max_pause: MaxPause = None,
     reader: ReaderOption = Reader.auto,
     extended: Extended = False,
-    compression: CompressionOption = Compression.auto,
+    compression: CompressionOption = Compression.AUTO,
     base: Base = None,
     delta: Delta = False,
     start: Start = False,
@@ -120,14 +112,13 @@ def push(
     """
     from bundler.api import stores
     from bundler.cli import console, signatures, wiring
-    from bundler.format.compression import Compression as How
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import push as verb
 
     chosen = verb.Options(
         base=base, strict=strict, allow_empty=allow_empty, audit=audit, record_hostname=record_hostname, dry_run=dry_run
     )
-    chosen = replace(chosen, reader=_checked_reader(reader, extended=extended), compression=How(compression.value))
+    chosen = replace(chosen, reader=_checked_reader(reader, extended=extended), compression=compression)
     chosen = replace(chosen, pause=pause, max_pause=_checked_pause(max_pause, pause=pause))
     target = wiring.push_target(dest) if dest else None
     engine = wiring.connect(host)
@@ -207,7 +198,7 @@ def _as_json(result: PushResult) -> dict[str, Any]:
         "entries": sum(layer.entries for layer in bundle.metadata.layers),
         "sent": result.sent,
         "unchanged": result.unchanged,
-        "delta": {"source": str(result.delta.source.digest), "size": result.delta.size} if result.delta else None,
+        "delta": result.delta.to_json() if result.delta else None,
         "displaced": displacement.as_json(result.displaced),
         "pausedSeconds": round(result.paused, 3),
         "estimate": _estimate_as_json(result.expected),

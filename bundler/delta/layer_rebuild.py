@@ -7,7 +7,7 @@ from bundler.delta.source_files import SourceFiles
 from bundler.delta.tar_diff import Rebuilder
 from bundler.errors import IntegrityError
 from bundler.format import tar
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor
 from bundler.format.layer_writer import Blob, LayerWriter
 from bundler.format.metadata import Layer

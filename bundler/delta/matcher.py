@@ -1,16 +1,18 @@
 """Match a new file with an old one: find what they have in common, and write the rest.
 
-Each step handles what the one before left over:
-1. Bytes at the same distance as the last match are copied; most changes leave content where it was.
+Each step handles what the step before left over:
+1. Bytes at the same distance as the last match are copied. Most changes leave content where it was.
 2. Differences are added byte by byte where they compress better than the content: numbers that changed a little.
-3. Content that moved is found by anchors.
+3. Other differences are searched for in the old file, by an index of its blocks. In a large file, a short difference is searched
+   for only in what the old file has in place of the differences nearby: rows that moved in their page.
 
-An anchor is a window of `WINDOW` bytes, chosen by the value of its hash, so that both files choose the same windows wherever
-they are. The anchors of the whole old file are in memory: the longer the file, the fewer per byte.
+The index is built when the first difference needs it, and costs one reading of the old file.
 """
 
 from __future__ import annotations
 
+import functools
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,34 +21,36 @@ import numpy.typing as npt
 import zstandard
 
 from bundler.delta import tar_diff
+from bundler.delta.block_index import WINDOW, BlockIndex, stride_of
 from bundler.delta.tar_diff import SourceFile
 
-WINDOW = 32
-"""Bytes that an anchor is hashed over."""
-MAX_ANCHORS = 2 << 20
-"""Anchors of one old file that are held, at most: twelve bytes each."""
-CANDIDATES = 4
-"""Places in the old file that are held of equal anchors."""
-
-_BLOCK = 1 << 20
-_STEP = 256
+_BLOCK = 1 << 20  # bytes of the new file that are compared at once
 _GAP = 32  # equal bytes between two differences that are worth an operation of their own
-_SHORT = 256  # bytes of a difference that is written as one: to write the content takes a seek as well
-_MOST_RUNS = 1500  # differences of a chunk above which it is written as one
-_ALIKE = 0.25  # of a chunk's bytes are equal when it stands where it was
+_SHORT = 64  # bytes of a difference that is not searched for: to write a match takes a seek as well
+_LONG = 64 << 10  # bytes of a difference for which the whole old file is searched
+_SMALL = 256 << 20  # bytes of an old file that is searched as a whole for every difference
+_FINE = 16  # bytes between the blocks of an index, at least
+_LEAST = 48  # bytes of a match: a shorter one takes as much as its content in a text
+_PRICE = 256  # bytes of output for each difference or match: up to four operations, and a reader accepts one in 64 bytes
+_MOST_RUNS = 1024  # differences of a block above which it is written as one
+_ALIKE = 0.25  # of a block's bytes are equal when it stands where it was
 _DENSE = 0.6  # of its size is what content takes, when compressed, that numbers could be
 _WORTH = 0.9  # of that is what their differences may take
-_LONG = 64 << 10  # bytes of a difference for which the whole old file is searched
-_DENSEST = 6  # an anchor in 2^6 bytes
-_MULTIPLIER = 0x9E3779B1
+_FIRST_SEARCHED = 4 << 10  # bytes that are searched for at once, twice as many each time that nothing is found
+_MOST_SEARCHED = 128 << 10
+_PATIENCE = 1 << 20  # bytes without a match after which content is passed over: an eighth as much as was searched in vain
+_FIRST_COMPARED = 256  # bytes that are compared at once, twice as many each time that they are equal
+_CACHED = 64 << 10  # bytes of the old file that are read at once around a match
+_MOST_CACHED = 256  # of these are held
 
 _Bytes = npt.NDArray[np.uint8]
 _Numbers = npt.NDArray[np.int64]
+_Runs = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class _Match:
-    """``size`` bytes of the new chunk from ``new`` on, which the old file has from ``old`` on."""
+    """``size`` bytes of the new content from ``new`` on, which the old file has from ``old`` on."""
 
     new: int
     old: int
@@ -57,22 +61,26 @@ class Matcher:
     """Writes the chunks of a new file, in their order, as operations on one old file that the writer has opened."""
 
     def __init__(self, old: SourceFile, writer: tar_diff.Writer) -> None:
-        self._old = old
+        self._old = _Old(old)
         self._writer = writer
-        self._anchors: _Anchors | None = None
+        self._index: BlockIndex | None = None
         self._shift = 0  # from a place in the new file to that in the old one
-        self._begin = 0  # of the chunk in the new file
+        self._begin = 0  # of the block in the new file
+        self._spent = 0  # bytes of output that the operations so far need, so that a reader accepts them
+        self._barren = 0  # bytes that were searched for since the last match
         self._measure = zstandard.ZstdCompressor(level=1)
 
     def add(self, chunk: bytes) -> None:
         """Write the next chunk, by what the old file has of it."""
-        new = np.frombuffer(chunk, np.uint8)
-        old = self._read(self._begin + self._shift, len(chunk))
-        if np.count_nonzero(new[: len(old)] == old) >= _ALIKE * len(new):
-            self._in_place(new, old)
-        else:
-            self._moved(new, 0)
-        self._begin += len(chunk)
+        for begin in range(0, len(chunk), _BLOCK):
+            new = np.frombuffer(chunk, np.uint8)[begin : begin + _BLOCK]
+            old = self._old.read(self._begin + self._shift, len(new))
+            places = _different_places(new[: len(old)], old)
+            if len(old) - len(places) >= _ALIKE * len(new):
+                self._in_place(new, old, _runs(places))
+            else:
+                self._moved(new, 0, self._whole_index())
+            self._begin += len(new)
 
     def same(self, size: int) -> None:
         """Write the next chunk, of ``size`` bytes, which the old file has at the same place."""
@@ -81,11 +89,30 @@ class Matcher:
         self._shift = 0
         self._begin += size
 
-    def _read(self, position: int, size: int) -> _Bytes:
-        """What the old file has there: all, less at its end, or nothing."""
-        if position < 0 or position >= self._old.size:
-            return np.empty(0, np.uint8)
-        return np.frombuffer(self._old.read_at(position, min(size, self._old.size - position)), np.uint8)
+    def _in_place(self, new: _Bytes, old: _Bytes, runs: _Runs) -> None:
+        """Write what stands where it was, with the differences in it."""
+        if len(runs) > min(_MOST_RUNS, max(1, len(new) // _PRICE)):
+            runs = [(runs[0][0], runs[-1][1])]
+        self._spent += _PRICE * len(runs)
+        base = self._begin + self._shift
+        short: BlockIndex | None = None
+        done = 0
+        for begin, end in runs:
+            self._copy(base + done, begin - done)
+            done = end
+            if end - begin < _SHORT or self._is_near(new[begin:end], old[begin:end]):
+                self._add(new[begin:end], old[begin:end], base + begin)
+            elif end - begin < _LONG:
+                short = short or self._short_index(old, runs, base)
+                self._moved(new[begin:end], begin, short)
+                self._shift = base - self._begin
+            else:
+                self._moved(new[begin:end], begin, self._whole_index())
+        if done < len(old):
+            self._copy(base + done, len(old) - done)
+            self._shift = base - self._begin
+        if len(old) < len(new):
+            self._moved(new[len(old) :], len(old), self._whole_index())
 
     def _is_near(self, new: _Bytes, old: _Bytes) -> bool:
         """Whether the content hardly compresses and its difference does: numbers that changed a little, not text that moved."""
@@ -93,166 +120,150 @@ class Matcher:
         return content > _DENSE * len(new) and self._compressed(new - old) < _WORTH * content
 
     def _compressed(self, content: _Bytes) -> int:
-        return len(self._measure.compress(content.tobytes()))
+        return len(self._measure.compress(content.data))
 
-    def _in_place(self, new: _Bytes, old: _Bytes) -> None:
-        """Write what stands where it was, with the differences in it."""
-        common = len(old)
-        runs = list(_runs(np.flatnonzero(new[:common] != old)))
-        if len(runs) > _MOST_RUNS:
-            runs = [(runs[0][0], runs[-1][1])]
-        done = 0
-        shift = self._shift
-        for begin, end in runs:
-            self._copy(done, shift, begin - done)
-            self._different(new[begin:end], old[begin:end], begin, shift)
-            done = end
-        self._copy(done, shift, common - done)
-        if common < len(new):
-            self._moved(new[common:], common)
-
-    def _copy(self, start: int, shift: int, size: int) -> None:
+    def _copy(self, old: int, size: int) -> None:
         if size:
-            self._writer.seek(self._begin + start + shift)
+            self._writer.seek(old)
             self._writer.copy(size)
 
-    def _different(self, new: _Bytes, old: _Bytes, start: int, shift: int) -> None:
-        if len(new) < _SHORT or self._is_near(new, old):
-            self._writer.seek(self._begin + start + shift)
-            self._writer.add(tar_diff.subtract(new.data, old.data))
-        elif len(new) < _LONG:
-            self._writer.data(new.tobytes())
-        else:
-            self._moved(new, start)
+    def _add(self, new: _Bytes, old: _Bytes, place: int) -> None:
+        self._writer.seek(place)
+        self._writer.add(tar_diff.subtract(new.data, old.data))
 
-    def _moved(self, new: _Bytes, start: int) -> None:
-        """Write content by the matches that anchors find, and what is between them as it is."""
+    def _short_index(self, old: _Bytes, runs: _Runs, base: int) -> BlockIndex:
+        """Return the index for short differences: of a small file, or of what the old block at ``base`` has where it differs."""
+        if self._old.size <= _SMALL:
+            return self._whole_index()
+        places = [(begin // _FINE * _FINE, end) for begin, end in runs if end - begin >= _SHORT]
+        return BlockIndex([(begin, old[begin : end + WINDOW]) for begin, end in places], _FINE, len(old), base)
+
+    def _whole_index(self) -> BlockIndex:
+        if self._index is None:
+            size = self._old.size
+            stride = stride_of(size, _FINE)
+            step = _BLOCK // stride * stride
+            pieces = ((begin, self._old.read(begin, step + WINDOW - 1)) for begin in range(0, size, step))
+            self._index = BlockIndex(pieces, stride, size)
+        return self._index
+
+    def _moved(self, new: _Bytes, start: int, index: BlockIndex) -> None:
+        """Write content by the matches of an index, and what is between them as it is or as differences."""
         done = 0
-        for match in self._matches(new, start):
-            if match.new > done:
+        for match in self._matches(new, start, index):
+            gap = match.new - done
+            if 0 < gap < _SHORT and match.old - match.new == self._shift + self._begin + start:
+                self._add(new[done : match.new], self._old.read(match.old - gap, gap), match.old - gap)
+            elif gap:
                 self._writer.data(new[done : match.new].tobytes())
-            self._writer.seek(match.old)
-            self._writer.copy(match.size)
-            self._shift = match.old - self._begin - start - match.new
+            self._copy(match.old, match.size)
+            self._shift = match.old - match.new - self._begin - start
             done = match.new + match.size
         if done < len(new):
             self._writer.data(new[done:].tobytes())
 
-    def _matches(self, new: _Bytes, start: int) -> Iterator[_Match]:
-        """Matches in their order, none overlapping another; each as long as it can be."""
-        if self._anchors is None:
-            self._anchors = _Anchors(self._old)
-        done = 0
+    def _matches(self, new: _Bytes, start: int, index: BlockIndex) -> Iterator[_Match]:
+        """Give matches in their order, none overlapping another; each as long as it can be."""
         shift = self._shift + self._begin + start
-        for place, candidates in self._anchors.find(new):
-            if place < done:
-                continue
-            nearest = shift + place
-            old = nearest if nearest in candidates else candidates[0]
-            match = self._extended(new, done, place, old)
-            if match:
-                yield match
-                done = match.new + match.size
-                shift = match.old - match.new
+        done = begin = 0
+        searched = _FIRST_SEARCHED
+        while begin < len(new):
+            places, found = index.find(new[begin : begin + searched + WINDOW - 1])
+            at = bisect_left(places, done - begin)
+            end = begin + searched
+            searched = min(2 * searched, _MOST_SEARCHED)
+            while at < len(places):
+                place = begin + places[at]
+                candidates = index.candidates(found[at], shift + place)
+                match = max((self._extended(new, done, place, old) for old in candidates), key=lambda it: it.size)
+                if match.size >= (_LEAST if self._spent <= self._begin + start + done else _PRICE):
+                    yield match
+                    self._spent += _PRICE
+                    done = match.new + match.size
+                    shift = match.old - match.new
+                    searched = _FIRST_SEARCHED
+                    self._barren = 0
+                at = bisect_left(places, max(done, place + _FINE) - begin, at)
+            self._barren += max(0, end - max(begin, done))
+            passed_over = self._barren // 8 if self._barren > _PATIENCE else 0
+            begin = max(end + passed_over, done)
 
-    def _extended(self, new: _Bytes, done: int, place: int, old: int) -> _Match | None:
-        """The match around an anchor; None where only its hash is equal."""
+    def _extended(self, new: _Bytes, done: int, place: int, old: int) -> _Match:
+        """Return the match around a place and its candidate in the old file; it is empty where only the hashes are equal."""
         after = self._equal_after(new[place:], old)
-        if after < WINDOW:
-            return None
         before = self._equal_before(new[done:place], old)
         return _Match(place - before, old - before, before + after)
 
     def _equal_after(self, new: _Bytes, old: int) -> int:
-        """How many bytes from the begin on are those of the old file from ``old`` on; looked at in steps that grow."""
-        done, step = 0, _STEP
+        """Count the first bytes that the old file has from ``old`` on; they are compared in steps that grow."""
+        done, step = 0, _FIRST_COMPARED
         while done < len(new):
-            known = self._read(old + done, min(step, len(new) - done))
-            different = new[done : done + len(known)] != known
-            if different.any():
-                return done + int(different.argmax())
-            done += len(known)
-            if len(known) < step:
+            known = self._old.after(old + done, min(step, len(new) - done))
+            if not len(known):
                 break
-            step = min(2 * step, _BLOCK)
+            different = new[done : done + len(known)] != known
+            first = int(different.argmax())
+            if different[first]:
+                return done + first
+            done += len(known)
+            step *= 2
         return done
 
     def _equal_before(self, new: _Bytes, old: int) -> int:
-        """How many bytes at the end are those of the old file before ``old``."""
-        done, step, most = 0, _STEP, min(len(new), old)
+        """Count the last bytes that the old file has before ``old``."""
+        done, step, most = 0, _FIRST_COMPARED, min(len(new), old)
         while done < most:
-            size = min(step, most - done)
-            known = self._read(old - done - size, size)
-            different = (new[len(new) - done - size : len(new) - done] != known)[::-1]
-            if different.any():
-                return done + int(different.argmax())
-            done += size
-            step = min(2 * step, _BLOCK)
+            known = self._old.before(old - done, min(step, most - done))
+            different = (new[len(new) - done - len(known) : len(new) - done] != known)[::-1]
+            first = int(different.argmax())
+            if different[first]:
+                return done + first
+            done += len(known)
+            step *= 2
         return done
 
 
-class _Anchors:
-    """The anchors of a file, sorted by their hashes."""
+class _Old:
+    """A source file, with a cache of the blocks that were used last."""
 
     def __init__(self, file: SourceFile) -> None:
-        self._bits = max(_DENSEST, (file.size // MAX_ANCHORS).bit_length())
-        hashes, places = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
-        for begin in range(0, file.size, _BLOCK):
-            content = np.frombuffer(file.read_at(begin, min(_BLOCK + WINDOW - 1, file.size - begin)), np.uint8)
-            found, values = _chosen(content, self._bits)
-            kept = _first_of_each(values)
-            hashes.append(values[kept])
-            places.append(found[kept] + begin)
-        values, found = np.concatenate(hashes), np.concatenate(places)
-        order = np.argsort(values, kind="stable")
-        values, found = values[order], found[order]
-        kept = _first_of_sorted(values)
-        self._hashes, self._places = values[kept], found[kept]
+        self.size = file.size
+        self._file = file
+        self._block = functools.lru_cache(_MOST_CACHED)(lambda number: self.read(number * _CACHED, _CACHED))
 
-    def find(self, new: _Bytes) -> Iterator[tuple[int, list[int]]]:
-        """The anchors of a new content that the file has: the place in it, and those in the file."""
-        for begin in range(0, len(new), _BLOCK):
-            places, values = _chosen(new[begin : begin + _BLOCK + WINDOW - 1], self._bits)
-            first = np.searchsorted(self._hashes, values, "left")
-            last = np.searchsorted(self._hashes, values, "right")
-            for number in np.flatnonzero(first < last):
-                yield int(places[number]) + begin, self._places[first[number] : last[number]].tolist()
+    def read(self, position: int, size: int) -> _Bytes:
+        """Return what the file has there: all, less at its end, or nothing."""
+        if position < 0 or position >= self.size:
+            return np.empty(0, np.uint8)
+        return np.frombuffer(self._file.read_at(position, min(size, self.size - position)), np.uint8)
+
+    def after(self, position: int, size: int) -> _Bytes:
+        """Return bytes from a place on, at most those up to the end of its block."""
+        begin = position % _CACHED
+        return self._block(position // _CACHED)[begin : begin + size]
+
+    def before(self, position: int, size: int) -> _Bytes:
+        """Return bytes before a place, at most those from the begin of their block on."""
+        end = (position - 1) % _CACHED + 1
+        return self._block((position - 1) // _CACHED)[max(0, end - size) : end]
 
 
-def _chosen(content: _Bytes, bits: int) -> tuple[_Numbers, npt.NDArray[np.uint32]]:
-    """Places of windows whose hash ends in so many zero bits, and these hashes."""
-    if len(content) < WINDOW:
-        return np.empty(0, np.int64), np.empty(0, np.uint32)
-    hashes = content.astype(np.uint32)
-    width, factor = 1, _MULTIPLIER
-    while width < WINDOW:  # the hash of a window is made of those of its halves
-        hashes = hashes[:-width] * np.uint32(factor) + hashes[width:]
-        width, factor = 2 * width, factor * factor & 0xFFFFFFFF
-    hashes ^= hashes >> np.uint32(15)
-    hashes *= np.uint32(_MULTIPLIER)
-    hashes ^= hashes >> np.uint32(13)
-    places = np.flatnonzero((hashes & np.uint32((1 << bits) - 1)) == 0)
-    return places, hashes[places]
+def _different_places(new: _Bytes, old: _Bytes) -> _Numbers:
+    """Where two contents of one size differ; equal words are passed over."""
+    size = len(new) // 8 * 8
+    words = np.flatnonzero(new[:size].view(np.uint64) != old[:size].view(np.uint64))
+    if len(words) > size // 64:
+        return np.flatnonzero(new != old)
+    different = new[:size].reshape(-1, 8)[words] != old[:size].reshape(-1, 8)[words]
+    word, byte = np.nonzero(different)
+    return np.concatenate([words[word] * 8 + byte, size + np.flatnonzero(new[size:] != old[size:])])
 
 
-def _first_of_each(values: npt.NDArray[np.uint32]) -> _Numbers:
-    """Where the first `CANDIDATES` of each value are, in their order."""
-    order = np.argsort(values, kind="stable")
-    return np.sort(order[_first_of_sorted(values[order])])
-
-
-def _first_of_sorted(values: npt.NDArray[np.uint32]) -> _Numbers:
-    if not len(values):
-        return np.empty(0, np.int64)
-    begins = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
-    rank = np.arange(len(values)) - np.repeat(begins, np.diff(np.append(begins, len(values))))
-    return np.flatnonzero(rank < CANDIDATES)
-
-
-def _runs(places: _Numbers) -> Iterator[tuple[int, int]]:
+def _runs(places: _Numbers) -> _Runs:
     """Differences at these places as runs, each from its first to behind its last byte; equal bytes between them are many."""
-    if len(places):
-        breaks = np.flatnonzero(np.diff(places) > _GAP)
-        begins = places[np.concatenate(([0], breaks + 1))]
-        ends = places[np.concatenate((breaks, [len(places) - 1]))] + 1
-        yield from zip(begins.tolist(), ends.tolist(), strict=True)
+    if not len(places):
+        return []
+    breaks = np.flatnonzero(np.diff(places) > _GAP)
+    begins = places[np.concatenate(([0], breaks + 1))]
+    ends = places[np.concatenate((breaks, [len(places) - 1]))] + 1
+    return list(zip(begins.tolist(), ends.tolist(), strict=True))

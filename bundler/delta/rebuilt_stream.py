@@ -12,7 +12,7 @@ from bundler.format.content import Descriptor, Digest
 from bundler.format.layer_writer import Blob
 from bundler.streams import BLOCK, Stream, pieces
 
-_PENDING = 8
+_PENDING = 2
 """Blocks that wait to be read; each is a compressed frame or a few of them."""
 
 

@@ -15,7 +15,7 @@ from bundler.format import paths, table_reader
 from bundler.format.content import Digest
 from bundler.format.toc import CHUNK, Item, Table
 
-_CACHED_CHUNKS = 8
+_CACHED_CHUNKS = 6
 _FREE = "Free some space in the directory for temporary files, or set TMPDIR to another one."
 _DIGEST = 32  # bytes
 _OFFSET = 8

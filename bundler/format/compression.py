@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from enum import Enum
 
 import zstandard
+
+from bundler.format.compression_mode import Compression
 
 LIBZSTD = ".".join(map(str, zstandard.ZSTD_VERSION))
 """The version of libzstd: another one may make other frames of the same content."""
@@ -17,20 +18,6 @@ _PROBE = 128 << 10
 _HALF, _NEARLY_ALL = 0.5, 0.98
 """Compressed part of the probe up to which the level is used, with `Compression.AUTO` and `Compression.BEST`."""
 _NONE, _FAST, _DEFAULT, _BEST = -7, 1, 3, 9
-
-
-class Compression(Enum):
-    """How much time is spent to make a bundle smaller."""
-
-    AUTO = "auto"
-    FAST = "fast"
-    BEST = "best"
-    NONE = "none"
-
-    @classmethod
-    def named(cls, mode: str) -> Compression:
-        """The mode of this name, or the default for a name that is not known."""
-        return cls(mode) if mode in {known.value for known in cls} else cls.AUTO
 
 
 _LEVELS = {Compression.AUTO: _DEFAULT, Compression.FAST: _FAST, Compression.BEST: _BEST, Compression.NONE: _NONE}

@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import zstandard
-
 from bundler.errors import IntegrityError, UsageError
 from bundler.format import artifact, reference, strict_json
 from bundler.format.content import Descriptor, Digest
@@ -78,6 +76,10 @@ class DeltaManifest:
         """Bytes of the whole delta as stored and transferred."""
         return len(self.data) + sum(blob.size for blob in self.blobs)
 
+    def to_json(self) -> dict[str, object]:
+        """The source and the size in bytes, for scripts."""
+        return {"source": str(self.source.digest), "size": self.size}
+
 
 def source_tag(source: Digest) -> str:
     """The tag that keeps the source of a delta in a registry, whose garbage collector does not know the dependency."""
@@ -86,11 +88,15 @@ def source_tag(source: Digest) -> str:
 
 def compressed(target: artifact.Manifest) -> bytes:
     """The blob with the manifest of a target."""
+    import zstandard  # slow to import, and a list of bundles needs none
+
     return zstandard.ZstdCompressor().compress(target.data)
 
 
 def decompressed(blob: bytes, target: Digest, where: str) -> bytes:
     """Return the manifest of a target from its blob; raises `IntegrityError` unless it has the digest of the target."""
+    import zstandard
+
     try:
         strict_json.check_size(zstandard.frame_content_size(blob), f"{where}: the manifest of the target")
         data = zstandard.ZstdDecompressor().decompress(blob)
@@ -190,7 +196,7 @@ def _source(annotations: Mapping[str, object], where: str) -> DeltaSource:
     layers, name = annotations.get(SOURCE_LAYERS), annotations.get(SOURCE_NAME)
     if not isinstance(layers, str) or not isinstance(name, str) or not _is_local_name(name):
         raise IntegrityError(f"{where}: the delta does not describe its source")
-    diff_ids = tuple(map(Digest.parse, layers.split(" ")))
+    diff_ids = tuple(map(Digest.parse, layers.split(" "))) if layers else ()
     if len(diff_ids) > MAX_LAYERS:
         raise IntegrityError(f"{where}: the source of the delta has more than {MAX_LAYERS} layers")
     return DeltaSource(Digest.parse(annotations.get(SOURCE)), diff_ids, name, Digest.parse(annotations.get(SOURCE_STORED)))

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from bundler.concurrency.pipeline import Pipeline
 from bundler.format import artifact, metadata, paths, tar
-from bundler.format.compression import LIBZSTD, MAX_BATCH, Compression, compress
+from bundler.format.compression import LIBZSTD, MAX_BATCH, compress
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor, Digest
 from bundler.format.toc import CHUNK, Chunk, Item, TableWriter
 from bundler.streams import NOTHING, Readable, Sparse, pieces, read_exactly

@@ -13,7 +13,7 @@ from dataclasses import replace
 from bundler.concurrency.pipeline import Pipeline
 from bundler.errors import ModelError
 from bundler.format import layer_rules, metadata, paths
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor
 from bundler.format.layer_writer import Blob, Finished, LayerWriter
 from bundler.format.tar import STATE_KINDS, WHITEOUT, Entry, Kind, is_privileged, whiteout

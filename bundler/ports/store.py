@@ -109,6 +109,10 @@ class Store(Protocol):
 class Recompressing(Protocol):
     """A `Store` that makes layers itself, and can make them in another compression than that of their bundle."""
 
+    def has_made(self, blob: Descriptor) -> bool:
+        """Whether it has made a layer completely: a tar in canonical form with the diff ID, and the table of its entries."""
+        ...
+
     def recompressed(self, manifest: Descriptor, new_blob: Callable[[], Blob]) -> Iterator[Descriptor]:
         """Make a blob of each layer of a bundle, in their order; only their content is that of the bundle."""
         ...

@@ -12,7 +12,7 @@ from bundler.concurrency.pipeline import Pipeline
 from bundler.errors import EngineError, ModelError
 from bundler.format import entry_rules, paths, units
 from bundler.format import metadata as meta
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor
 from bundler.format.pack import ExportCount, Packer
 from bundler.format.tar import Entry

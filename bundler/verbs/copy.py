@@ -16,7 +16,7 @@ from bundler.format.artifact import Manifest, Referrer
 from bundler.format.content import Descriptor, Digest
 from bundler.format.delta_manifest import DeltaManifest
 from bundler.format.reference import image_tag
-from bundler.ports import Displaced, Store, Upload
+from bundler.ports import Displaced, Recompressing, Store, Upload
 from bundler.streams import Progress, WatchedOpener, drain, watched
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def copy(
     started = nullcontext(early.upload) if early else target.upload(image_tag(bundle.metadata.model.version), source)
     with started as opened:
         upload = wrap(opened)
-        workers = 1 if target.ordered else max(source.parallel, target.parallel)
+        makes_layers = isinstance(source, Recompressing)  # one at a time: each takes memory, and all cores
+        workers = 1 if target.ordered or makes_layers else max(source.parallel, target.parallel)
         transfer = _Transfer(source, upload, progress, workers, early)
         transfer.find_missing(blobs)
         upload.reserve(transfer.missing_size)

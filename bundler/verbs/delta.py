@@ -15,7 +15,7 @@ from bundler.delta.source_files import SourceFiles
 from bundler.delta.tar_diff import Writer
 from bundler.errors import IntegrityError
 from bundler.format import delta_manifest, image_archive, table_reader
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor, Digest
 from bundler.format.delta_manifest import TAR_DIFF, TARGET_MANIFEST, DeltaManifest, DeltaSource
 from bundler.format.image import LABEL_DIGEST
@@ -80,8 +80,8 @@ def layers_of_applied(
 
 
 def _is_applied(image: Image, source: DeltaSource) -> bool:
-    count = len(source.diff_ids)
-    return image.labels.get(LABEL_DIGEST) == str(source.digest) and image.diff_ids[-count:] == source.diff_ids
+    base_layers = len(image.diff_ids) - len(source.diff_ids)
+    return image.labels.get(LABEL_DIGEST) == str(source.digest) and image.diff_ids[base_layers:] == source.diff_ids
 
 
 @contextmanager
@@ -97,8 +97,7 @@ def made(
     """Make the delta from ``source`` to ``target``; its tar-diffs are in the local store for the length of the block.
 
     Both stores can be read in parts without network traffic. ``stored`` is the manifest by which the source is stored beside the
-    delta, by default its own. A layer is in the delta whole if its tar-diff is not smaller, or if
-    it has no table of contents.
+    delta, by default its own. A layer is in the delta whole if its tar-diff is not smaller, or if it has no table of contents.
     """
     known = {layer.diff_id for layer in source.metadata.layers}
     changed = [layer for layer in layers_of(target, store) if layer.layer.diff_id not in known]

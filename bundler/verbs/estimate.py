@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.layer_writer import SECONDS_PER_GIB_OF_HOLE
 from bundler.ports import Container, Engine, Reader, Surveyor
 from bundler.verbs.mounts import mounted

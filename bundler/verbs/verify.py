@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from bundler.bundle import Bundle
 from bundler.errors import BundlerError, IntegrityError, OtherCompressionError, StoreError
-from bundler.format import layer_reader
+from bundler.format import layer_reader, table_reader
 from bundler.format.content import Descriptor, Digest
 from bundler.format.faults import Fault
 from bundler.format.layer_rules import LayerChecker
 from bundler.format.reference import LocalReference, image_name
 from bundler.format.tar import Entry
+from bundler.format.toc import Item, Table
 from bundler.ports import Displaced, Recompressing, Spool, Store, Upload
 from bundler.streams import Begun, Opener, Progress, Stream, watched
 from bundler.verbs import copy, damage
@@ -46,7 +47,7 @@ def verify(bundle: Bundle, source: Store, progress: Progress) -> Findings:
     """Read every layer of a bundle to its end; raises `IntegrityError` naming all damaged blobs, else the first invalid layer."""
     progress.stage("verifying the bundle", sum(descriptor.size for descriptor in bundle.manifest.layers))
     with damage.named(source, progress, bundle.manifest.descriptor):
-        return _read(bundle, source.where, lambda descriptor: watched(source.open(descriptor), progress))
+        return _read(bundle, source.where, lambda descriptor: watched(source.open(descriptor), progress), lambda _: None)
 
 
 def once(bundle: Bundle, store: Store, spool: Spool, progress: Progress) -> Findings:
@@ -70,7 +71,7 @@ def take_in(bundle: Bundle, source: Store, local: Store, spool: Spool, progress:
     """
     if spool.is_verified(bundle.digest, local, CHECKS):
         return copy.copy(source, local, progress, bundle)
-    with LayerQueue(bundle, source.where, local, progress) as layers:
+    with LayerQueue(bundle, source, local, progress) as layers:
         try:
             result = copy.copy(source, local, progress, bundle, lambda upload: _VerifiedUpload(upload, layers))
         except BundlerError:
@@ -135,12 +136,19 @@ def readable_layers(bundle: Bundle, source: Store, spool: Spool, progress: Progr
         yield bundle, local
 
 
-def _read(bundle: Bundle, where: str, opened: Callable[[Descriptor], Stream]) -> Findings:
+def _read(
+    bundle: Bundle, where: str, opened: Callable[[Descriptor], Stream], listed: Callable[[Descriptor], Iterable[Item] | None]
+) -> Findings:
+    """Verify all layers; of a layer with ``listed`` items only these are checked, as its content is known to be right."""
     checker = LayerChecker(bundle.metadata)
     for number, (descriptor, described) in enumerate(zip(bundle.manifest.layers, bundle.metadata.layers, strict=True)):
         checker.begin_layer(number)
         with opened(descriptor) as blob:
-            layer_reader.verify(blob, descriptor, described, where, checker.check)
+            if (items := listed(descriptor)) is None:
+                layer_reader.verify(blob, descriptor, described, where, checker.check)
+            else:
+                for item in items:
+                    _refuse(checker.check(item.entry), f"{where}: the layer {described.diff_id}")
         _refuse(checker.end_layer(), where)
     _refuse(checker.finish(), where)
     return Findings(checker.privileged, checker.unkept, checker.first_unkept)
@@ -157,9 +165,9 @@ class LayerQueue:
     The thread runs for the length of the block. When the block ends early, it stops at the next read.
     """
 
-    def __init__(self, bundle: Bundle, where: str, store: Store, progress: Progress) -> None:
+    def __init__(self, bundle: Bundle, source: Store, store: Store, progress: Progress) -> None:
         self._bundle = bundle
-        self._where = where
+        self._source = source
         self._store = store
         self._progress = progress
         self._queue: queue.SimpleQueue[Digest | None] = queue.SimpleQueue()
@@ -231,9 +239,16 @@ class LayerQueue:
             return watched(self._store.open(descriptor), self)
 
         try:
-            self._outcome.set_result(_read(self._bundle, self._where, opened))
+            self._outcome.set_result(_read(self._bundle, self._source.where, opened, self._listed))
         except BaseException as error:
             self._outcome.set_exception(error)
+
+    def _listed(self, blob: Descriptor) -> Iterator[Item] | None:
+        """Return the items of a layer that the source has made and checked itself; None for another layer."""
+        table = Table.of(blob)
+        if table and isinstance(self._source, Recompressing) and self._source.has_made(blob):
+            return table_reader.items(blob, table, self._store.open_range, self._source.where)
+        return None
 
 
 class _VerifiedUpload:

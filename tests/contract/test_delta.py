@@ -70,7 +70,8 @@ def test_a_delta_makes_the_bundle_where_the_source_is(
     assert sent["digest"] == new
     assert sent["delta"]["source"] == old
     assert sent["sent"] <= sent["delta"]["size"] < 20000
-    assert run("inspect", target)["digest"] == new
+    inspected = run("inspect", target)
+    assert (inspected["digest"], inspected["delta"]) == (new, sent["delta"])
     assert run("verify", target)["digest"] == new
     assert run("copy", target, "model:rebuilt")["digest"] == new
     verified(LocalStore(LocalReference("model", "rebuilt")))

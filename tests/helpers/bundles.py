@@ -14,7 +14,7 @@ from bundler.bundle import Bundle, read_bundle
 from bundler.concurrency.pipeline import Pipeline
 from bundler.format import artifact, image
 from bundler.format import metadata as meta
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor, Digest
 from bundler.format.metadata import Metadata
 from bundler.format.pack import Packer

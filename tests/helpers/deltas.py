@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import zstandard
+
 
 class Bytes:
     """A source file in memory."""
@@ -28,3 +30,20 @@ class Files:
 
     def open(self, name: str) -> Bytes | None:
         return Bytes(self._contents[name]) if name in self._contents else None
+
+
+def operations(delta: bytes) -> list[tuple[str, int]]:
+    """Return the name and the number of each operation of a tar-diff, behind the one that opens the file."""
+    content = zstandard.ZstdDecompressor().decompressobj().decompress(delta[8:])
+    found, at = [], 0
+    while at < len(content):
+        kind, number, shift = content[at], 0, 0
+        at += 1
+        while content[at] > 0x7F:
+            number |= (content[at] & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+        number |= content[at] << shift
+        at += 1
+        found.append((["data", "open", "copy", "add", "seek"][kind], number))
+        at += number if kind in {0, 1, 3} else 0
+    return found[1:]

@@ -30,7 +30,7 @@ SCHEMA = json.loads((ROOT / "schemas" / "cli.v1.json").read_text())
 NOISE = random.Random(1).randbytes(200_000)
 FURTHER = {"dry-run", "files"}
 """What options of a command print instead of its usual output."""
-VALUES = {"digest", "size", "change", "side", "blobs", "displaced", "settings", "entry", "signatures"}
+VALUES = {"digest", "size", "change", "side", "blobs", "displaced", "delta", "settings", "entry", "signatures"}
 
 
 def closed(schema: Any) -> Any:
@@ -111,6 +111,7 @@ def test_of_bundles(archives: tuple[str, str], run: Run, tmp_path: Path) -> None
         ("copy", printed("copy", old, "model:1")),
         ("dry-run", printed("copy", new, "model:1", "--dry-run")),
         ("copy", printed("copy", new, "model:1")),
+        ("copy", printed("copy", new, str(tmp_path / "delta.tar"), "--delta-from", old)),
         ("diff", printed("diff", old, new)),
         ("sign", printed("sign", new, "--sign-key", key)),
         ("inspect", printed("inspect", new)),

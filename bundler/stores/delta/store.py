@@ -14,9 +14,10 @@ from bundler.delta import layer_rebuild
 from bundler.delta.chunks import StoredLayer
 from bundler.delta.rebuilt_stream import RebuiltStream
 from bundler.delta.source_files import SourceFiles
-from bundler.errors import IntegrityError, NotFoundError, OtherCompressionError
+from bundler.errors import BundlerError, IntegrityError, NotFoundError, OtherCompressionError
 from bundler.format import artifact, delta_manifest, strict_json
-from bundler.format.compression import LIBZSTD, Compression
+from bundler.format.compression import LIBZSTD
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor, Digest, RangeReader
 from bundler.format.delta_manifest import DeltaManifest, DeltaSource
 from bundler.format.layer_reader import decompressed
@@ -87,6 +88,9 @@ class DeltaStore(WrappedStore):
                 return RangeReader(stream, blob, size, self.where)
         return self.inner.open_range(blob, offset, size)
 
+    def has_made(self, blob: Descriptor) -> bool:
+        return any(blob.digest in target.made for target in self._targets.values())
+
     def recompressed(self, manifest: Descriptor, new_blob: Callable[[], Blob]) -> Iterator[Descriptor]:
         return self._targets[manifest.digest].recompressed(new_blob)
 
@@ -135,6 +139,9 @@ class _Target:
         self._inner = inner
         self._find_source = find_source
         self._opened = opened
+        self._failure: BundlerError | None = None
+        self.made: set[Digest] = set()
+        """The layers that were rebuilt to their ends."""
 
     @cached_property
     def manifest(self) -> bytes:
@@ -162,6 +169,7 @@ class _Target:
         def produce(made: Blob) -> None:
             if self._rebuild(blob, made).digest != blob.digest:
                 raise _other_compression(blob, self._layers[blob.digest], self._inner.where)
+            self.made.add(blob.digest)
 
         return RebuiltStream(blob, produce)
 
@@ -207,8 +215,19 @@ class _Target:
         layers = zip(self._bundle.manifest.layers, self._bundle.metadata.layers, strict=True)
         return {blob.digest: layer for blob, layer in layers}
 
-    @cached_property
+    @property
     def _source(self) -> _Rebuilding:
+        """What the layers are rebuilt from; a failure to find it is final, as each link of a chain would try again."""
+        if self._failure:
+            raise self._failure
+        try:
+            return self._found
+        except BundlerError as error:
+            self._failure = error
+            raise
+
+    @cached_property
+    def _found(self) -> _Rebuilding:
         layers = self._opened.enter_context(self._find_source(self.delta.source))
         return _Rebuilding(layers, self._opened.enter_context(SourceFiles(layers)))
 

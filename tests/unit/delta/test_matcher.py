@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deltas import Bytes, Files
+from deltas import Bytes, Files, operations
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,8 +21,8 @@ from bundler.delta.tar_diff import Rebuilder, Writer
 CHUNK = 4 << 20
 
 
-def difference(old: bytes, new: bytes, chunk: int = CHUNK) -> int:
-    """Match and rebuild; return the size of the stream."""
+def delta(old: bytes, new: bytes, chunk: int = CHUNK) -> bytes:
+    """Match and rebuild; return the stream, which has no more operations than a reader accepts."""
     stream = io.BytesIO()
     writer = Writer(stream, 3)
     writer.open("x")
@@ -30,9 +30,14 @@ def difference(old: bytes, new: bytes, chunk: int = CHUNK) -> int:
     for begin in range(0, len(new), chunk):
         matching.add(new[begin : begin + chunk])
     writer.finish()
-    with Rebuilder(io.BytesIO(stream.getvalue()), Files({"x": old}), len(new), 1000, "the delta") as rebuilt:
+    with Rebuilder(io.BytesIO(stream.getvalue()), Files({"x": old}), len(new), 1, "the delta") as rebuilt:
         assert rebuilt.read() == new
-    return len(stream.getvalue())
+    return stream.getvalue()
+
+
+def difference(old: bytes, new: bytes, chunk: int = CHUNK) -> int:
+    """Match and rebuild; return the size of the stream."""
+    return len(delta(old, new, chunk))
 
 
 def noise(size: int, seed: int = 1) -> bytes:
@@ -108,12 +113,77 @@ def test_a_vacuum_moves_rows_and_is_small(tmp_path: Path) -> None:
     assert difference(old, new) < len(new) / 25
 
 
-def test_anchors_of_a_large_file_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matcher, "MAX_ANCHORS", 100)
-    monkeypatch.setattr(matcher, "_DENSEST", 3)
-    anchors = matcher._Anchors(Bytes(OLD))
-    assert len(anchors._places) <= 200
-    assert difference(OLD, OLD[100_000:] + OLD[:100_000]) < 10_000
+def _replaced(content: bytes, place: int, by: bytes) -> bytes:
+    return content[:place] + by + content[place + len(by) :]
+
+
+def test_content_in_its_place_is_copied_around_differences() -> None:
+    new = _replaced(_replaced(OLD, 1000, bytes(20)), 5000, bytes(40))
+    expected = [("copy", 1000), ("add", 20), ("copy", 3980), ("add", 40), ("copy", 194_960)]
+    assert operations(delta(OLD, new)) == expected
+
+
+def test_a_new_content_between_is_data() -> None:
+    new = _replaced(OLD, 1000, noise(300, 2))
+    assert operations(delta(OLD, new)) == [("copy", 1000), ("data", 300), ("seek", 1300), ("copy", 198_700)]
+
+
+def test_differences_that_are_too_many_are_one() -> None:
+    places = np.arange(0, 200_000, 100)
+    new = np.frombuffer(OLD, np.uint8).copy()
+    new[places] += 1
+    assert operations(delta(OLD, new.tobytes())) == [("add", int(places[-1]) + 1), ("copy", 99)]
+
+
+@pytest.mark.parametrize("small", [0, 1 << 20])
+def test_a_short_difference_is_searched_for_nearby(monkeypatch: pytest.MonkeyPatch, small: int) -> None:
+    monkeypatch.setattr(matcher, "_SMALL", small)
+    new = _replaced(OLD, 50_000, OLD[50_002:51_000] + b"ab")
+    expected = [("copy", 50_000), ("seek", 50_002), ("copy", 998), ("add", 2)]
+    found = operations(delta(OLD, new))
+    assert found[:3] == expected[:3]
+    assert difference(OLD, new) < 80
+
+
+@pytest.mark.parametrize(("small", "least", "most"), [(0, 4000, 4200), (1 << 20, 0, 100)])
+def test_only_in_a_small_file_a_short_difference_is_searched_for_anywhere(
+    monkeypatch: pytest.MonkeyPatch, small: int, least: int, most: int
+) -> None:
+    monkeypatch.setattr(matcher, "_SMALL", small)
+    assert least <= difference(OLD, _replaced(OLD, 4096, OLD[150_000:154_000])) <= most
+
+
+def test_a_long_difference_is_searched_for_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matcher, "_SMALL", 0)
+    assert difference(OLD, _replaced(OLD, 10_000, OLD[100_000:170_000])) < 100
+
+
+def test_a_block_that_moved_leaves_the_place_of_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matcher, "_BLOCK", 50_000)
+    new = _replaced(OLD, 49_000, OLD[48_000:48_999] + b"x")
+    assert operations(delta(OLD, new))[-2:] == [("seek", 50_000), ("copy", 150_000)]
+
+
+def test_a_short_change_in_content_that_moved_is_added() -> None:
+    moved = OLD[100_001:]
+    new = _replaced(moved, 5000, bytes(10))
+    assert operations(delta(OLD, new)) == [("seek", 100_001), ("copy", 5000), ("add", 10), ("copy", 94_989)]
+
+
+def test_of_equal_blocks_the_longest_match_is_taken() -> None:
+    old = bytes(100_000) + noise(1000) + bytes(2000) + noise(1000, 2) + bytes(64)
+    assert len(operations(delta(old, noise(500, 3) + bytes(90_000)))) < 10
+
+
+def test_content_is_found_behind_much_that_is_new() -> None:
+    new = noise(3 << 20, 6) + OLD
+    assert difference(OLD, new) < (3 << 20) + 1000
+
+
+def test_short_matches_are_no_more_than_a_reader_accepts() -> None:
+    chosen = random.Random(8)
+    pieces = (OLD[place : place + 50] for place in (chosen.randrange(190_000) for _ in range(4000)))
+    difference(OLD, b"".join(pieces))
 
 
 def _edited(old: bytes, edits: list[tuple[str, int, int, int]]) -> bytes:

@@ -18,7 +18,7 @@ from bundler.concurrency.pipeline import Pipeline
 from bundler.errors import IntegrityError, NoSpaceError
 from bundler.format import entry_rules, layer_reader, layer_writer, tar, toc
 from bundler.format import metadata as meta
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor, Digest, VerifyingReader
 from bundler.format.pack import Packer
 from bundler.format.toc import CHUNK, Table

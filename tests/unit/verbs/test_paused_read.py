@@ -14,7 +14,7 @@ from fakes import RecordingProgress, Tree, container, file, tree
 
 from bundler.engines.direct_reader import DirectReader
 from bundler.errors import ModelError
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.tar import Entry
 from bundler.ports import PathInfo, Reader, Seen, Surveyor
 from bundler.streams import Readable

@@ -24,7 +24,7 @@ from bundler.errors import (
     StoreError,
 )
 from bundler.format import artifact, pack, reference, strict_json, zstd_frames
-from bundler.format.compression import Compression
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference
 from bundler.format.tar import Entry, Kind

@@ -192,7 +192,7 @@ def test_all_is_told_of_what_is_verified_after_the_last_byte_came() -> None:
 
 def test_layers_are_verified_in_the_order_of_the_manifest_however_they_arrive() -> None:
     source = Far(SOUND)
-    with verify.LayerQueue(source.bundle, "model:1", source, RecordingProgress()) as layers:
+    with verify.LayerQueue(source.bundle, source, source, RecordingProgress()) as layers:
         for blob in reversed(source.bundle.manifest.layers):
             layers.arrived(blob)
         assert layers.findings == verify.Findings(privileged=[])
