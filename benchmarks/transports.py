@@ -2,7 +2,7 @@
 
 A state of two large files of weights, 200 small ones and a log learns a little: 1 % of the pages of 4 KiB of one large file are
 replaced, and 100 kB are appended to the log. The second bundle is then carried in each way to a host that has the first.
-Seconds are medians of ``--runs``.
+CPU seconds are medians of ``--runs``; they depend less than the time on what else the machine does.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _measure(directory: Path, runs: int) -> Iterator[str]:
     _learn(directory / "root" / state.DIRECTORY)
     _pack(here, directory / "root", "model:2")
     here.run("copy", "model:1", str(directory / "first.tar"))
-    yield "| way | bytes | seconds to write | seconds to store there |"
+    yield "| way | bytes | CPU seconds to write | CPU seconds to store there |"
     yield "|---|---|---|---|"
     for way, options in _WAYS.items():
         carried = [_carry(directory, here, options) for _ in range(runs)]
@@ -80,7 +80,7 @@ def _measure(directory: Path, runs: int) -> Iterator[str]:
 
 
 def _carry(directory: Path, here: _Host, options: Sequence[str]) -> tuple[int, float, float]:
-    """Carry the second bundle to a host that has the first: the bytes, and the seconds to write and to store them."""
+    """Carry the second bundle to a host that has the first: the bytes, and the CPU seconds to write and to store them."""
     stick, there = directory / "stick", _Host(directory / "there")
     stick.mkdir()
     there.run("copy", str(directory / "first.tar"), "model:1")
@@ -89,7 +89,7 @@ def _carry(directory: Path, here: _Host, options: Sequence[str]) -> tuple[int, f
     stored = there.run("copy", str(stick / "second.tar"), "model:2")
     shutil.rmtree(stick)
     shutil.rmtree(there.directory)
-    return size, written.seconds, stored.seconds
+    return size, written.cpu, stored.cpu
 
 
 def _pack(host: _Host, root: Path, name: str) -> None:

@@ -11,7 +11,7 @@ from bundler.api import stores
 from bundler.bundle import Bundle, read_bundle
 from bundler.cli import have, wiring
 from bundler.cli.console import counted, size
-from bundler.errors import NotFoundError
+from bundler.errors import NotFoundError, UsageError
 from bundler.format.delta_manifest import DeltaManifest
 from bundler.format.reference import LocalReference, parse
 from bundler.ports import Store
@@ -40,6 +40,8 @@ def prepared(
         return
     with ExitStack() as opened:
         source, source_store = _source(bundle, delta_from, link, opened)
+        if source.digest == bundle.digest:
+            raise UsageError(f"{delta_from} is the bundle that would be sent: the other host has it already")
         spool = LocalSpool()
         readable = opened.enter_context(verify.readable_bundle(bundle, origin, spool, terminal))
         source_readable = opened.enter_context(verify.readable_bundle(source, source_store, spool, terminal))
@@ -60,6 +62,8 @@ def _source(bundle: Bundle, delta_from: str, link: wiring.Link, opened: ExitStac
         store = opened.enter_context(wiring.opened(parse(delta_from), link))
         return read_bundle(store), store
     wanted = {had.digest for had in have.read_list(Path(delta_from))}
+    if bundle.digest in wanted:
+        return bundle, LocalStore(LocalReference(""))
     local = LocalStore(LocalReference(""))
     candidates = [read_bundle(local, named.manifest) for named in local.names() if named.manifest.digest in wanted]
     if not candidates:

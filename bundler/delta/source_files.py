@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from bundler.delta.chunk_cache import ChunkCache, StoredChunk
 from bundler.delta.chunks import StoredLayer
 from bundler.errors import IntegrityError, StoreError
 from bundler.format import paths, table_reader
 from bundler.format.content import Digest
 from bundler.format.toc import CHUNK, Item, Table
 
-_CACHED_CHUNKS = 6
 _FREE = "Free some space in the directory for temporary files, or set TMPDIR to another one."
 _DIGEST = 32  # bytes
 _OFFSET = 8
@@ -32,16 +30,6 @@ _BY_FIRST_CHUNK = "SELECT path, layer, size, end, digest, chunks FROM files WHER
 
 
 @dataclass(frozen=True)
-class _Chunk:
-    """A frame of a layer's blob, and what it holds."""
-
-    layer: int
-    offset: int
-    end: int
-    size: int
-
-
-@dataclass(frozen=True)
 class File:
     """A regular file of the source."""
 
@@ -51,7 +39,7 @@ class File:
     _layer: int
     _end: int
     _chunks: bytes
-    _read: Callable[[_Chunk], bytes]
+    _read: Callable[[StoredChunk, int, int], bytes]
 
     def chunk_digest(self, number: int) -> Digest | None:
         """The digest of a chunk; None behind the last one."""
@@ -62,26 +50,26 @@ class File:
     def read_ahead(self, number: int) -> None:
         """Have a chunk ready, if there is one, for `read_at` of another thread."""
         if number * CHUNK < self.size:
-            self._read(self._chunk(number))
+            self._read(self._chunk(number), 0, 0)
 
     def read_at(self, position: int, size: int) -> bytes:
         """Return these bytes; raises `IntegrityError` where the layer has not the frames of its table."""
         parts = []
         while size:
             number, start = divmod(position, CHUNK)
-            part = self._read(self._chunk(number))[start : start + size]
+            part = self._read(self._chunk(number), start, size)
             parts.append(part)
             position += len(part)
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _chunk(self, number: int) -> _Chunk:
+    def _chunk(self, number: int) -> StoredChunk:
         place = number * _CHUNK
         record = self._chunks[place : place + _CHUNK]
         following = self._chunks[place + _CHUNK : place + _CHUNK + _OFFSET]
         end = int.from_bytes(following, "big") if following else self._end
         size = min(CHUNK, self.size - number * CHUNK)
-        return _Chunk(self._layer, int.from_bytes(record[:_OFFSET], "big"), end, size)
+        return StoredChunk(self._layer, int.from_bytes(record[:_OFFSET], "big"), end, size)
 
 
 class SourceFiles:
@@ -92,8 +80,7 @@ class SourceFiles:
 
     def __init__(self, layers: Sequence[StoredLayer]) -> None:
         self._layers = layers
-        self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._cache = ChunkCache(layers)
         self._index = sqlite3.connect("", check_same_thread=False)  # one thread at a time uses it
         try:
             self._fill()
@@ -109,6 +96,7 @@ class SourceFiles:
 
     def close(self) -> None:
         self._index.close()
+        self._cache.close()
 
     def open(self, name: str) -> File | None:
         """Return the file of this name, as in a tar, without a slash in front; None where there is none."""
@@ -138,20 +126,7 @@ class SourceFiles:
         if row is None:
             return None
         name, layer, size, end, digest, chunks = row
-        return File(name, size, Digest(digest.hex()), layer, end, chunks, self._chunk)
-
-    def _chunk(self, chunk: _Chunk) -> bytes:
-        key = chunk.layer, chunk.offset
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        data = self._layers[chunk.layer].chunk(chunk.offset, chunk.end, chunk.size)
-        with self._lock:
-            self._cache[key] = data
-            if len(self._cache) > _CACHED_CHUNKS:
-                self._cache.popitem(last=False)
-        return data
+        return File(name, size, Digest(digest.hex()), layer, end, chunks, self._cache.read)
 
 
 def _row(number: int, layer: StoredLayer, item: Item) -> tuple[str, int, int, int, bytes, bytes, bytes]:

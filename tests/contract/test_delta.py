@@ -75,3 +75,21 @@ def test_a_delta_makes_the_bundle_where_the_source_is(
     assert run("verify", target)["digest"] == new
     assert run("copy", target, "model:rebuilt")["digest"] == new
     verified(LocalStore(LocalReference("model", "rebuilt")))
+
+
+def test_the_source_is_chosen_from_a_list_of_the_other_host(old: str, new: str, tmp_path: Path) -> None:
+    kept = keep("other:1", random.Random(2).randbytes(1000), b"other\n")
+    listed = CliRunner().invoke(app, ["list", "--have"])
+    (tmp_path / "all.json").write_text(listed.stdout)
+    content = json.loads(listed.stdout)
+    content["bundles"] = [it for it in content["bundles"] if it["digest"] in (old, kept)]
+    (tmp_path / "have.json").write_text(json.dumps(content))
+    sent = run("copy", "model:2", str(tmp_path / "x.tar"), "--delta-from", str(tmp_path / "have.json"))
+    assert sent["delta"]["source"] == old
+    assert "has it already" in run("copy", "model:2", str(tmp_path / "y.tar"), "--delta-from", str(tmp_path / "all.json"), code=2)
+    content["bundles"] = []
+    (tmp_path / "none.json").write_text(json.dumps(content))
+    refused = run("copy", "model:2", str(tmp_path / "y.tar"), "--delta-from", str(tmp_path / "none.json"), code=6)
+    assert "none of the bundles" in refused
+    assert not (tmp_path / "y.tar").exists()
+    assert new

@@ -14,7 +14,7 @@ from deltas import Bytes, Files, operations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundler.delta import matcher
+from bundler.delta import block_index, matcher
 from bundler.delta.matcher import Matcher
 from bundler.delta.tar_diff import Rebuilder, Writer
 
@@ -173,6 +173,11 @@ def test_a_short_change_in_content_that_moved_is_added() -> None:
 def test_of_equal_blocks_the_longest_match_is_taken() -> None:
     old = bytes(100_000) + noise(1000) + bytes(2000) + noise(1000, 2) + bytes(64)
     assert len(operations(delta(old, noise(500, 3) + bytes(90_000)))) < 10
+
+
+def test_content_is_found_by_few_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_index, "MAX_BLOCKS", 100)
+    assert difference(OLD, OLD[100_001:] + OLD[:100_001]) < 100
 
 
 def test_content_is_found_behind_much_that_is_new() -> None:

@@ -1,0 +1,74 @@
+"""Decompressed chunks of a delta's source: the last ones in memory, those that are needed again in a temporary file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bundler.delta.chunks import StoredLayer
+from bundler.errors import disk_errors
+
+_IN_MEMORY = 6
+"""Chunks that are held in memory, of 4 MiB at most."""
+_LARGE = 64 << 10
+"""Bytes of a chunk that is worth a place in the temporary file."""
+_FILE = "the temporary copy of the source's files"
+
+
+@dataclass(frozen=True)
+class StoredChunk:
+    """The frame of a chunk in the blob of a layer, from ``offset`` to ``end``, and the size of its content."""
+
+    layer: int
+    offset: int
+    end: int
+    size: int
+
+
+class ChunkCache:
+    """Reads chunks of layers; each is decompressed at most twice while the cache is open."""
+
+    def __init__(self, layers: Sequence[StoredLayer]) -> None:
+        self._layers = layers
+        self._lock = threading.Lock()
+        self._in_memory: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._seen: set[tuple[int, int]] = set()
+        self._in_file: dict[tuple[int, int], int] = {}
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `close`
+        self._size = 0
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self, chunk: StoredChunk, start: int, size: int) -> bytes:
+        """Return up to ``size`` bytes of a chunk, from ``start`` on; raises `IntegrityError` for a damaged one."""
+        key = chunk.layer, chunk.offset
+        with self._lock:
+            data = self._in_memory.get(key)
+            if data is not None:
+                self._in_memory.move_to_end(key)
+            elif key in self._in_file:
+                with disk_errors(_FILE):
+                    return os.pread(self._file.fileno(), min(size, chunk.size - start), self._in_file[key] + start)
+        if data is None:
+            data = self._layers[chunk.layer].chunk(chunk.offset, chunk.end, chunk.size)
+            self._keep(key, data)
+        return data[start : start + size]
+
+    def _keep(self, key: tuple[int, int], data: bytes) -> None:
+        with self._lock:
+            self._in_memory[key] = data
+            if len(self._in_memory) > _IN_MEMORY:
+                self._in_memory.popitem(last=False)
+            if len(data) < _LARGE:
+                return
+            if key in self._seen and key not in self._in_file:
+                with disk_errors(_FILE):
+                    os.pwrite(self._file.fileno(), data, self._size)
+                self._in_file[key] = self._size
+                self._size += len(data)
+            self._seen.add(key)
