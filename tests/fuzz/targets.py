@@ -8,11 +8,9 @@ from contextlib import suppress
 
 import zstandard
 from deltas import Files
-from hostile.deltas import DeltaForgery, opened, operation
 from hostile.forge import COMPRESS, FILE, TOP, Forgery, archived, dump, packed
 
 from bundler.delta.tar_diff import MAGIC, Rebuilder
-from bundler.delta.tar_diff import Kind as Operation
 from bundler.errors import BundlerError
 from bundler.format import (
     artifact,
@@ -233,11 +231,18 @@ def seeds() -> dict[str, list[bytes]]:
             Item(Entry("/s/l", Kind.SYMLINK, 0o777, 0, 0, 0, 0, "f")),
         ]
     )
-    documents.append(DeltaForgery().manifest_data())
-    copied = b"\3\xe8" + opened(b"a") + operation(Operation.SEEK, 500) + operation(Operation.COPY, 500)
-    copied += (
-        operation(Operation.SEEK, 0) + operation(Operation.ADD_DATA, 400, bytes(400)) + operation(Operation.DATA, 100, bytes(100))
-    )
+    documents.append(_delta_manifest(next(data for data in documents if artifact.is_bundle(data))))
+    copied = b"\3\xe8\1\1a\4\x64\2\xf4\3\4\0\3\x64" + bytes(100) + b"\0\x90\3" + bytes(400)
     streams += [copied, MAGIC + COMPRESS(copied[2:])]
     found = [told, *documents, *streams, whole, parts, had, f"{digest} a:1".encode(), *names]
     return {name: [item for item in found if len(item) < strict_json.MAX_SIZE] for name in TARGETS}
+
+
+def _delta_manifest(target: bytes) -> bytes:
+    """The manifest of a delta to this bundle, of which every layer is a tar-diff."""
+    found = artifact.read(target, "here")
+    old = Digest.of(b"old")
+    source = delta_manifest.DeltaSource(old, (old,), f"model@{old}", old)
+    diffs = {layer.digest: Descriptor.of(delta_manifest.TAR_DIFF, b"x") for layer in found.layers}
+    manifest = Descriptor.of(delta_manifest.TARGET_MANIFEST, delta_manifest.compressed(found))
+    return delta_manifest.build(found, manifest, source, diffs, []).data

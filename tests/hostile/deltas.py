@@ -76,10 +76,6 @@ class DeltaForgery:
     """Whether the source is in the layout, too."""
     spoil: Callable[[Path], Any] = same
 
-    def manifest_data(self) -> bytes:
-        """The manifest of the delta."""
-        return self._manifest(read_bundle(self.new), self._source(), {})
-
     def _source(self) -> DeltaSource:
         source = read_bundle(self.old)
         diff_ids = tuple(layer.diff_id for layer in source.metadata.layers)
