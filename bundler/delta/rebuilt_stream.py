@@ -99,9 +99,11 @@ class _QueuedBlob:
         for piece in pieces(data):
             self._hash.update(piece)
         self._size += len(data)
-        self._put(self._last)
-        # What is longer than the expected blob is another one: it is only counted, as it may be of any length.
-        self._last = data if self._size <= self._expected.size else b""
+        if data and self._size <= self._expected.size:
+            self._put(self._last)
+            self._last = data
+        else:  # it is another blob, of any length
+            self._put(b"")
         return len(data)
 
     def settle(self) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import zstandard
+from deltas import Files
 from hostile.forge import COMPRESS, FILE, TOP, Forgery, archived, dump, packed
 
+from bundler.delta.tar_diff import MAGIC, Rebuilder
 from bundler.errors import BundlerError
 from bundler.format import (
     artifact,
     consistency,
+    delta_manifest,
     entry_rules,
     layer_reader,
     paths,
@@ -36,6 +39,8 @@ from bundler.stores.archive.store import BundleArchive
 from bundler.stores.layout import index
 
 Target = Callable[[bytes], object]
+SOURCE = {"a": b"0123456789" * 100, "d/empty": b""}
+"""The source of tar-diffs."""
 
 
 def manifest(data: bytes) -> object:
@@ -49,6 +54,31 @@ def referrer(data: bytes) -> object:
 
 def split(data: bytes) -> object:
     return split_manifest.is_split(data) and split_manifest.read(data, "here")
+
+
+def delta(data: bytes) -> object:
+    """What can be read names blobs of limited number, and a source of limited layers."""
+    if not delta_manifest.is_delta(data):
+        return None
+    found = delta_manifest.read(data, "here")
+    assert len(found.blobs) <= delta_manifest.MAX_LAYERS + 3
+    assert len(found.source.diff_ids) <= delta_manifest.MAX_LAYERS
+    return found.size
+
+
+def tar_diff(data: bytes) -> object:
+    """Operations on two files give as many bytes as the first two say, or an error."""
+    size = int.from_bytes(data[:2], "big")
+    stream = io.BytesIO(MAGIC + zstandard.compress(data[2:]))
+    with Rebuilder(stream, Files(SOURCE), size, 1, "here") as rebuilt:
+        assert len(rebuilt.read()) == size
+    return size
+
+
+def tar_diff_stream(data: bytes) -> object:
+    """The same, as it is stored."""
+    with Rebuilder(io.BytesIO(data), Files(SOURCE), 1000, 1, "here") as rebuilt:
+        return rebuilt.read()
 
 
 def metadata(data: bytes) -> object:
@@ -151,6 +181,9 @@ TARGETS: dict[str, Target] = {
         manifest,
         referrer,
         split,
+        delta,
+        tar_diff,
+        tar_diff_stream,
         metadata,
         layout_index,
         part_list,
@@ -198,5 +231,18 @@ def seeds() -> dict[str, list[bytes]]:
             Item(Entry("/s/l", Kind.SYMLINK, 0o777, 0, 0, 0, 0, "f")),
         ]
     )
+    documents.append(_delta_manifest(next(data for data in documents if artifact.is_bundle(data))))
+    copied = b"\3\xe8\1\1a\4\x64\2\xf4\3\4\0\3\x64" + bytes(100) + b"\0\x90\3" + bytes(400)
+    streams += [copied, MAGIC + COMPRESS(copied[2:])]
     found = [told, *documents, *streams, whole, parts, had, f"{digest} a:1".encode(), *names]
     return {name: [item for item in found if len(item) < strict_json.MAX_SIZE] for name in TARGETS}
+
+
+def _delta_manifest(target: bytes) -> bytes:
+    """The manifest of a delta to this bundle, of which every layer is a tar-diff."""
+    found = artifact.read(target, "here")
+    old = Digest.of(b"old")
+    source = delta_manifest.DeltaSource(old, (old,), f"model@{old}", old)
+    diffs = {layer.digest: Descriptor.of(delta_manifest.TAR_DIFF, b"x") for layer in found.layers}
+    manifest = Descriptor.of(delta_manifest.TARGET_MANIFEST, delta_manifest.compressed(found))
+    return delta_manifest.build(found, manifest, source, diffs, []).data

@@ -76,6 +76,11 @@ class DeltaForgery:
     """Whether the source is in the layout, too."""
     spoil: Callable[[Path], Any] = same
 
+    def _source(self) -> DeltaSource:
+        source = read_bundle(self.old)
+        diff_ids = tuple(layer.diff_id for layer in source.metadata.layers)
+        return DeltaSource(source.digest, diff_ids, f"model@{source.digest}", source.digest)
+
     def to_layout(self, path: Path) -> str:
         """Write it as a layout, the delta with the name ``2``; gives the reference."""
         target, source = read_bundle(self.new), read_bundle(self.old)
@@ -84,9 +89,7 @@ class DeltaForgery:
             blobs.pop(layer.digest, None)
         if self.source:
             blobs |= self.old.blobs
-        name = f"model@{source.digest}"
-        diff_ids = tuple(layer.diff_id for layer in source.metadata.layers)
-        written = self._manifest(target, DeltaSource(source.digest, diff_ids, name, source.digest), blobs)
+        written = self._manifest(target, self._source(), blobs)
         named = {"1": (source.manifest.data, artifact.BUNDLE)} if self.source else {}
         write_layout(path, blobs, {**named, "2": (written, DELTA)})
         self.spoil(path)

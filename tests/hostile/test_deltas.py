@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from fakes import file, tree
+from fakes import RecordingProgress, file, tree
 from typer.testing import CliRunner
 
 from bundler.bundle import read_bundle
@@ -19,11 +19,13 @@ from bundler.format import artifact, delta_manifest
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference
 from bundler.stores.layout.local import LocalStore
+from bundler.verbs import copy
 from hostile.case import setting
 from hostile.deltas import NEW, OLD, DeltaForgery, chain, data, made, opened, operation
 from hostile.offer import measured
 
 OTHER = str(Digest.of(b"other"))
+WEIGHTS = NEW["/s/weights"][1]
 SECONDS, MEMORY = 20, 200 << 20
 """The most that a refusal may take."""
 
@@ -187,6 +189,12 @@ def layer_of(old: Any, path: Path) -> Path:
     return path / "blobs" / "sha256" / layer.digest.hex
 
 
+def copied_weights(plain: bytes) -> bytes:
+    """The operations that take the weights from the source."""
+    head, tail = plain.split(WEIGHTS)
+    return data(head) + opened(b"s/weights") + operation(Kind.COPY, len(WEIGHTS)) + data(tail)
+
+
 def test_a_source_that_is_damaged_is_not_copied_from(tmp_path: Path) -> None:
     old = made(OLD)
 
@@ -196,11 +204,25 @@ def test_a_source_that_is_damaged_is_not_copied_from(tmp_path: Path) -> None:
         content[len(content) // 2] ^= 1
         blob.write_bytes(content)
 
-    def operations(plain: bytes) -> bytes:
-        head, tail = plain.split(dict(NEW)["/s/weights"][1])
-        return data(head) + opened(b"s/weights") + operation(Kind.COPY, 200_000) + data(tail)
+    check_refused(DeltaForgery(old, operations=copied_weights, spoil=damage).to_layout(tmp_path / "layout"), "damaged")
 
-    check_refused(DeltaForgery(old, operations=operations, spoil=damage).to_layout(tmp_path / "layout"), "damaged")
+
+def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    """The frames of the source here are sound, but their content is another one than when the delta was made."""
+    old = made(OLD)
+    local = LocalStore(LocalReference("old", "1"))
+    copy.copy(old, local, RecordingProgress())
+    blob = local.blobs / read_bundle(old).manifest.layers[0].digest.hex
+    content = blob.read_bytes()
+    start = content.rindex(b"\x28\xb5\x2f\xfd", 0, content.index(WEIGHTS[:100]))
+    other = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(WEIGHTS[::-1])
+    blob.write_bytes(content[:start] + other + content[start + len(other) :])
+    reference = DeltaForgery(old, operations=copied_weights, source=False).to_layout(tmp_path / "layout")
+    before = stored()
+    code, text = run("copy", reference, "taken:1")
+    assert (code, "has the diff ID" in text) == (8, True), text
+    assert stored() == before
+    assert [named.name for named in local.names()] == ["old:1"]
 
 
 def test_without_its_source_a_delta_names_it(tmp_path: Path) -> None:

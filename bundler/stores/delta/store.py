@@ -12,9 +12,10 @@ from typing import Self
 from bundler.bundle import Bundle, read_bundle
 from bundler.delta import layer_rebuild
 from bundler.delta.chunks import StoredLayer
+from bundler.delta.limited_blob import LimitedBlob
 from bundler.delta.rebuilt_stream import RebuiltStream
 from bundler.delta.source_files import SourceFiles
-from bundler.errors import IntegrityError, NotFoundError, OtherCompressionError
+from bundler.errors import BundlerError, IntegrityError, NotFoundError, OtherCompressionError
 from bundler.format import artifact, delta_manifest, strict_json
 from bundler.format.compression import LIBZSTD
 from bundler.format.compression_mode import Compression
@@ -26,6 +27,9 @@ from bundler.format.metadata import Layer
 from bundler.ports import Named, Store
 from bundler.stores.wrapped_store import WrappedStore
 from bundler.streams import BLOCK, Begun, Stream, skip
+
+_SLACK = 16 << 20
+"""Bytes that a small layer may have more in another compression."""
 
 FindSource = Callable[[DeltaSource], AbstractContextManager[Sequence[StoredLayer]]]
 """Finds the layers of a delta's source, which can be read during the block; raises `NotFoundError`."""
@@ -139,6 +143,7 @@ class _Target:
         self._inner = inner
         self._find_source = find_source
         self._opened = opened
+        self._failure: BundlerError | None = None
         self.made: set[Digest] = set()
         """The layers that were rebuilt to their ends."""
 
@@ -173,9 +178,12 @@ class _Target:
         return RebuiltStream(blob, produce)
 
     def recompressed(self, new_blob: Callable[[], Blob]) -> Iterator[Descriptor]:
-        """Make a blob of each layer of the target, in the compression of this program; raises `IntegrityError`."""
+        """Make a blob of each layer of the target, in the compression of this program; raises `IntegrityError`.
+
+        As two versions of libzstd do not differ much, a blob that is far larger than that of the target is refused.
+        """
         for blob in self._bundle.manifest.layers:
-            made = new_blob()
+            made = LimitedBlob(new_blob(), 4 * blob.size + _SLACK, f"{self._inner.where}: the layer {blob.digest}")
             yield self._rebuild(blob, made) if self.makes(blob) else self._copy(blob, made)
 
     def _copy(self, blob: Descriptor, made: Blob) -> Descriptor:
@@ -214,8 +222,19 @@ class _Target:
         layers = zip(self._bundle.manifest.layers, self._bundle.metadata.layers, strict=True)
         return {blob.digest: layer for blob, layer in layers}
 
-    @cached_property
+    @property
     def _source(self) -> _Rebuilding:
+        """What the layers are rebuilt from; a failure to find it is final, as each link of a chain would try again."""
+        if self._failure:
+            raise self._failure
+        try:
+            return self._found
+        except BundlerError as error:
+            self._failure = error
+            raise
+
+    @cached_property
+    def _found(self) -> _Rebuilding:
         layers = self._opened.enter_context(self._find_source(self.delta.source))
         return _Rebuilding(layers, self._opened.enter_context(SourceFiles(layers)))
 
