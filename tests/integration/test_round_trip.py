@@ -116,8 +116,8 @@ def test_labels_and_settings_of_the_image_come_along(here: Host, there: Host, tm
     assert ours == {f"fps.bundle.{key}" for key in LABELS}
 
 
-@pytest.mark.operation("generations")
 def test_a_second_generation_lands_on_the_clean_base_again(here: Host, there: Host, tmp_path: Path) -> None:
+    """On one engine: what further engines make of generations, `test_exact` compares file by file."""
     first = here.run(MODEL, "first")
     teach(here, first)
     here.must("push", "first", str(tmp_path / "1.tar"))
