@@ -20,16 +20,12 @@ os.mkdir('/app/new'); open('/app/new/file', 'w').write('new')
 """
 
 
-def pushed(host: Host, directory: Path, *expected: str) -> str:
-    """Push the model ``first`` with each reader, which have to read the same; gives one of the archives.
-
-    Each push has to print the ``expected`` texts.
-    """
+def pushed(host: Host, directory: Path) -> str:
+    """Push the model ``first`` with each reader, which have to read the same; gives one of the archives."""
     read = []
     for reader in READERS:
         archive = str(directory / f"{reader}.tar")
-        outcome = host.must("push", "first", archive, "--reader", reader)
-        assert [text for text in expected if text not in outcome.err] == []
+        host.must("push", "first", archive, "--reader", reader)
         found = host.must("inspect", archive, "--json").json
         read.append([found["manifest"]["layers"], *(found["metadata"][key] for key in ("exports", "layers", "parents", "removed"))])
     assert read[0] == read[1]
@@ -138,11 +134,15 @@ os.mkfifo('/srv/state/fifo'); os.link('/srv/state/fifo', '/srv/state/fifo-again'
 """
     settings = {"Tmpfs": {"/srv/state/scratch": ""}, "Binds": ["state-volume:/srv/state/volume"]}
     source = here.run_script("first", ["/srv/state"], setup, host_config=settings)
-    archive = pushed(here, tmp_path, "2 FIFOs", "/srv/state/volume is a volume")
-    there.must("apply", archive, "--tag", "mounts:1")
-    copy = there.tree(there.api.create_container("mounts:1")["Id"], "/srv/state")
-    assert sorted(copy) == ["state", "state/scratch", "state/volume", "state/volume/kept"]
-    assert copy["state/volume/kept"] == here.tree(source, "/srv/state")["state/volume/kept"]
+    for reader in READERS:
+        archive = str(tmp_path / f"{reader}.tar")
+        outcome = here.must("push", "first", archive, "--reader", reader)
+        assert "2 FIFOs" in outcome.err
+        assert "/srv/state/volume is a volume" in outcome.err
+        there.must("apply", archive, "--tag", f"{reader}:1")
+        copy = there.tree(there.api.create_container(f"{reader}:1")["Id"], "/srv/state")
+        assert sorted(copy) == ["state", "state/scratch", "state/volume", "state/volume/kept"]
+        assert copy["state/volume/kept"] == here.tree(source, "/srv/state")["state/volume/kept"]
     here.api.remove_container(source, force=True)
     here.api.remove_volume("state-volume")
 
