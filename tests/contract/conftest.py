@@ -24,6 +24,14 @@ from bundler.stores.registry.store import RegistryStore
 _numbers = itertools.count()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few_authorities() -> Iterator[None]:
+    """Let OpenSSL read no authorities of this host, which takes longer than a request; the tests need only their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", os.devnull)
+        yield
+
+
 @pytest.fixture(scope="session")
 def registry_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("registry")

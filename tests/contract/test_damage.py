@@ -22,6 +22,10 @@ from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.local import LocalSpool
 from bundler.verbs import copy
 
+FULL = os.environ.get("FPS_BUNDLE_FAULTS") == "full"
+SAMPLE = 8
+"""One of how many places is tried outside the soak where one place is like the next: in blobs, which have a digest, and padding."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -31,6 +35,10 @@ class Part:
     header: int
     start: int
     end: int
+
+    def is_structure(self, place: int) -> bool:
+        """Whether a byte belongs to the header of the file, or to a file that has no digest."""
+        return self.header <= place < self.start or (not self.digest and self.start <= place < self.end)
 
     @property
     def digest(self) -> str:
@@ -89,17 +97,21 @@ def archive(tmp_path: Path) -> Archive:
     return Archive(tmp_path / "bundle.tar")
 
 
-def test_every_flipped_byte_is_refused_or_carries_nothing(archive: Archive) -> None:
+def test_a_flipped_byte_is_refused_or_carries_nothing(archive: Archive) -> None:
     for place, byte in enumerate(archive.data):
+        if not FULL and place % SAMPLE and not any(part.is_structure(place) for part in archive.parts):
+            continue
         blob = next((part.digest for part in archive.parts if part.start <= place < part.end), "")
         with archive.with_byte(place, byte ^ 1 << place % 8):
             tally.count("flipped bytes of an archive", archive.outcome(blob))
     assert archive.outcome() == "exactly the bundle"
 
 
-def test_every_length_of_truncation_is_refused_or_lacks_nothing(archive: Archive) -> None:
+def test_a_shorter_length_is_refused_or_lacks_nothing(archive: Archive) -> None:
     last = archive.parts[-1].end
     for size in reversed(range(len(archive.data))):
+        if not FULL and size % SAMPLE and size % tarfile.BLOCKSIZE < tarfile.BLOCKSIZE - SAMPLE:  # all lengths just below a block
+            continue
         os.truncate(archive.path, size)
         outcome = archive.outcome()
         assert outcome == "refused as damaged" if size < last else outcome in ("refused as damaged", "exactly the bundle")

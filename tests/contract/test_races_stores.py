@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -29,71 +30,71 @@ from bundler.errors import BundlerError
 from fakes import RecordingProgress
 from opened import store
 
-source, targets = sys.argv[1], sys.argv[2:]
-for target in targets:
-    print("ready", flush=True)
-    sys.stdin.readline()
+print("ready", flush=True)
+while line := sys.stdin.readline():
+    source, target = line.split()
     try:
         print(copy.copy(store(source), store(target), RecordingProgress()).bundle.digest, flush=True)
     except BundlerError as error:
         print(error.exit_code, error, flush=True)
 """
+STORES = {
+    "registry": "{registry}/races/{number}:1",
+    "archive": "{directory}/{number}.tar",
+    "layout": "oci:{directory}/{number}:1",
+    "local store": "model-{number}:1",
+}
 
 
 class Copier:
-    """A process that copies one bundle to each of several targets in turn, each when it is told to."""
+    """A process that copies a bundle whenever it is told to."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def line(self) -> str:
+    def outcome(self) -> str:
         assert self._process.stdout
         return self._process.stdout.readline().strip()
 
-    def go(self) -> None:
+    def begin(self, source: str, target: str) -> None:
         assert self._process.stdin
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{source} {target}\n")
         self._process.stdin.flush()
 
 
 @contextmanager
-def copier(source: str, targets: list[str]) -> Iterator[Copier]:
+def copier() -> Iterator[Copier]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")}
-    command = [sys.executable, "-c", _COPY, source, *targets]
+    command = [sys.executable, "-c", _COPY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        yield Copier(process)
+        ready = Copier(process)
+        assert ready.outcome() == "ready"
+        yield ready
         process.communicate(timeout=60)
 
 
-@pytest.mark.parametrize("bundles", [1, 2])
-@pytest.mark.parametrize("kind", ["registry", "archive", "layout", "local store"])
+@pytest.mark.parametrize("kind", STORES)
 def test_two_copies_at_once_leave_one_whole_bundle(
-    kind: str, bundles: int, tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     sources = [f"{tmp_path}/source-{number}.tar" for number in (1, 2)]
     digests = [
-        str(copy.copy(noise(SIZE, number % bundles), ArchiveStore(Path(path)), RecordingProgress()).bundle.digest)
+        str(copy.copy(noise(SIZE, number), ArchiveStore(Path(path)), RecordingProgress()).bundle.digest)
         for number, path in enumerate(sources)
     ]
     (tmp_path / "there").mkdir()
-    name = {
-        "registry": f"{registry}/races/{bundles}/{{}}:1",
-        "archive": f"{tmp_path}/there/{{}}.tar",
-        "layout": f"oci:{tmp_path}/there/{{}}:1",
-        "local store": "model-{}:1",
-    }[kind]
-    targets = [name.format(number) for number in range(RACES)]
-    with copier(sources[0], targets) as one, copier(sources[1], targets) as other:
-        for target in targets:
-            assert (one.line(), other.line()) == ("ready", "ready")
-            one.go()
-            other.go()
-            said = [one.line(), other.line()]
-            done = [digest for digest, line in zip(digests, said, strict=True) if line == digest]
+    with copier() as one, copier() as other:
+        for bundles, race in itertools.product((1, 2), range(RACES)):
+            target = STORES[kind].format(registry=registry, directory=tmp_path / "there", number=f"{bundles}-{race}")
+            one.begin(sources[0], target)
+            other.begin(sources[bundles - 1], target)
+            said = [one.outcome(), other.outcome()]
+            expected = [digests[0], digests[bundles - 1]]
+            done = [digest for digest, line in zip(expected, said, strict=True) if line == digest]
             assert done, said
-            assert all(line in digests or line.startswith("12 ") for line in said), said
+            assert all(line in expected or line.startswith("12 ") for line in said), said
             assert str(verified(store(target))) in done
             tally.count(f"two copies at once of {bundles} bundles to one {kind}", "both done" if len(done) == 2 else "one told")
     assert not [path for path in files_below(tmp_path) if path.name.startswith(".fps-bundle-")]

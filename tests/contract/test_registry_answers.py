@@ -34,7 +34,7 @@ from bundler.stores.registry.store import RegistryStore
 from bundler.streams import from_memory
 
 QUOTA = "adding 70.0 MiB of storage resource will exceed the configured upper limit of 5.0 GiB"
-LIMITS = Limits(timeout=1.0, patience=0.001)
+LIMITS = Limits(timeout=60.0, patience=0.001)
 
 
 @pytest.fixture(autouse=True)
@@ -326,7 +326,7 @@ FULL_PAGE = NO_TAGS.ljust(4 << 20)
 @pytest.mark.parametrize(
     ("following", "body", "timeout", "words"),
     [
-        (lambda _: "/v2/team/model/tags/list?n=1000", NO_TAGS, 1.0, "a page that was already read"),
+        (lambda _: "/v2/team/model/tags/list?n=1000", NO_TAGS, 60.0, "a page that was already read"),
         (lambda number: f"/v2/team/model/tags/list?last={number}", NO_TAGS, 60.0, f"more than {pages.MAX_PAGES} pages"),
         (
             lambda number: f"/v2/team/model/tags/list?last={number}",

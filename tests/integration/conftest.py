@@ -87,6 +87,12 @@ def _hosts(request: pytest.FixtureRequest, builder: Host, tmp_path_factory: pyte
 
 
 @pytest.fixture
+def on_first_engine(request: pytest.FixtureRequest) -> bool:
+    """Whether a test runs on the engine that all tests run on, where it makes all its repetitions."""
+    return bool(request.node.callspec.params["_hosts"] == DEFAULT)
+
+
+@pytest.fixture
 def here(_hosts: tuple[Host, Host]) -> Iterator[Host]:
     """The host where the model learns."""
     yield _hosts[0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from registryimage import push_attested
 from test_round_trip import STATE_SETUP
@@ -12,11 +10,14 @@ from world import MODEL, Host
 PULLED = "team/attested"
 
 
-@pytest.fixture
-def archive(here: Host, tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def archive(_hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bundle of a model with every kind of entry, for all tests: none of them changes it."""
+    here, path = _hosts[0], tmp_path_factory.mktemp("bundle") / "x.tar"
     here.run_script("first", ["/srv/state"], STATE_SETUP)
-    here.must("push", "first", str(tmp_path / "x.tar"))
-    return str(tmp_path / "x.tar")
+    here.must("push", "first", str(path))
+    here.clean()
+    return str(path)
 
 
 @pytest.mark.operation("push and apply", only="containerd")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from privateengine import private_engine
-from test_exact import DELETIONS, make_base
+from test_exact import DELETIONS, make_base, pushed
 from test_round_trip import STATE_SETUP
 from world import MODEL, Host
 
@@ -20,21 +20,17 @@ def engines(here: Host, podman: Host) -> dict[str, Host]:
     return {"docker": here, "podman": podman}
 
 
-@pytest.mark.parametrize("target", ["docker", "podman"])
-@pytest.mark.parametrize("reader", ["api", "direct"])
 @pytest.mark.parametrize("source", ["docker", "podman"])
-def test_a_model_goes_from_any_engine_to_any(
-    engines: dict[str, Host], there: Host, tmp_path: Path, source: str, reader: str, target: str
-) -> None:
-    hosts = {**engines, "docker": there}
-    origin, goal = engines[source], hosts[target]
+def test_a_model_goes_from_any_engine_to_any(engines: dict[str, Host], there: Host, tmp_path: Path, source: str) -> None:
+    origin = engines[source]
     first = origin.run_script("first", ["/srv/state", "/app"], STATE_SETUP + DELETIONS)
-    origin.must("push", "first", str(tmp_path / "x.tar"), "--reader", reader)
-    applied = goal.must("apply", str(tmp_path / "x.tar"), "--tag", "crossed:1", "--json").json
-    copy = goal.api.create_container("crossed:1", ["x"])["Id"]
-    for path in ("/srv/state", "/app"):
-        assert goal.tree(copy, path) == origin.tree(first, path)
-    assert applied["imageID"] == applied["configDigest"]
+    archive = pushed(origin, tmp_path)
+    expected = origin.trees(first, "/srv/state", "/app")
+    for goal in (there, engines["podman"]):
+        applied = goal.must("apply", archive, "--tag", "crossed:1", "--json").json
+        copy = goal.api.create_container("crossed:1", ["x"])["Id"]
+        assert goal.trees(copy, "/srv/state", "/app") == expected
+        assert applied["imageID"] == applied["configDigest"]
 
 
 def test_every_engine_gives_the_new_image_the_same_digest(here: Host, there: Host, podman: Host, tmp_path: Path) -> None:
@@ -66,9 +62,10 @@ def _mapped_users() -> Iterator[None]:
     tables = [Path("/etc/subuid"), Path("/etc/subgid")]
     with (Path(tempfile.gettempdir()) / "fps-tests-subuid.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        before = [table.read_text() if table.exists() else "" for table in tables]
+        mapping = "daemon:300000:65536\n"
+        before = [table.read_text().replace(mapping, "") if table.exists() else "" for table in tables]  # a killed run left it
         for table, text in zip(tables, before, strict=True):
-            table.write_text(f"{text}daemon:300000:65536\n")
+            table.write_text(f"{text}{mapping}")
         try:
             yield
         finally:

@@ -175,13 +175,23 @@ class Host:
                     raise
                 time.sleep(0.1)
 
-    def tree(self, container: str, path: str) -> dict[str, tuple[Any, ...]]:
-        """Every entry at and below a path, by name, with all that a bundle must keep of it."""
+    def trees(self, container: str, *paths: str) -> list[dict[str, tuple[Any, ...]]]:
+        """Of each path every entry at and below it, by name, with all that a bundle must keep of it."""
         # What Podman gives of a path has wrong owners and times; what it gives of a container has not.
-        chunks = self.api.export(container) if self.is_podman else self.api.get_archive(container, path)[0]
+        if self.is_podman:
+            exported = b"".join(self.api.export(container))
+            return [self._entries(exported, path) for path in paths]
+        return [self._entries(b"".join(self.api.get_archive(container, path)[0]), path) for path in paths]
+
+    def tree(self, container: str, path: str) -> dict[str, tuple[Any, ...]]:
+        """The same of one path."""
+        return self.trees(container, path)[0]
+
+    def _entries(self, data: bytes, path: str) -> dict[str, tuple[Any, ...]]:
+        """What an archive has at and below a path: of Podman it is one of the whole container."""
         above = path.rpartition("/")[0].lstrip("/")
         found = {}
-        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             for member in archive:
                 if self.is_podman:
                     if not f"/{member.name}/".startswith(f"{path}/"):
