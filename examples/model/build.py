@@ -84,6 +84,7 @@ def _assemble(root: Path) -> None:
     for file in list(_binaries(root)):
         for library_file in _linked(file):
             _copy_file(library_file, root)
+    _strip(root)
     for directory in ("tmp", "opt", "proc", "sys", "dev", "etc"):
         (root / directory).mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)
@@ -126,7 +127,8 @@ def _copy_tree(source: Path, root: Path) -> None:
     for directory, names, files in os.walk(source):
         names[:] = [name for name in names if not _LEFT_OUT.search(f"/{name}/")]
         for file in files:
-            _copy_file(Path(directory) / file, root)
+            if not _LEFT_OUT.search(f"/{file}"):
+                _copy_file(Path(directory) / file, root)
 
 
 def _copy_package(name: str, root: Path, site: Path) -> None:
@@ -142,6 +144,12 @@ def _binaries(root: Path) -> Iterator[Path]:
     for path in root.rglob("*"):
         if path.is_file() and (path.suffix == ".so" or ".so." in path.name or path.parent.name == "bin"):
             yield path
+
+
+def _strip(root: Path) -> None:
+    """Take the symbols out of the binaries where binutils is there: a third of the image."""
+    if strip := shutil.which("strip"):
+        subprocess.run([strip, "--strip-unneeded", *_binaries(root)], check=True)
 
 
 def _linked(binary: Path) -> Iterator[Path]:

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 
-KILLS = int(os.environ.get("FPS_BUNDLE_KILLS", "4"))
+KILLS = int(os.environ.get("FPS_BUNDLE_KILLS", "2"))
 SEED = os.environ.get("FPS_BUNDLE_SEED", "20261125")
 
 Start = Callable[[], "subprocess.Popen[str]"]
@@ -29,9 +29,12 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def moments(what: str, longest: float) -> Iterator[float]:
-    """When to kill each of `KILLS` processes, in seconds after its start; it has done nothing yet while Python starts."""
+    """When to kill each of `KILLS` processes, in seconds after its start; it has done nothing yet while Python starts.
+
+    Each is drawn from its own part of the time, so that also a few of them are early, and late.
+    """
     generator = random.Random(f"{SEED}/{what}")
-    return (generator.uniform(0.3 * longest, longest) for _ in range(KILLS))
+    return (longest * (0.3 + 0.7 * (number + generator.random()) / KILLS) for number in range(KILLS))
 
 
 def kill(process: subprocess.Popen[str], seconds: float) -> None:

@@ -40,6 +40,16 @@ def tight(request: pytest.FixtureRequest, _engines: dict[str, Host], disk: Path)
     _engines[request.param].clean()
 
 
+@pytest.fixture(scope="module")
+def bundle(_hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An archive of a bundle of 48 MiB that cannot be compressed."""
+    here, path = _hosts[0], str(tmp_path_factory.mktemp("bundle") / "bundle.tar")
+    here.run_script("first", ["/srv"], STATE)
+    here.must("push", "first", path)
+    here.clean()
+    return path
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -53,10 +63,7 @@ def leave(disk: Path, free: int) -> None:
 
 
 @pytest.mark.parametrize("free", [1 * MIB, 24 * MIB, 60 * MIB])
-def test_an_apply_into_a_full_engine(here: Host, tight: Host, disk: Path, tmp_path: Path, free: int) -> None:
-    here.run_script("first", ["/srv"], STATE)
-    bundle = str(tmp_path / "bundle.tar")
-    here.must("push", "first", bundle)
+def test_an_apply_into_a_full_engine(tight: Host, disk: Path, bundle: str, free: int) -> None:
     before = tight.images()
     leave(disk, free)
     outcome = tight.bundle("apply", bundle, "--tag", "copy:1")

@@ -30,10 +30,10 @@ def leftovers(directory: Path) -> list[str]:
 @pytest.fixture
 def bundles(here: Host, tmp_path: Path) -> tuple[str, str]:
     """Archives of the model's old state and of its new one; the model has the new one."""
-    container = here.run_script("first", ["/srv"], STATE.format(size=4))
+    container = here.run_script("first", ["/srv"], STATE.format(size=1))
     old, new = str(tmp_path / "old.tar"), str(tmp_path / "new.tar")
     here.must("push", "first", old)
-    here.execute(container, STATE.format(size=32))
+    here.execute(container, STATE.format(size=8))
     here.must("push", "first", new)
     return old, new
 

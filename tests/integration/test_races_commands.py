@@ -11,7 +11,7 @@ from bundles import verified
 from opened import store
 from world import Host, Outcome
 
-RACES = int(os.environ.get("FPS_BUNDLE_RACES", "3"))
+RACES = int(os.environ.get("FPS_BUNDLE_RACES", "2"))
 STATE = "import os\nos.makedirs('/srv')\nopen('/srv/state', 'wb').write(os.urandom(4 << 20))"
 
 

@@ -18,11 +18,11 @@ import tally
 from states import BIG, PLAIN_EXPORTS, Changes, draw, with_big_file
 from world import MODEL, Host, program
 
-STATES = int(os.environ.get("FPS_BUNDLE_STATES", "40"))
+STATES = int(os.environ.get("FPS_BUNDLE_STATES", "20"))
 DEEP_STATES = int(os.environ.get("FPS_BUNDLE_DEEP_STATES", "0"))
 """How many of the states, the first ones, go through ten generations; the others go through two."""
 SEED = os.environ.get("FPS_BUNDLE_SEED", "20261123")
-BATCH = 10
+BATCH = 5
 BATCHES = [(first, 10 if first < DEEP_STATES else 2) for first in range(0, STATES, BATCH)]
 BASE = "example-model:9.0"  # a name that `Host.clean` leaves alone
 
