@@ -2,7 +2,7 @@
 
 The journal is a note of each container that is paused; `abandoned` finds the notes of dead processes. The watchdog runs in
 a session of its own. It reads from a pipe that this process holds open, and resumes the container when the pipe closes and
-the note is still there. Whoever resumes a container for a dead process holds the lock of its note meanwhile: a later
+the note is still there. A process that resumes a container for a dead one holds the lock of its note meanwhile: a later
 command that pauses it anew waits for that lock, so its own pause is never taken for the abandoned one.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from bundler.engines import journal
 from bundler.engines.journal import Note
@@ -66,17 +67,29 @@ def say_ready() -> None:
     sys.stdout.flush()
 
 
-def watch(note: Path, is_paused: Callable[[], bool], resume: Callable[[], None]) -> None:
-    """Wait for the end of the pipe on stdin, and resume the container if its note is still there and nobody else handles it.
+class Paused(Protocol):
+    """A container that may be paused."""
 
-    The note stays unless a paused container was resumed: the engine may still carry out a request to pause.
+    def is_paused(self) -> bool: ...
+
+    def resume(self) -> None: ...
+
+
+def watch(note: Path, connect: Callable[[], Paused]) -> None:
+    """Wait for the end of the pipe on stdin, and resume the container if its note is still there and no other process acts on it.
+
+    The engine is only connected then. The note stays unless a paused container was resumed: the engine may still carry out a
+    request to pause.
     """
     sys.stdin.buffer.read()
     with journal.claimed(note, RELEASE) as left:
+        if not left:
+            return
+        container = connect()
         deadline = time.monotonic() + GRACE
-        while left and time.monotonic() < deadline:
-            if is_paused():
-                resume()
+        while time.monotonic() < deadline:
+            if container.is_paused():
+                container.resume()
                 note.unlink(missing_ok=True)
                 return
             time.sleep(0.1)

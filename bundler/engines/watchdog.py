@@ -13,12 +13,25 @@ def main() -> None:
     # A Ctrl-C or a hang-up of the terminal ends the command; the watchdog must survive it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    pause_guard.say_ready()
-    from bundler.engines.docker import DockerEngine  # slow to import, so only after the watched process may go on
-
     host, container, note = sys.argv[1:]
-    engine = DockerEngine(host or None)
-    pause_guard.watch(Path(note), lambda: engine.is_paused(container), lambda: engine.resume(container))
+    pause_guard.say_ready()
+    pause_guard.watch(Path(note), lambda: _Paused(host, container))
+
+
+class _Paused:
+    """A container that may be paused; Docker's library is slow to import, and mostly not needed."""
+
+    def __init__(self, host: str, container: str) -> None:
+        from bundler.engines.docker import DockerEngine
+
+        self._engine = DockerEngine(host or None)
+        self._container = container
+
+    def is_paused(self) -> bool:
+        return self._engine.is_paused(self._container)
+
+    def resume(self) -> None:
+        self._engine.resume(self._container)
 
 
 if __name__ == "__main__":

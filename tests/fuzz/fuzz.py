@@ -18,9 +18,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "helpers"), str(HERE)]
 PROCESSES = 2
-RUNS = 25_000
-"""Inputs per target of a bounded run; some two seconds of work."""
-SLOW = {"whole_layer": 4_000, "metadata": 8_000}
+RUNS = 15_000
+"""Inputs per target of a bounded run; one or two seconds of work."""
+SLOW = {"whole_layer": 3_000, "metadata": 6_000}
 """The same for targets that take longer for each input."""
 MOST_MEMORY = 1 << 30
 HANG = 300

@@ -70,6 +70,21 @@ LOG = log(40_000)
         (bytes(1_000_000), bytes(2_000_000), 200),
         (b"ab" * 500_000, b"ab" * 400_000 + OLD, len(OLD) + 400),
     ],
+    ids=[
+        "nothing",
+        "some bytes",
+        "the beginning",
+        "halves in another order",
+        "the first part is gone",
+        "appended",
+        "a line in front",
+        "a line in the middle",
+        "rotated",
+        "from nothing",
+        "to nothing",
+        "zeros",
+        "a short period",
+    ],
 )
 def test_what_changed_is_what_is_written(old: bytes, new: bytes, most: int) -> None:
     assert difference(old, new) < most
