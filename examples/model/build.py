@@ -112,7 +112,7 @@ def _compile(root: Path, app: Path, site: Path) -> None:
 
 
 def _pack(root: Path, archive: Path) -> None:
-    """The same bytes each time, so that the image of a version has the same layer on every host."""
+    """The same bytes each time, so that the image of a version is the same on hosts with the same Python and binutils."""
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""

@@ -386,7 +386,7 @@ def test_an_image_with_state_is_no_clean_base(here: Host) -> None:
     assert "is not a clean base" in outcome.err
 
 
-BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big', 'wb') as f:\n for _ in range(200): f.write(os.urandom(1 << 20))"
+BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big', 'wb') as f:\n for _ in range(600): f.write(os.urandom(1 << 20))"
 
 
 @pytest.mark.operation("clean-up")
