@@ -16,7 +16,9 @@ from bundler.ports import ImageLookup, Store
 from bundler.stores.delta.store import DeltaStore
 from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.streams import Progress
-from bundler.verbs import delta, verify
+from bundler.verbs import verify
+
+# `verbs.delta` needs numpy, which is slow to import, and only a delta needs either.
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class SourceFinder:
             yield self._in_stores(source, opened) or self._in_engine(source, opened)
 
     def _in_stores(self, source: DeltaSource, opened: ExitStack) -> Sequence[StoredLayer] | None:
+        from bundler.verbs import delta
+
         for look in (self._in_local_store, self._at_likely_names, self._among_all_names):
             if found := look(source, opened):
                 bundle, store = found
@@ -63,6 +67,8 @@ class SourceFinder:
 
     def _in_engine(self, source: DeltaSource, opened: ExitStack) -> Sequence[StoredLayer]:
         if self.engine:
+            from bundler.verbs import delta
+
             applied = delta.layers_of_applied(source, self.engine, LocalSpool(), self.progress)
             if layers := opened.enter_context(applied):
                 return layers

@@ -18,7 +18,7 @@ from bundler.ports import Store
 from bundler.stores.delta.new import NewDeltaStore
 from bundler.stores.delta.store import DeltaStore
 from bundler.stores.layout.local import LocalSpool, LocalStore
-from bundler.verbs import delta, verify
+from bundler.verbs import verify
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
@@ -38,6 +38,8 @@ def prepared(
         else:
             yield stores.containing_store(origin), None
         return
+    from bundler.verbs import delta  # needs numpy, which is slow to import
+
     with ExitStack() as opened:
         source, source_store = _source(bundle, delta_from, link, opened)
         if source.digest == bundle.digest:

@@ -18,7 +18,6 @@ from bundler.errors import IntegrityError
 from bundler.format.layer_writer import Blob
 from bundler.streams import BLOCK, Readable, Stream, Writable
 
-MEDIA_TYPE = "application/vnd.tar-diff"
 MAGIC = b"tardf1\n\0"
 MAX_NAME = 4096
 """Bytes of the longest name, as in other readers of this stream."""

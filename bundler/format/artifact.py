@@ -111,7 +111,7 @@ def read(data: bytes, where: str) -> Manifest:
         raise no_bundle(where, "an image")
     if artifact_type != BUNDLE:
         raise no_bundle(where, f"an artifact of type {str(artifact_type)[:100]!r}")
-    if any({"urls", "data"} & blob.keys() for blob in (content["config"], *content["layers"])):
+    if has_content_elsewhere(content):
         raise IntegrityError(f"{where}: the manifest has a blob with `urls` or `data`, which a bundle must not have")
     if config.media_type != CONFIG or any(layer.media_type != LAYER for layer in layers):
         raise IntegrityError(f"{where}: the manifest names blobs of a media type that a bundle does not have")
@@ -119,6 +119,11 @@ def read(data: bytes, where: str) -> Manifest:
     if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
         raise IntegrityError(f"{where}: the manifest's annotations are not strings")
     return Manifest(Descriptor.of(MANIFEST, data), data, config, layers, given, artifact_type)
+
+
+def has_content_elsewhere(content: Mapping[str, Any]) -> bool:
+    """Whether a manifest has a blob with ``urls`` or ``data``: other programs could read other content than its store has."""
+    return any({"urls", "data"} & blob.keys() for blob in (content["config"], *content["layers"]))
 
 
 def check_media_type(manifest: Descriptor, where: str) -> None:

@@ -149,7 +149,7 @@ def read(data: bytes, where: str) -> DeltaManifest:
     if artifact.subject(data, where) is not None:
         raise IntegrityError(f"{where}: the delta has a subject, which a delta must not have")
     content = strict_json.load(data, where)
-    if any({"urls", "data"} & blob.keys() for blob in (content["config"], *content["layers"])):
+    if artifact.has_content_elsewhere(content):
         raise IntegrityError(f"{where}: the delta has a blob with `urls` or `data`, which a delta must not have")
     if content.get("artifactType") != DELTA:
         raise artifact.no_bundle(where, f"an artifact of type {str(content.get('artifactType'))[:100]!r}")

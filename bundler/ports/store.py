@@ -129,6 +129,10 @@ class Spool(Protocol):
         """Begin a blob, which appears in the store when it is finished."""
         ...
 
+    def take(self, media_type: str, data: bytes) -> Descriptor:
+        """Add a small blob."""
+        ...
+
     def open(self, reference: LocalReference) -> Store:
         """Open the local store for one bundle."""
         ...

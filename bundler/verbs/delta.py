@@ -111,18 +111,12 @@ def made(
                     diffs[layer.blob.digest] = _diff(layer, table, files, spool, progress)
         small = {layer.blob.digest: diffs[layer.blob.digest] for layer in changed if _is_smaller(diffs, layer.blob)}
         whole = [layer.blob for layer in changed if layer.blob.digest not in small]
-        others.append(_add(spool, TARGET_MANIFEST, delta_manifest.compressed(target.manifest)))
-        others.append(_add(spool, EMPTY.media_type, EMPTY_CONTENT))
+        others.append(spool.take(TARGET_MANIFEST, delta_manifest.compressed(target.manifest)))
+        others.append(spool.take(EMPTY.media_type, EMPTY_CONTENT))
         manifest = delta_manifest.build(target.manifest, others[0], source_of(source, stored or source.digest), small, whole)
         yield NewDelta(manifest, spool.open(LocalReference("")), whole)
     finally:
         spool.drop([*diffs.values(), *others])
-
-
-def _add(spool: Spool, media_type: str, data: bytes) -> Descriptor:
-    blob = spool.new_blob()
-    blob.write(data)
-    return blob.finish(media_type)
 
 
 def _diff(layer: StoredLayer, table: Table, files: SourceFiles, spool: Spool, progress: Progress) -> Descriptor:

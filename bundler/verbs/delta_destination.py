@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -15,11 +15,10 @@ from bundler.format.delta_manifest import MAX_LINKS, DeltaManifest
 from bundler.format.reference import LocalReference, image_name
 from bundler.ports import Container, Spool, Store
 from bundler.streams import Progress
-from bundler.verbs import copy, delta
-from bundler.verbs.copy import CopyResult
+from bundler.verbs.delta import made
 from bundler.verbs.early_upload import Sender
 from bundler.verbs.have import is_sound
-from bundler.verbs.push_destination import RemoteDestination, RemoteTarget, Seal, resume_told
+from bundler.verbs.push_destination import RemoteDestination, RemoteTarget
 
 CHAIN = "fps.bundle.delta.chain"
 """Annotation of a kept bundle in the index of the local store: the manifest by which it is stored at the destination, how many
@@ -54,23 +53,6 @@ class DeltaDestination(RemoteDestination):
     def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
         return nullcontext() if self._source else super().early_upload(blobs)
 
-    def plan(self, bundle: Bundle, stored: Collection[Digest]) -> copy.Plan:
-        with self._delta(bundle, self._spool.open(LocalReference("")), self._progress) as made:
-            return (
-                copy.plan(self._spool.open(LocalReference("")), self._store, bundle, made) if made else super().plan(bundle, stored)
-            )
-
-    def deliver(self, bundle: Bundle, sender: Sender | None, seal: Seal | None, progress: Progress) -> CopyResult | None:
-        name = self.local_name(bundle)
-        local = self._spool.open(name)
-        with resume_told(f"fps-bundle copy {name} {self.where}", progress):
-            if seal:
-                seal(bundle, local)
-            with self._delta(bundle, local, progress) as made:
-                copied = copy.copy(local, self._store, progress, bundle, early=sender, delta=made)
-        self._keep(bundle, made)
-        return copied
-
     def _find_source(self) -> _Kept | None:
         store = self._spool.open(self._name)
         try:
@@ -83,16 +65,15 @@ class DeltaDestination(RemoteDestination):
             return None  # missing or damaged: the next push keeps another one
 
     @contextmanager
-    def _delta(self, bundle: Bundle, local: Store, progress: Progress) -> Iterator[DeltaManifest | None]:
-        """Give the delta to send; None where whole layers are sent."""
+    def _delta(self, bundle: Bundle, local: Store) -> Iterator[DeltaManifest | None]:
         if self._source is None:
             yield None
             return
         source = self._source.bundle
-        with delta.made(bundle, local, source, self._spool.open(self._name), self._spool, progress, self._source.stored) as new:
+        with made(bundle, local, source, self._spool.open(self._name), self._spool, self._progress, self._source.stored) as new:
             size, whole = new.manifest.size, bundle.manifest.size
             if self._source.links >= MAX_LINKS or self._source.size + size > whole // 2:
-                progress.note(
+                self._progress.note(
                     f"sending whole layers: {units.counted(self._source.links + 1, 'delta')} would lead to this bundle, "
                     f"with {units.shown(self._source.size + size)} beside {units.shown(whole)}"
                 )
@@ -100,15 +81,15 @@ class DeltaDestination(RemoteDestination):
             else:
                 yield new.manifest
 
-    def _keep(self, bundle: Bundle, sent: DeltaManifest | None) -> None:
+    def _delivered(self, bundle: Bundle, delta: DeltaManifest | None) -> None:
         """Keep a bundle as the source of the next delta, in place of the one before."""
-        links, size = (self._source.links + 1, self._source.size + sent.size) if self._source and sent else (0, 0)
-        stored = sent.descriptor.digest if sent else bundle.digest
+        links, size = (self._source.links + 1, self._source.size + delta.size) if self._source and delta else (0, 0)
+        stored = delta.descriptor.digest if delta else bundle.digest
         descriptor = replace(bundle.manifest.descriptor, annotations={CHAIN: f"{stored} {links} {size}"})
         _, displaced = self._spool.add(self._name, replace(bundle.manifest, descriptor=descriptor))
         if displaced:
             self._spool.forget(LocalReference(self._name.name, digest=displaced.digest))
-        self._spool.forget(self.local_name(bundle))
+        super()._delivered(bundle, delta)
         self._progress.note(f"kept as the source of the next delta: {self._name}, {units.shown(bundle.manifest.size)} on this disk")
 
 

@@ -22,7 +22,6 @@ from bundler.streams import Progress, drain
 from bundler.verbs import base_image, copy, engine_limits
 from bundler.verbs.audit import Forgotten, find_forgotten
 from bundler.verbs.capture import Capture, Captured, CaptureOptions, resolve_exports
-from bundler.verbs.delta_destination import DeltaDestination
 from bundler.verbs.early_upload import Sender
 from bundler.verbs.estimate import Estimate
 from bundler.verbs.have import is_sound
@@ -140,7 +139,11 @@ def _destination(
     if isinstance(target, LocalReference):
         return LocalDestination(target, spool)
     remote = target if isinstance(target, RemoteTarget) else RemoteTarget(target, target)
-    return DeltaDestination(remote, spool, container, progress) if remote.place else RemoteDestination(remote, spool)
+    if not remote.place:
+        return RemoteDestination(remote, spool)
+    from bundler.verbs.delta_destination import DeltaDestination  # needs numpy, which is slow to import
+
+    return DeltaDestination(remote, spool, container, progress)
 
 
 def _base(container: Container, engine: Engine, options: Options, progress: Progress) -> tuple[Image, meta.Base]:
@@ -332,11 +335,5 @@ def _describe_bundle(metadata: meta.Metadata, layers: Sequence[Descriptor], spoo
     """Store the metadata beside the packed layers, and build the manifest that lists both."""
     data = metadata.to_bytes()
     manifest = artifact.build(metadata, Descriptor.of(artifact.CONFIG, data), layers)
-    blob = spool.new_blob()
-    try:
-        blob.write(data)
-        blob.finish(artifact.CONFIG)
-    except BaseException:
-        blob.discard()
-        raise
+    spool.take(artifact.CONFIG, data)
     return Bundle(manifest, metadata)

@@ -10,6 +10,7 @@ from typing import Protocol
 from bundler.bundle import Bundle
 from bundler.errors import BundlerError
 from bundler.format.content import Descriptor, Digest
+from bundler.format.delta_manifest import DeltaManifest
 from bundler.format.reference import LocalReference, image_name
 from bundler.ports import Spool, Store
 from bundler.streams import Progress
@@ -137,21 +138,34 @@ class RemoteDestination:
 
     def plan(self, bundle: Bundle, stored: Collection[Digest]) -> copy.Plan:
         del stored
-        return copy.plan(self._spool.open(LocalReference("")), self._store, bundle)
+        local = self._spool.open(LocalReference(""))
+        with self._delta(bundle, local) as delta:
+            return copy.plan(local, self._store, bundle, delta)
 
     def deliver(self, bundle: Bundle, sender: Sender | None, seal: Seal | None, progress: Progress) -> CopyResult | None:
         name = self.local_name(bundle)
         local = self._spool.open(name)
-        with resume_told(f"fps-bundle copy {name} {self.where}", progress):
+        with _resume_told(f"fps-bundle copy {name} {self.where}", progress):
             if seal:
                 seal(bundle, local)
-            copied = copy.copy(local, self._store, progress, bundle, early=sender)
-        self._spool.forget(name)
+            with self._delta(bundle, local) as delta:
+                copied = copy.copy(local, self._store, progress, bundle, early=sender, delta=delta)
+        self._delivered(bundle, delta)
         return copied
+
+    def _delta(self, bundle: Bundle, local: Store) -> AbstractContextManager[DeltaManifest | None]:
+        """Give the delta to send in place of a bundle of the local store, or None."""
+        del bundle, local
+        return nullcontext()
+
+    def _delivered(self, bundle: Bundle, delta: DeltaManifest | None) -> None:
+        """Remove a bundle that has arrived from the local store."""
+        del delta
+        self._spool.forget(self.local_name(bundle))
 
 
 @contextmanager
-def resume_told(command: str, progress: Progress) -> Iterator[None]:
+def _resume_told(command: str, progress: Progress) -> Iterator[None]:
     """When the block fails, tell that the capture is kept and that ``command`` resumes the transfer."""
     resume = f"The captured state is kept. To resume without the model: {command}"
     try:

@@ -1,4 +1,4 @@
-"""Requests of a push and of a pull are failed once, in turn: the outcome is exact, or a clean error that can be mended.
+"""Requests of a push and of a pull are failed once, in turn: the outcome is exact, or an error from which the next run recovers.
 
 The soak fails every request.
 """

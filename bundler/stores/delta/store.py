@@ -7,14 +7,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from bundler.bundle import Bundle, read_bundle
-from bundler.delta import layer_rebuild
 from bundler.delta.chunks import StoredLayer
 from bundler.delta.limited_blob import LimitedBlob
 from bundler.delta.rebuilt_stream import RebuiltStream
-from bundler.delta.source_files import SourceFiles
 from bundler.errors import BundlerError, IntegrityError, NotFoundError, OtherCompressionError
 from bundler.format import artifact, delta_manifest, strict_json
 from bundler.format.compression import LIBZSTD
@@ -30,6 +28,9 @@ from bundler.streams import BLOCK, Begun, Stream, skip
 
 _SLACK = 16 << 20
 """Bytes that a small layer may have more in another compression."""
+
+if TYPE_CHECKING:
+    from bundler.delta.source_files import SourceFiles
 
 FindSource = Callable[[DeltaSource], AbstractContextManager[Sequence[StoredLayer]]]
 """Finds the layers of a delta's source, which can be read during the block; raises `NotFoundError`."""
@@ -200,6 +201,8 @@ class _Target:
         """Write a layer into a new blob, with the recorded compression."""
         layer, where = self._layers[blob.digest], self._inner.where
         mode = Compression.named(layer.compression.mode if layer.compression else "")
+        from bundler.delta import layer_rebuild  # needs numpy, which is slow to import
+
         if same := self._same(blob):
             with same.open(same.blob) as content, decompressed(content, same.layer, where) as tar_stream:
                 return layer_rebuild.repack(tar_stream, layer, made, mode, where)
@@ -235,6 +238,8 @@ class _Target:
 
     @cached_property
     def _found(self) -> _Rebuilding:
+        from bundler.delta.source_files import SourceFiles
+
         layers = self._opened.enter_context(self._find_source(self.delta.source))
         return _Rebuilding(layers, self._opened.enter_context(SourceFiles(layers)))
 

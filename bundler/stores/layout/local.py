@@ -136,6 +136,11 @@ class LocalSpool:
     def new_blob(self) -> LayoutBlob:
         return self._any().new_blob()
 
+    def take(self, media_type: str, data: bytes) -> Descriptor:
+        descriptor = Descriptor.of(media_type, data)
+        self._any().take(descriptor.digest, data)
+        return descriptor
+
     def open(self, reference: LocalReference) -> LocalStore:
         return LocalStore(reference)
 

@@ -20,6 +20,17 @@ finally:
 """
 
 
+@pytest.mark.parametrize("arguments", [["inspect", "broken.tar"], ["copy", "broken.tar", "other.tar"], ["apply", "broken.tar"]])
+def test_numpy_is_loaded_for_deltas_alone(arguments: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "FPS_BUNDLE_STORE": str(tmp_path / "store")}
+    (tmp_path / "broken.tar").write_bytes(b"not an archive")
+    code = LOADED.replace("import sys", f"import sys; sys.argv = {['fps-bundle', *arguments]!r}")
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+    loaded = ended.stderr.rpartition("loaded: ")[2].split()
+    assert "bundler.api.stores" in loaded
+    assert "numpy" not in loaded
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment"),
     [
