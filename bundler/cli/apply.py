@@ -22,35 +22,39 @@ class BaseMatch(Enum):
     version = "version"
 
 
+BaseMatchName = Annotated[
+    BaseMatch,
+    typer.Option("--base-match", help="Accept only the recorded base, or any image with the same title, version and vendor."),
+]
+Tag = Annotated[
+    str | None,
+    typer.Option(metavar="NAME:TAG", help="Tag of the new image. Default: the base's repository, the version and the digest."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Move the tag also if it names an image that fps-bundle did not make.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Verify the bundle, find the base and show the result; change nothing.")]
+AllowDowngrade = Annotated[
+    str | None,
+    typer.Option(metavar="REASON", help="Accept a bundle that is older than the newest applied one. The reason is recorded."),
+]
+
+
 def apply(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     to: apply_to.To = None,
     base: apply_to.BaseName = None,
-    base_match: Annotated[
-        BaseMatch, typer.Option(help="Accept only the recorded base, or any image with the same title, version and vendor.")
-    ] = BaseMatch.exact,
-    tag: Annotated[
-        str | None,
-        typer.Option(metavar="NAME:TAG", help="Tag of the new image. Default: the base's repository, the version and the digest."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Move the tag also if it names an image that fps-bundle did not make.")
-    ] = False,
+    base_match: BaseMatchName = BaseMatch.exact,
+    tag: Tag = None,
+    force: Force = False,
     layer_compression: apply_to.LayerCompressionName = None,
     tag_previous: apply_to.TagPrevious = False,
     state_only: apply_to.StateOnly = False,
     ignore_removed: apply_to.IgnoreRemoved = False,
     allow_privileged: options.AllowPrivileged = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Verify the bundle, find the base and show the result; change nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
     ignore_signatures: options.IgnoreSignatures = False,
-    allow_downgrade: Annotated[
-        str | None,
-        typer.Option(metavar="REASON", help="Accept a bundle that is older than the newest applied one. The reason is recorded."),
-    ] = None,
+    allow_downgrade: AllowDowngrade = None,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,

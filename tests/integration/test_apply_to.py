@@ -87,9 +87,12 @@ def test_an_engine_pulls_what_it_would_have_made_itself(there: Host, published: 
     assert "app/state.py" not in there.tree(copy, "/app")
     assert there.output(image, "print(open('/srv/state/small').read())") == "small\n"
     applied = there.must("apply", published.bundle, "--tag", "applied:1", "--json").json
-    assert (applied["configDigest"], applied["existed"]) == (published.config, True)
+    assert applied["configDigest"] == published.config
     if there.has_config_ids:
-        assert there.api.inspect_image(image)["Id"] == published.config
+        assert (applied["existed"], applied["imageID"]) == (True, published.config)
+    # containerd's store does not list a pulled image whose base it had unpacked already, from blobs in another compression
+    one, other = (there.api.inspect_image(name) for name in (image, "applied:1"))
+    assert [one[key] for key in ("Config", "RootFS", "Created")] == [other[key] for key in ("Config", "RootFS", "Created")]
     layout = there.must("apply", published.bundle, "--to", f"oci:{tmp_path}/l:1", "--base", f"engine:{MODEL}", "--json").json
     assert layout["configDigest"] == published.config
     check_layers(tmp_path / "l", there.layers("applied:1"))
