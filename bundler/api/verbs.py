@@ -15,13 +15,14 @@ from bundler.streams import NULL_PROGRESS, Progress
 
 if TYPE_CHECKING:
     from bundler.bundle import Bundle
+    from bundler.format.delta_manifest import DeltaManifest
     from bundler.format.launch import Change
     from bundler.ports import Engine, Store
     from bundler.trust.admission import Admission
     from bundler.trust.policy import Policy, Signature
     from bundler.trust.signing import Signed
     from bundler.verbs.apply import ApplyOptions, ApplyResult
-    from bundler.verbs.copy import CopyResult
+    from bundler.verbs.copy import CopyResult, Plan
     from bundler.verbs.ingest import IngestOptions, IngestResult
     from bundler.verbs.push import Options as PushOptions
     from bundler.verbs.push import PushResult
@@ -138,8 +139,16 @@ def ingest(
     return verb.ingest(nullcontext(source), onto, tag, engine, connect, LocalSpool(), progress, options=options)
 
 
-def copy(source: Store, target: Store, *, admission: Admission, progress: Progress = NULL_PROGRESS) -> CopyResult:
-    """Copy a bundle and its signatures to another store.
+def copy(
+    source: Store,
+    target: Store,
+    *,
+    admission: Admission,
+    bundle: Bundle | None = None,
+    delta: DeltaManifest | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> CopyResult:
+    """Copy a bundle, or the ``delta`` that makes it, and the bundle's signatures to another store.
 
     A copy into the local store must be accepted by ``admission``, and its layers are verified. Raises `TrustError` otherwise.
     """
@@ -148,11 +157,35 @@ def copy(source: Store, target: Store, *, admission: Admission, progress: Progre
     from bundler.verbs import copy as verb
     from bundler.verbs import verify as verifying
 
-    bundle, target = read_bundle(source), stores.containing_store(target)
-    if stores.local_reference(target) and not stores.local_reference(source):
+    bundle = bundle or read_bundle(source)
+    if _is_import(source, target):
         admission.admit(bundle, source, progress, warn_unconfigured=False)
         return verifying.take_in(bundle, stores.containing_store(source), target, LocalSpool(), progress)
-    return verb.copy(stores.containing_store(source), target, progress, bundle)
+    return verb.copy(stores.containing_store(source), target, progress, bundle, delta=delta)
+
+
+def plan_copy(
+    source: Store,
+    target: Store,
+    *,
+    admission: Admission,
+    bundle: Bundle | None = None,
+    delta: DeltaManifest | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> Plan:
+    """Find out which blobs `copy` would send, without any change; raises `TrustError` where `copy` would refuse the bundle."""
+    from bundler.bundle import read_bundle
+    from bundler.verbs import copy as verb
+
+    bundle = bundle or read_bundle(source)
+    if _is_import(source, target):
+        admission.admit(bundle, source, progress, warn_unconfigured=False)
+    return verb.plan(stores.containing_store(source), target, bundle, delta)
+
+
+def _is_import(source: Store, target: Store) -> bool:
+    """Whether a copy brings a bundle into the local store, whose bundles were admitted and verified."""
+    return bool(stores.local_reference(target)) and not stores.local_reference(source)
 
 
 def verify(source: Store, *, policy: Policy | None = None, progress: Progress = NULL_PROGRESS) -> Verification:
