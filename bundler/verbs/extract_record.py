@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import BinaryIO, Self, cast
 
 from bundler.errors import disk_errors
 from bundler.format.content import Digest
@@ -15,6 +15,9 @@ from bundler.format.tar import Kind
 from bundler.format.toc import Chunk
 from bundler.localfs.attributes import Attributes
 from bundler.localfs.walk import Names
+
+_IN_MEMORY = 20_000
+"""Records, and their chunks, that stay in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +75,29 @@ class Record:
 
 
 class Records:
-    """Records in a temporary file without a name, read in the order in which they were added."""
+    """Records, read in the order in which they were added; all but the first ones are in a temporary file without a name."""
 
     def __init__(self) -> None:
-        with disk_errors(tempfile.gettempdir()):
-            self._file = tempfile.TemporaryFile(buffering=1 << 20)  # noqa: SIM115, it lives as long as the records
+        self._first: list[Record] = []
+        self._chunks = 0
+        self._file: BinaryIO | None = None
         self.count = 0
 
     def add(self, record: Record) -> None:
-        with disk_errors(tempfile.gettempdir()):
-            self._file.write(record.to_line())
         self.count += 1
+        self._chunks += len(record.chunks)
+        if len(self._first) < _IN_MEMORY and self._chunks < _IN_MEMORY:
+            self._first.append(record)
+            return
+        with disk_errors(tempfile.gettempdir()):
+            self._file = self._file or cast(BinaryIO, tempfile.TemporaryFile(buffering=1 << 20))  # noqa: SIM115
+            self._file.write(record.to_line())
 
     def __iter__(self) -> Iterator[Record]:
-        self._file.seek(0)
-        yield from map(Record.from_line, self._file)
+        yield from self._first
+        if self._file:
+            self._file.seek(0)
+            yield from map(Record.from_line, self._file)
 
 
 def _text(names: Names) -> str:

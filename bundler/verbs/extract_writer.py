@@ -32,7 +32,8 @@ _MOST_RECORDS = 1000
 _MOST_FRAMES = 32
 """Frames that are decompressed together, and so files that are open for that."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ZEROS = bytes(CHUNK)
+_ZEROS = bytes(1024)
+"""What a chunk that becomes a hole begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Writer:
                     if end - chunk.offset > chunk.size + (chunk.size >> 8) + MAX_BLOCK:
                         raise _damaged(record, self._store.where)
                     skip(stream, chunk.offset - position)
-                    yield _Task(file, chunk, bytes(read_exactly(stream, end - chunk.offset, record.source)))
+                    yield _Task(file, chunk, _read(stream, end - chunk.offset))
                     position = end
 
     def _create(self, record: Record) -> _File | None:
@@ -167,7 +168,9 @@ class _File:
 
     def write(self, chunk: Chunk, data: bytes) -> None:
         """Write a chunk; one of zeros becomes a hole."""
-        if data != _ZEROS[: len(data)]:
+        if data.startswith(_ZEROS) and not any(data):
+            os.ftruncate(self._descriptor, self.record.size)
+        else:
             _write(self._descriptor, data, chunk.start)
         self.end_chunk()
 
@@ -188,7 +191,6 @@ class _File:
             self._close()
 
     def _close(self) -> None:
-        os.ftruncate(self._descriptor, self.record.size)
         skipped = self.record.attributes.set(self._descriptor)
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
@@ -264,6 +266,11 @@ def _damaged(record: Record, where: str) -> IntegrityError:
         f"{where}: the file {paths.encode(record.source)[:1000]!r} is damaged: it differs from the table of its layer",
         hint="Make the copy again, or read the bundle from another place.",
     )
+
+
+def _read(stream: Readable, size: int) -> bytes:
+    data = stream.read(size)
+    return data if len(data) == size else bytes(data + read_exactly(stream, size - len(data)))
 
 
 def _write(descriptor: int, data: bytes, start: int) -> None:
