@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bundler.trust.signing import Signed
     from bundler.verbs.apply import ApplyOptions, ApplyResult
     from bundler.verbs.copy import CopyResult, Plan
+    from bundler.verbs.extract import ExtractOptions, ExtractResult
     from bundler.verbs.ingest import IngestOptions, IngestResult
     from bundler.verbs.push import Options as PushOptions
     from bundler.verbs.push import PushResult
@@ -106,6 +107,25 @@ def apply(
 
     stores.look_for_sources_on(engine, source)
     return verb.apply(source, engine, LocalSpool(), progress, admission=admission, options=options)
+
+
+def extract(
+    source: Store,
+    directory: Path,
+    *,
+    admission: Admission,
+    options: ExtractOptions | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> ExtractResult:
+    """Write the files of the bundle of ``source`` below a directory, as far as ``admission`` accepts it.
+
+    All of them are verified before the first one gets its name. Raises `TrustError` for an untrusted or older bundle,
+    `IntegrityError` for a damaged one, and `UsageError` for files that are in the way.
+    """
+    from bundler.stores.layout.local import LocalSpool
+    from bundler.verbs import extract as verb
+
+    return verb.extract(source, directory, LocalSpool(), progress, admission=admission, options=options)
 
 
 def ingest(
