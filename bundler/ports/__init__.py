@@ -5,6 +5,7 @@ from __future__ import annotations
 from bundler.ports.engine import (
     ContainerFiles,
     ContainerLookup,
+    ContainerReplacement,
     ContainerRuns,
     Engine,
     EngineDescription,
@@ -35,6 +36,7 @@ __all__ = [
     "Container",
     "ContainerFiles",
     "ContainerLookup",
+    "ContainerReplacement",
     "ContainerRuns",
     "Displaced",
     "Engine",
