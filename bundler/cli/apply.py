@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import options, replacement
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
@@ -39,6 +39,9 @@ def apply(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Verify the bundle, find the base and show the result; change nothing.")
     ] = False,
+    replace: replacement.Replace = None,
+    ready_timeout: replacement.ReadyTimeout = None,
+    keep_mounted_state: replacement.KeepMountedState = False,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
     ignore_signatures: options.IgnoreSignatures = False,
@@ -61,7 +64,7 @@ def apply(
     The bundle is fetched and verified before the engine is changed. Its signatures are checked by trust.toml, and a bundle
     older than the newest applied one of the same signer, model and repository is refused. By default the base must have
     exactly the recorded layers. Prints the digest of the new image's config, which is the same on every host, and the
-    engine's image ID.
+    engine's image ID. With --replace a container is replaced by one of the new image, which must get ready.
     """
     from bundler.api import verbs
     from bundler.cli import console, signatures, wiring
@@ -70,16 +73,28 @@ def apply(
 
     admission = signatures.admission(allowed_signers, revoked, ignore_signatures, allow_downgrade)
     chosen = ApplyOptions(base, base_match is BaseMatch.version, tag, force, allow_privileged, dry_run)
+    replacing = replacement.chosen(replace, ready_timeout, keep_mounted_state=keep_mounted_state)
+    replaced = None
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
         store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
-        result = verbs.apply(store, wiring.connect(host), admission=admission, options=chosen, progress=terminal)
+        engine = wiring.connect(host)
+        if replace is not None:
+            both = verbs.replace(
+                store, replace, engine, admission=admission, options=chosen, replacing=replacing, progress=terminal
+            )
+            result, replaced = both.applied, both.replaced
+        else:
+            result = verbs.apply(store, engine, admission=admission, options=chosen, progress=terminal)
     if json:
-        console.result_json({**_as_json(result), "dryRun": dry_run})
+        container = replacement.as_json(replaced) if replaced else None
+        console.result_json({**_as_json(result), "dryRun": dry_run, "container": container})
     elif dry_run:
         _show_plan(result, terminal)
     else:
         _show(result, terminal)
+    if replaced and not json:
+        replacement.show(replaced, terminal)
 
 
 def _as_json(result: ApplyResult) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from bundler.errors import BundlerError, ModelError, UsageError
 from bundler.format import paths
 from bundler.format.metadata import Metadata
 from bundler.localfs import state_directory
-from bundler.ports import Container, Engine, Image, Model, Spool, Store
+from bundler.ports import Container, Engine, Model, Spool, Store
 from bundler.streams import Progress
 from bundler.trust.admission import Admission
 from bundler.verbs import apply as applying
-from bundler.verbs import endpoint, mounts
+from bundler.verbs import endpoint, managed_containers
 from bundler.verbs.apply import ApplyOptions, ApplyResult
 
 Connect = Callable[[Container, float], AbstractContextManager[Model]]
@@ -126,9 +126,7 @@ def _check(old: Container, metadata: Metadata, engine: Engine, options: ReplaceO
 
 def check(old: Container) -> None:
     """Raise an error for a container that another program manages, and for one that would not be kept."""
-    for label, advice in _MANAGERS.items():
-        if label in old.labels:
-            raise advice(old)
+    managed_containers.check(old)
     if old.auto_remove:
         raise UsageError(
             f"the container {old.name} cannot be replaced: it was started with --rm, and would be removed when it is stopped",
@@ -189,10 +187,11 @@ def wait_until_ready(
 
 
 def _wait_for_health(container: Container, engine: Engine, deadline: float, seconds: float) -> None:
-    while (found := _running(engine.probed(container))).health != "healthy":
+    while (found := _same_run(engine.probed(container), container)).health != "healthy":
         if time.monotonic() > deadline:
             raise ModelError(
-                f"the container {container.name} was not healthy within {seconds:g} s; its health check reports {found.health or 'nothing'}",
+                f"the container {container.name} was not healthy within {seconds:g} s: its health check reports"
+                f" {found.health or 'nothing'}",
                 hint="Read its log, or raise --ready-timeout.",
             )
         time.sleep(_STEP)
@@ -207,7 +206,7 @@ def _has_endpoint(container: Container, labels: Mapping[str, str]) -> bool:
 def _wait_for_migrator(container: Container, engine: Engine, connect: Connect, deadline: float, seconds: float) -> None:
     """Connect until the Migrator answers; the container is looked at in between, because it may have ended."""
     while True:
-        found = _running(engine.container(container.id))
+        found = _same_run(engine.container(container.id), container)
         try:
             with connect(found, min(_ATTEMPT, max(_STEP, deadline - time.monotonic()))) as model:
                 model.connect()
@@ -217,20 +216,21 @@ def _wait_for_migrator(container: Container, engine: Engine, connect: Connect, d
                 error.hint = "Read its log, or raise --ready-timeout."
                 raise
             continue
-        _running(engine.container(container.id))
+        _same_run(engine.container(container.id), container)
         return
 
 
 def _watch(container: Container, engine: Engine, until: float) -> None:
     while time.monotonic() < until:
-        _running(engine.container(container.id))
+        _same_run(engine.container(container.id), container)
         time.sleep(_STEP)
-    _running(engine.container(container.id))
+    _same_run(engine.container(container.id), container)
 
 
-def _running(found: Container) -> Container:
-    if not found.running:
-        raise ModelError(f"the new container of {found.name} ended before it was ready", hint="Read its log.")
+def _same_run(found: Container, started: Container) -> Container:
+    """Return a container as it is now; raises `ModelError` when it ended, or was started again, since it was started."""
+    if not found.running or found.instance != started.instance:
+        raise ModelError(f"the new container {found.name} ended before it was ready", hint="Read its log.")
     return found
 
 
@@ -255,45 +255,3 @@ def _advised(applied: ApplyResult) -> Iterator[None]:
             way = f"; to roll its tag back: fps-bundle undo {applied.tag}" if applied.previous else ""
             error.hint = f"{error.hint} The new image stays as {applied.tag}{way}".strip()
         raise
-
-
-def _by_compose(old: Container) -> UsageError:
-    project, service = old.labels.get("com.docker.compose.project", ""), old.labels.get("com.docker.compose.service", "SERVICE")
-    return _managed(old, "Docker Compose", f"docker compose --project-name {project} up --detach {service}")
-
-
-def _by_podman_compose(old: Container) -> UsageError:
-    project, service = old.labels.get("io.podman.compose.project", ""), old.labels.get("io.podman.compose.service", "SERVICE")
-    return _managed(old, "podman-compose", f"podman-compose --project-name {project} up --detach {service}")
-
-
-def _by_swarm(old: Container) -> UsageError:
-    return _managed(old, "a Swarm service", f"docker service update --image NAME:TAG {old.labels['com.docker.swarm.service.name']}")
-
-
-def _by_kubernetes(old: Container) -> UsageError:
-    names = (old.labels.get(f"io.kubernetes.{part}", "NAME") for part in ("pod.namespace", "pod.name", "container.name"))
-    namespace, pod, container = names
-    return _managed(old, "Kubernetes", f"kubectl --namespace {namespace} set image pod/{pod} {container}=NAME:TAG")
-
-
-def _by_systemd(old: Container) -> UsageError:
-    return _managed(old, "a systemd unit", f"systemctl restart {old.labels['PODMAN_SYSTEMD_UNIT']}")
-
-
-def _managed(old: Container, manager: str, command: str) -> UsageError:
-    return UsageError(
-        f"the container {old.name} cannot be replaced: it belongs to {manager}, which would bring the old image back",
-        hint="Run apply without --replace, set the new image NAME:TAG there, then:",
-        command=command,
-    )
-
-
-_MANAGERS: Mapping[str, Callable[[Container], UsageError]] = {
-    "com.docker.swarm.service.name": _by_swarm,
-    "com.docker.compose.project": _by_compose,
-    "io.podman.compose.project": _by_podman_compose,
-    "io.kubernetes.pod.name": _by_kubernetes,
-    "PODMAN_SYSTEMD_UNIT": _by_systemd,
-}
-"""The refusal for each label by which a program marks the containers that it creates anew."""
