@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bundler.api.images import apply_to
     from bundler.api.stores import StoreOptions, open_store
     from bundler.api.trust import host_admission, load_policy
-    from bundler.api.verbs import Inspection, Verification, apply, copy, ingest, inspect, push, sign, verify
+    from bundler.api.verbs import Inspection, Verification, apply, copy, extract, ingest, inspect, push, sign, verify
     from bundler.bundle import Bundle
     from bundler.errors import (
         AuthorizationError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bundler.verbs.apply import ApplyOptions, ApplyResult
     from bundler.verbs.apply_to import ApplyToOptions, ApplyToResult
     from bundler.verbs.copy import CopyResult
+    from bundler.verbs.extract import ExtractOptions, ExtractResult
     from bundler.verbs.ingest import IngestOptions, IngestResult
     from bundler.verbs.push import Options as PushOptions
     from bundler.verbs.push import PushResult
@@ -52,6 +53,8 @@ __all__ = [
     "BusyError",
     "CopyResult",
     "EngineError",
+    "ExtractOptions",
+    "ExtractResult",
     "ImageCompression",
     "IngestOptions",
     "IngestResult",
@@ -78,6 +81,7 @@ __all__ = [
     "apply_to",
     "connect_engine",
     "copy",
+    "extract",
     "host_admission",
     "ingest",
     "inspect",
@@ -93,7 +97,7 @@ _MODULES = {
     "api.images": ("apply_to",),
     "api.stores": ("StoreOptions", "open_store"),
     "api.trust": ("host_admission", "load_policy"),
-    "api.verbs": ("Inspection", "Verification", "apply", "copy", "ingest", "inspect", "push", "sign", "verify"),
+    "api.verbs": ("Inspection", "Verification", "apply", "copy", "extract", "ingest", "inspect", "push", "sign", "verify"),
     "bundle": ("Bundle",),
     "format.image_compression": ("ImageCompression",),
     "ports": ("RunOptions",),
@@ -104,6 +108,7 @@ _MODULES = {
     "verbs.apply": ("ApplyOptions", "ApplyResult"),
     "verbs.apply_to": ("ApplyToOptions", "ApplyToResult"),
     "verbs.copy": ("CopyResult",),
+    "verbs.extract": ("ExtractOptions", "ExtractResult"),
     "verbs.ingest": ("IngestOptions", "IngestResult"),
     "verbs.push": ("PushResult",),
 }
