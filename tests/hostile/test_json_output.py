@@ -30,7 +30,7 @@ SCHEMA = json.loads((ROOT / "schemas" / "cli.v1.json").read_text())
 NOISE = random.Random(1).randbytes(200_000)
 FURTHER = {"apply-to", "dry-run", "files"}
 """What options of a command print instead of its usual output."""
-VALUES = {"digest", "size", "change", "side", "blobs", "displaced", "delta", "settings", "entry", "signatures"}
+VALUES = {"container", "digest", "size", "change", "side", "blobs", "displaced", "delta", "settings", "entry", "signatures"}
 
 
 def closed(schema: Any) -> Any:
