@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import faults
 import images
 import pytest
 from bundles import BASE, bundle
+from disks import small_disk
 from exchange import Fault
 from fakes import FakeSigner, FakeVerifier, MemoryStore, RecordingProgress, file, tree
 from faultproxy import FaultProxy, fault_proxy
@@ -28,6 +30,7 @@ from bundler.errors import (
     BundlerError,
     BusyError,
     IntegrityError,
+    NoSpaceError,
     StoreError,
     TrustError,
     UsageError,
@@ -316,6 +319,23 @@ def test_the_same_config_wherever_the_image_is_written(place: Place, home: Path)
     assert len({it.digest for it in made}) == 1
     layout = images.in_layout(home / "base", images.made(LARGE, docker=True))
     assert apply(source, "oci:new:8", layout).digest == made[0].digest
+
+
+@pytest.mark.parametrize("to", ["oci:{}/new:7", "oci-archive:{}/new.tar:7"])
+def test_a_full_disk_is_exit_code_11_and_leaves_no_name(place: Place, home: Path, to: str) -> None:
+    base, source = place.base(), place.bundle()
+    with small_disk(home / "disk", SIZE) as disk:
+        for check_space in (True, False):
+            with pytest.MonkeyPatch.context() as patch:
+                if not check_space:  # as when another program takes the space meanwhile
+                    patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 40, 0, 1 << 40))
+                with pytest.raises(NoSpaceError) as caught:
+                    apply(source, to.format(disk), base)
+            assert caught.value.exit_code == 11
+            assert not list(disk.rglob(".fps-bundle-part-*"))
+            assert not (disk / "new.tar").exists()
+            if (disk / "new").exists():
+                assert json.loads((disk / "new" / "index.json").read_text())["manifests"] == []
 
 
 def test_the_command(place: Place) -> None:

@@ -350,6 +350,14 @@ def test_tag_previous_keeps_the_image_that_had_the_tag(base: str) -> None:
     assert (again.existed, image_at("oci:new:7-previous")[0].descriptor.digest) == (True, first.digest)
 
 
+def test_the_tag_of_the_previous_image_replaces_no_bundle(home: Path, base: str) -> None:
+    source = of()
+    copy.copy(source, LayoutStore(home / "new", "7-previous"), RecordingProgress())
+    apply(source, "oci:new:7", base)
+    with pytest.raises(UsageError, match="oci:new:7-previous names a bundle"):
+        apply(of(tree(file("/s/g"))), "oci:new:7", base, keep_previous=True, force=True)
+
+
 @pytest.mark.parametrize("to", ["oci:new:7", "oci-archive:new.tar:7"])
 def test_a_tag_that_moves_meanwhile_is_exit_code_12(base: str, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = LayoutImages if to.startswith("oci:") else ArchiveImages
@@ -425,19 +433,6 @@ def test_a_bundle_with_deletions_has_no_image_of_the_state_alone() -> None:
     with pytest.raises(UsageError, match="deleted 1 path of its base, such as /s/gone"):
         apply(source, "oci:alone:7", None, state_only=True)
     apply(source, "oci:alone:7", None, state_only=True, ignore_removed=True)
-
-
-def test_no_space_for_a_layout_is_exit_code_11(base: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bundler.errors import NoSpaceError
-    from bundler.stores.layout import store as layout
-
-    def full(path: Path, size: int) -> None:
-        raise NoSpaceError(f"{path}: {size} bytes do not fit")
-
-    monkeypatch.setattr(layout, "check_space", full)
-    with pytest.raises(NoSpaceError):
-        apply(of(), "oci:new:7", base)
-    assert json.loads((home / "new" / "index.json").read_text())["manifests"] == []
 
 
 def test_an_image_of_the_state_alone_is_no_source_of_a_push() -> None:
