@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from errno import ELOOP
-from itertools import takewhile
 from pathlib import Path
 
 Names = tuple[bytes, ...]
@@ -47,8 +46,12 @@ class Walk:
 
         Raises ``FileNotFoundError`` and ``NotADirectoryError``.
         """
-        pairs = zip(names, self._names, strict=False)
-        self._leave(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        common = 0
+        for wanted, entered in zip(names, self._names, strict=False):
+            if wanted != entered:
+                break
+            common += 1
+        self._leave(common)
         for name in names[len(self._names) :]:
             self._down(name)
         return self._current

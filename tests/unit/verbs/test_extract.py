@@ -24,7 +24,7 @@ from bundler.format.content import Descriptor
 from bundler.format.pack import BIG
 from bundler.format.tar import Kind
 from bundler.format.toc import CHUNK, Table
-from bundler.localfs import staging, walk
+from bundler.localfs import staging
 from bundler.ports import Spool
 from bundler.stores.layout.local import LocalSpool
 from bundler.trust import signing
@@ -560,30 +560,6 @@ def test_the_owner_can_be_this_user(store: WatchedStore, out: Path) -> None:
     extract(store, out, owner=Owner.me)
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in out.rglob("*")} == {(os.geteuid(), os.getegid())}
     assert extract(store, out, owner=Owner.me).is_unchanged
-
-
-@pytest.fixture
-def deep(tmp_path: Path) -> Iterator[Path]:
-    """A place for a tree that is deeper than Python's stack, which pytest could not remove itself."""
-    (tmp_path / "deep").mkdir()
-    yield tmp_path / "deep"
-    top = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
-    walk.remove(b"deep", top)
-    os.close(top)
-    assert not (tmp_path / "deep").exists()
-
-
-def test_trees_deeper_than_the_stack_are_written_and_removed(deep: Path, out: Path) -> None:
-    parts = [f"/s{'/d' * depth}" for depth in range(1, 1100)]
-    store = MemoryStore()
-    bundle(store, tree(directory("/s"), *map(directory, parts), file(f"{parts[-1]}/f", b"deep")), removed=("/s/gone",))
-    target = deep / "out"
-    extract(store, target)
-    (target / "s/d").rename(target / "s/gone")
-    assert extract(store, target, delete=True).directories == len(parts)
-    assert extract(store, target).is_unchanged
-    assert not (target / "s/gone").exists()
-    assert not out.exists()
 
 
 def test_names_of_the_hidden_directory_are_refused(out: Path) -> None:
