@@ -23,9 +23,10 @@ from bundler.verbs import ingest as ingesting
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAMES = """
 Admission ApplyOptions ApplyResult AuthorizationError BaseMismatchError Bundle BundlerError BusyError CopyResult EngineError
+ExtractOptions ExtractResult
 IngestOptions IngestResult Inspection IntegrityError MigratorOptions ModelError NoSpaceError NotFoundError Policy PrivilegeError
 Progress PushOptions PushResult RunOptions Signature Signed StoreError StoreOptions TrustError UsageError Verification
-apply connect_engine copy host_admission ingest inspect load_policy open_store push sign verify
+apply connect_engine copy extract host_admission ingest inspect load_policy open_store push sign verify
 """
 
 
