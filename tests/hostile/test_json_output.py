@@ -117,6 +117,8 @@ def test_of_bundles(archives: tuple[str, str], run: Run, tmp_path: Path) -> None
         ("inspect", printed("inspect", new)),
         ("files", printed("inspect", new, "--files")),
         ("verify", printed("verify", new)),
+        ("extract", printed("extract", new, str(tmp_path / "out"))),
+        ("extract", printed("extract", new, str(tmp_path / "out"), "--dry-run")),
         ("list", printed("list")),
         ("history", printed("history", "model:1")),
         ("split", printed("split", old, "64KiB")),
