@@ -44,8 +44,17 @@ class ChunkCache:
     def close(self) -> None:
         self._file.close()
 
-    def read(self, chunk: StoredChunk, start: int, size: int) -> bytes:
-        """Return up to ``size`` bytes of a chunk, from ``start`` on; raises `IntegrityError` for a damaged one."""
+    def frame(self, chunk: StoredChunk) -> tuple[bytes, bytes]:
+        """Return the frame of a chunk, and its content, which is not kept; raises `IntegrityError` for a damaged one."""
+        layer = self._layers[chunk.layer]
+        frame = layer.frame(chunk.offset, chunk.end)
+        return frame, layer.content(frame, chunk.size)
+
+    def read(self, chunk: StoredChunk, start: int, size: int) -> bytes | memoryview:
+        """Return up to ``size`` bytes of a chunk, from ``start`` on; raises `IntegrityError` for a damaged one.
+
+        They can be part of a chunk in memory, which stays there as long as they are used.
+        """
         key = chunk.layer, chunk.offset
         with self._lock:
             data = self._in_memory.get(key)
@@ -57,7 +66,7 @@ class ChunkCache:
         if data is None:
             data = self._layers[chunk.layer].chunk(chunk.offset, chunk.end, chunk.size)
             self._keep(key, data)
-        return data[start : start + size]
+        return data if not start and size >= len(data) else memoryview(data)[start : start + size]
 
     def _keep(self, key: tuple[int, int], data: bytes) -> None:
         with self._lock:
