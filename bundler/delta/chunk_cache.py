@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bundler.delta.chunks import StoredLayer
@@ -30,7 +31,7 @@ class StoredChunk:
 
 
 class ChunkCache:
-    """Reads chunks of layers; each is decompressed at most twice while the cache is open."""
+    """Reads chunks of layers; each is decompressed at most twice while the cache is open, one of them ahead."""
 
     def __init__(self, layers: Sequence[StoredLayer]) -> None:
         self._layers = layers
@@ -40,15 +41,26 @@ class ChunkCache:
         self._in_file: dict[tuple[int, int], int] = {}
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `close`
         self._size = 0
+        self._reader = ThreadPoolExecutor(1, "read-ahead")
+        self._ahead: tuple[tuple[int, int], Future[bytes]] | None = None
 
     def close(self) -> None:
+        self._reader.shutdown(cancel_futures=True)
         self._file.close()
+
+    def expect(self, chunk: StoredChunk) -> None:
+        """Begin to decompress a chunk that the same thread will read next."""
+        key = chunk.layer, chunk.offset
+        with self._lock:
+            if key in self._in_memory or key in self._in_file or (self._ahead and self._ahead[0] == key):
+                return
+        self._ahead = key, self._reader.submit(self._layers[chunk.layer].chunk, chunk.offset, chunk.end, chunk.size)
 
     def frame(self, chunk: StoredChunk) -> tuple[bytes, bytes]:
         """Return the frame of a chunk, and its content, which is not kept; raises `IntegrityError` for a damaged one."""
         layer = self._layers[chunk.layer]
         frame = layer.frame(chunk.offset, chunk.end)
-        return frame, layer.content(frame, chunk.size)
+        return frame, self._read_ahead(chunk) or layer.content(frame, chunk.size)
 
     def read(self, chunk: StoredChunk, start: int, size: int) -> bytes | memoryview:
         """Return up to ``size`` bytes of a chunk, from ``start`` on; raises `IntegrityError` for a damaged one.
@@ -64,9 +76,17 @@ class ChunkCache:
                 with disk_errors(_FILE):
                     return os.pread(self._file.fileno(), min(size, chunk.size - start), self._in_file[key] + start)
         if data is None:
-            data = self._layers[chunk.layer].chunk(chunk.offset, chunk.end, chunk.size)
+            data = self._read_ahead(chunk) or self._layers[chunk.layer].chunk(chunk.offset, chunk.end, chunk.size)
             self._keep(key, data)
         return data if not start and size >= len(data) else memoryview(data)[start : start + size]
+
+    def _read_ahead(self, chunk: StoredChunk) -> bytes | None:
+        """Take the content of a chunk that was expected, and wait for it if need be; None for another chunk."""
+        ahead = self._ahead
+        if ahead is None or ahead[0] != (chunk.layer, chunk.offset):
+            return None
+        self._ahead = None
+        return ahead[1].result()
 
     def _keep(self, key: tuple[int, int], data: bytes) -> None:
         with self._lock:

@@ -52,6 +52,11 @@ class File:
         if number * CHUNK < self.size:
             self._cache.read(self._chunk(number), 0, 0)
 
+    def expect(self, position: int) -> None:
+        """Begin to read the chunk behind that of a position, if there is one, for a thread that reads one after another."""
+        if (number := position // CHUNK + 1) * CHUNK < self.size:
+            self._cache.expect(self._chunk(number))
+
     def read_at(self, position: int, size: int) -> bytes | memoryview:
         """Return these bytes; raises `IntegrityError` where the layer has not the frames of its table."""
         parts: list[bytes | memoryview] = []

@@ -51,6 +51,10 @@ class SourceFile(Protocol):
         """Return exactly these bytes, all of which the file has."""
         ...
 
+    def expect(self, position: int) -> None:
+        """Prepare to read what comes behind a position."""
+        ...
+
     def frame_at(self, position: int, size: int) -> tuple[bytes, bytes] | None:
         """Return the frame that holds exactly these bytes, and the bytes; None where no frame does."""
         ...
@@ -125,6 +129,7 @@ class Rebuilder(Stream):
         assert self._file, "checked before"
         size = min(size, BLOCK)
         old = self._file.read_at(self._position, size)
+        self._file.expect(self._position)
         return old if self._kind == Kind.COPY else add(old, self._operations.data(size))
 
     def _has_more(self) -> bool:
