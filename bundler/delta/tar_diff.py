@@ -188,6 +188,7 @@ class Writer:
         target.write(MAGIC)
         self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
         self._stream = self._compressor.stream_writer(cast(IO[bytes], target))
+        self._pending = bytearray()  # operations that are passed to the compressor together
         self._copying = 0
         self._position = 0
 
@@ -214,18 +215,30 @@ class Writer:
 
     def finish(self) -> None:
         self._flush_copy()
+        self._pass_on()
         self._stream.flush(zstandard.FLUSH_FRAME)
 
     def _operation(self, kind: Kind, number: int, content: bytes | memoryview = b"") -> None:
         self._flush_copy()
-        self._stream.write(bytes([kind]) + _varint(number))
-        if content:
+        self._pending.append(kind)
+        self._pending += _varint(number)
+        if len(content) > _READ:
+            self._pass_on()
             self._stream.write(content)
+        else:
+            self._pending += content
+            if len(self._pending) > _READ:
+                self._pass_on()
 
     def _flush_copy(self) -> None:
         size, self._copying = self._copying, 0
         if size:
-            self._stream.write(bytes([Kind.COPY]) + _varint(size))
+            self._pending.append(Kind.COPY)
+            self._pending += _varint(size)
+
+    def _pass_on(self) -> None:
+        self._stream.write(self._pending)
+        self._pending.clear()
 
 
 def add(one: bytes | memoryview, other: bytes) -> bytes:
