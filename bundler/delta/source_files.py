@@ -50,7 +50,7 @@ class File:
     def read_ahead(self, number: int) -> None:
         """Have a chunk ready, if there is one, for `read_at` of another thread."""
         if number * CHUNK < self.size:
-            self._cache.read(self._chunk(number), 0, 0)
+            self._cache.prepare(self._chunk(number))
 
     def expect(self, position: int) -> None:
         """Begin to read the chunk behind that of a position, if there is one, for a thread that reads one after another."""
