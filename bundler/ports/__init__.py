@@ -14,6 +14,7 @@ from bundler.ports.engine import (
     Routing,
 )
 from bundler.ports.model import Model
+from bundler.ports.place import Entry, EntryKind, Leftover, Place, Removal, Removed, RemovedBundle
 from bundler.ports.reader import Reader, Surveyor
 from bundler.ports.signature import Signer, Verifier
 from bundler.ports.store import Recompressing, Spool, Store, Upload
@@ -40,16 +41,23 @@ __all__ = [
     "Engine",
     "EngineDescription",
     "EngineInfo",
+    "Entry",
+    "EntryKind",
     "HealthCheck",
     "Image",
     "ImageCreation",
     "ImageLookup",
+    "Leftover",
     "Model",
     "Named",
     "PathInfo",
     "Pausing",
+    "Place",
     "Reader",
     "Recompressing",
+    "Removal",
+    "Removed",
+    "RemovedBundle",
     "Routing",
     "RunOptions",
     "Seen",
