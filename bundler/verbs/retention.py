@@ -112,11 +112,8 @@ def prune(place: Place, policy: Policy, group: str = "", *, dry_run: bool) -> Pr
         removed = removal.describe()
         if not dry_run:
             removal.carry_out()
-    shown = [entry for entry in entries if group in ("", entry.group)]
-    return Pruned(
-        removed,
-        [_kept(shown, digest, reasons[digest]) for digest in dict.fromkeys(it.manifest for it in shown) if digest in reasons],
-    )
+    shown = sorted((it for it in entries if group in ("", it.group) and it.manifest in reasons), key=_age)
+    return Pruned(removed, [_kept(shown, digest, reasons[digest]) for digest in dict.fromkeys(it.manifest for it in shown)])
 
 
 _COUNTED = (EntryKind.TAG, EntryKind.UNTAGGED)
@@ -165,6 +162,10 @@ def _dated(entries: Sequence[Entry]) -> list[Dated]:
             created[entry.bundle] = entry.created
             tags.setdefault(entry.bundle, []).extend([_tag(entry)] if entry.kind is EntryKind.TAG else [])
     return [Dated(digest, time(text), tuple(tags[digest])) for digest, text in created.items()]
+
+
+def _age(entry: Entry) -> tuple[str, datetime, str]:
+    return entry.group, time(entry.created) or _UNDATED, entry.named.name
 
 
 def _tag(entry: Entry) -> str:
