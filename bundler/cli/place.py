@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,7 +45,7 @@ def confirmed(place: Place, wanted: list[Wanted], action: str, terminal: Termina
     exact = names.expand(place, wanted)
     if not asks or not any(item.pattern for item in wanted):
         return exact
-    if not sys.stdin.isatty():
+    if not is_terminal():
         raise UsageError(
             f"{action} {len(exact)} bundles by a wildcard needs a confirmation, and standard input is no terminal",
             hint="Look at them with --dry-run, then add --yes.",
@@ -55,9 +55,16 @@ def confirmed(place: Place, wanted: list[Wanted], action: str, terminal: Termina
     return exact
 
 
-def _ask(exact: Sequence[Wanted], action: str, confirm: Callable[..., bool] = typer.confirm) -> None:
+def is_terminal() -> bool:
+    """Whether a question on the terminal can be answered."""
+    return sys.stdin.isatty()
+
+
+def _ask(exact: Sequence[Wanted], action: str) -> None:
     from bundler.cli import console
+    from bundler.errors import UsageError
 
     for item in exact:
         typer.echo(console.safe(item.text), err=True)
-    confirm(f"{action} these {console.counted(len(exact), 'bundle')}?", abort=True, err=True)
+    if not typer.confirm(f"{action} these {console.counted(len(exact), 'bundle')}?", err=True):
+        raise UsageError("not confirmed: nothing was changed")

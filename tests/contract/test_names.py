@@ -11,12 +11,18 @@ import pytest
 import requests
 import sshkeys
 from bundles import bundle, verified
+from disks import mounted
+from disks import run as disk_run
 from fakes import MemoryStore, RecordingProgress, file, tree
 from opened import store
 from typer.testing import CliRunner
 
 from bundler.bundle import read_bundle
 from bundler.cli.main import app
+from bundler.format import artifact
+from bundler.format.reference import LocalReference
+from bundler.stores.layout.local import LocalStore
+from bundler.stores.layout.store import LayoutStore
 from bundler.verbs import copy
 
 NOISE = random.Random(1).randbytes(100_000)
@@ -116,14 +122,12 @@ def test_a_removed_bundle_goes_with_its_signatures_and_blobs(where: str, tmp_pat
         assert blobs(tmp_path, where) == set()
 
 
-def test_a_wildcard_asks_and_matches_tags_alone(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wildcard_needs_yes_and_matches_tags_alone(where: str) -> None:
     for day in ("2026-01-01", "2026-01-02", "2027-01-01"):
         put(f"{where}:{day}", day)
     assert "--yes" in run("rm", f"{where}:2026-*", code=2)
     assert len(printed("rm", f"{where}:2026-*", "--dry-run")["bundles"]) == 2
     assert "no such bundle" in run("rm", f"{where}:2025-*", "--yes", code=6)
-    monkeypatch.setattr("bundler.cli.place.sys.stdin.isatty", lambda: True, raising=False)
-    assert len(tags(where)) == 3
     run("rm", f"{where}:2026-*", "--yes")
     assert list(tags(where)) == ["2027-01-01"]
 
@@ -192,16 +196,77 @@ WRONG: list[tuple[list[str], int, str]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A directory with a local store of one bundle, and the digest of that."""
+    path = tmp_path_factory.mktemp("unchanged")
+    (path / "empty").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FPS_BUNDLE_STORE", str(path / "store"))
+        return path, put("n:1", "one")
+
+
 @pytest.mark.parametrize(("arguments", "code", "message"), WRONG, ids=[" ".join(it[0]) for it in WRONG])
-def test_wrong_input_changes_nothing(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
-    digest = put("n:1", "one")
-    (tmp_path / "empty").mkdir()
-    before = blobs(tmp_path, "n")
-    assert message in run(*[it.format(tmp=tmp_path, digest=digest) for it in arguments], code=code)
-    assert list((tmp_path / "empty").iterdir()) == []
-    assert (tags("n"), blobs(tmp_path, "n")) == ({"1": digest}, before)
+def test_wrong_input_changes_nothing(
+    arguments: list[str], code: int, message: str, unchanged: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, digest = unchanged
+    monkeypatch.setenv("FPS_BUNDLE_STORE", str(path / "store"))
+    before = blobs(path, "n")
+    assert message in run(*[it.format(tmp=path, digest=digest) for it in arguments], code=code)
+    assert list((path / "empty").iterdir()) == []
+    assert (LocalStore(LocalReference("")).names()[0].name, blobs(path, "n")) == ("n:1", before)
 
 
 def test_without_a_local_store_none_is_made(tmp_path: Path) -> None:
     assert "there is no local store" in run("rm", "n:1", code=6)
     assert not (tmp_path / "store").exists()
+
+
+def test_a_layout_that_a_process_writes_to_is_busy_and_one_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "tmpfs") as disk:
+        where = f"oci:{disk}/layout"
+        put(f"{where}:1", "one")
+        with LayoutStore(disk / "layout").writing():
+            assert "is writing to the layout" in run("rm", f"{where}:1", code=12)
+            assert "is writing to the layout" in run("prune", where, "--keep-last", "1", code=12)
+        disk_run("mount", "-o", "remount,ro", str(disk))
+        for command in (["rm", f"{where}:1"], ["untag", f"{where}:1"], ["tag", f"{where}:1", f"{where}:2"]):
+            assert "Read-only file system" in run(*command, code=5)
+        verified(store(f"{where}:1"))
+
+
+def test_a_layout_with_an_image_of_another_tool_loses_no_blob(tmp_path: Path) -> None:
+    where = f"oci:{tmp_path}/layout"
+    put(f"{where}:1", "one")
+    path = tmp_path / "layout" / "index.json"
+    content = json.loads(path.read_bytes())
+    content["manifests"].append({"mediaType": artifact.INDEX, "digest": content["manifests"][0]["digest"], "size": 1})
+    path.write_text(json.dumps(content))
+    before = blobs(tmp_path, where)
+    assert "cannot tell which blobs are needed" in run("rm", f"{where}:1", code=8)
+    assert blobs(tmp_path, where) == before
+
+
+def test_a_damaged_bundle_can_be_removed_and_blocks_the_removal_of_others(where: str, tmp_path: Path) -> None:
+    if "/names/" in where:
+        return  # the files of a registry are its own
+    first = put(f"{where}:1", "one")
+    put(f"{where}:2", "two")
+    path = tmp_path / ("store" if where == "n" else "layout") / "blobs" / "sha256" / first.removeprefix("sha256:")
+    path.chmod(0o600)
+    path.write_bytes(b"{" + path.read_bytes()[1:] + b" ")
+    assert "cannot be read" in run("rm", f"{where}:2", code=8)
+    assert "cannot be read" in run("prune", where, "--keep-last", "1", code=8)
+    run("rm", f"{where}:1")
+    assert list(tags(where)) == ["2"]
+
+
+@pytest.mark.parametrize(("answer", "stays"), [("y", 0), ("n", 2)])
+def test_the_terminal_is_asked_before_a_wildcard_removes(answer: str, stays: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in (1, 2):
+        put(f"n:{day}", str(day))
+    monkeypatch.setattr("bundler.cli.place.is_terminal", lambda: True)
+    shown = run("rm", "n:*", code=2 if stays else 0, given=f"{answer}\n")
+    assert ("not confirmed" in shown) == bool(stays)
+    assert len(LocalStore(LocalReference("")).names()) == stays

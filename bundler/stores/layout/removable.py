@@ -32,6 +32,8 @@ _NEXT_SOURCE = re.compile(r"delta-[0-9a-f]{12}")
 class RemovableLayout(LayoutStore):
     """A layout whose bundles can be removed. While a process writes to it, blobs are not deleted."""
 
+    _repair = "Copy these here again, or delete those of other tools with their tool."
+
     @contextmanager
     def alone(self) -> Iterator[bool]:
         """Whether no other process writes to the layout; if so, it is locked for the block."""
@@ -104,7 +106,7 @@ class RemovableLayout(LayoutStore):
         if unclear:
             raise IntegrityError(
                 f"{self._what} cannot tell which blobs are needed by {', '.join(unclear)}",
-                hint="Copy these here again, or move their tags to other bundles and run: fps-bundle prune --keep 0",
+                hint=self._repair,
             )
         return needed
 
@@ -144,6 +146,8 @@ class RemovableLayout(LayoutStore):
 
 class NamedLayout(RemovableLayout):
     """A layout in which each name is ``NAME:TAG``, or ``NAME@sha256:…`` without a tag."""
+
+    _repair = "Copy these here again, or move their tags to other bundles and run: fps-bundle prune --keep 0"
 
     def _kind(self, name: str) -> EntryKind:
         if not name or "@" in name:
