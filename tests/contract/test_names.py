@@ -21,6 +21,7 @@ from bundler.bundle import read_bundle
 from bundler.cli.main import app
 from bundler.format import artifact
 from bundler.format.reference import LocalReference
+from bundler.ports import Renamable
 from bundler.stores.layout.local import LocalStore
 from bundler.stores.layout.store import LayoutStore
 from bundler.verbs import copy
@@ -170,6 +171,18 @@ def test_deltas_keep_their_sources(where: str) -> None:
     gone = printed("prune", where, "--keep-last", "1")
     assert {it["name"] for it in gone["bundles"]} >= {"1", "2"}
     assert list(tags(where)) == ["3"]
+
+
+def test_a_store_writes_to_the_tag_that_it_was_given_later(where: str) -> None:
+    if where == "n":
+        return  # its names are chosen before it is opened
+    source, target = MemoryStore(), store(where)
+    bundle(source)
+    assert isinstance(target, Renamable)
+    target.rename("2026-01-02")
+    copy.copy(source, target, RecordingProgress())
+    assert target.where.endswith(":2026-01-02")
+    assert list(tags(where)) == ["2026-01-02"]
 
 
 WRONG: list[tuple[list[str], int, str]] = [

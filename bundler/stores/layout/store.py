@@ -64,6 +64,11 @@ class LayoutStore:
         self._verify_written = verify_written
         self._progress = progress
 
+    def rename(self, tag: str) -> None:
+        """Use another tag from now on."""
+        self._name = tag
+        self.where = str(LayoutReference(str(self._path), tag))
+
     def resolve(self) -> Descriptor:
         return index.find(self._index(), self._name, self._digest, self.where)
 
