@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bundler.cli.console import Terminal
     from bundler.verbs.estimate import Estimate
     from bundler.verbs.push import PushResult
+    from bundler.verbs.tag_template import TagTemplate
 
 
 class Reader(Enum):
@@ -45,6 +46,15 @@ Base = Annotated[
 Delta = Annotated[
     bool,
     typer.Option("--delta", help="Send only the differences from the last push to this place, and keep the bundle for the next."),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--tag-template",
+        metavar="TEMPLATE",
+        help="Make the tag from {version}, {date}, {time}, {digest}, {title} and {hostname}, as in '{version}-{date}'. "
+        "DEST then has no tag.",
+    ),
 ]
 Start = Annotated[bool, typer.Option("--start", help="Start a stopped container for the push, and stop it afterwards.")]
 Strict = Annotated[
@@ -85,6 +95,7 @@ def push(
     compression: CompressionOption = Compression.AUTO,
     base: Base = None,
     delta: Delta = False,
+    tag_template: Template = None,
     start: Start = False,
     strict: Strict = False,
     allow_empty: AllowEmpty = False,
@@ -120,6 +131,7 @@ def push(
     )
     longest, reads = _checked_pause(max_pause, pause=pause), _checked_reader(reader, extended=extended)
     chosen = replace(chosen, reader=reads, compression=compression, pause=pause, max_pause=longest)
+    chosen = replace(chosen, template=_checked_template(tag_template, dest))
     target = wiring.push_target(dest) if dest else None
     engine = wiring.connect(host)
     model = engine.container(container)
@@ -141,6 +153,19 @@ def _checked_reader(reader: Reader, *, extended: bool) -> str:
     if extended and reader is Reader.api:
         raise UsageError("--extended needs the direct reader", hint="Omit --reader.")
     return "extended" if extended else reader.value
+
+
+def _checked_template(text: str | None, dest: str | None) -> TagTemplate | None:
+    """The template of the tag; raises `UsageError` for an invalid one, and for a destination that has a tag already."""
+    from bundler.errors import UsageError
+    from bundler.format import reference
+    from bundler.verbs import tag_template
+
+    if text is None:
+        return None
+    if dest and reference.is_exact(dest, reference.parse(dest)):
+        raise UsageError(f"--tag-template contradicts the tag of {dest}", hint="Leave the tag out of DEST.")
+    return tag_template.parse(text)
 
 
 def _checked_pause(max_pause: str | None, *, pause: bool) -> float | None:

@@ -26,6 +26,7 @@ from bundler.verbs.early_upload import Sender
 from bundler.verbs.estimate import Estimate
 from bundler.verbs.have import is_sound
 from bundler.verbs.push_destination import Destination, LocalDestination, RemoteDestination, RemoteTarget, Seal
+from bundler.verbs.tag_template import TagTemplate
 
 DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
 """Image label that holds the data-set UUID of an FPS ModelKey."""
@@ -67,6 +68,7 @@ class Options(CaptureOptions):
 
     ``reader`` says how the container is read, and ``base`` names the clean base if not the detected one. ``audit`` looks
     for changes outside of the exports. A ``dry_run`` captures too, as only that shows what would be sent, but keeps nothing.
+    With a ``template`` the bundle gets a tag made from it, in place of the tag of the destination.
     """
 
     reader: str = "auto"
@@ -74,6 +76,7 @@ class Options(CaptureOptions):
     audit: bool = False
     record_hostname: bool = True
     dry_run: bool = False
+    template: TagTemplate | None = None
 
 
 def local_name(container: Container, source: Image) -> LocalReference:
@@ -190,6 +193,9 @@ def _pack(
         spool.drop(layers)
         return _Packed(present, unchanged=True)
     bundle = _describe_bundle(metadata, layers, spool)
+    if options.template:
+        with _dropped_on_failure([bundle.manifest.config], spool):
+            destination.rename(options.template.tag(bundle))
     if options.dry_run:
         try:
             return _Packed(
