@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from bundler.api.engines import MigratorOptions, connect_engine
     from bundler.api.stores import StoreOptions, open_store
     from bundler.api.trust import host_admission, load_policy
-    from bundler.api.verbs import Inspection, Verification, apply, copy, ingest, inspect, push, sign, verify
+    from bundler.api.verbs import Inspection, Verification, apply, copy, ingest, inspect, push, replace, sign, undo_replace, verify
     from bundler.bundle import Bundle
     from bundler.errors import (
         AuthorizationError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bundler.verbs.ingest import IngestOptions, IngestResult
     from bundler.verbs.push import Options as PushOptions
     from bundler.verbs.push import PushResult
+    from bundler.verbs.replace import Replaced, ReplaceOptions, ReplaceResult
 
 __all__ = [
     "Admission",
@@ -60,6 +61,9 @@ __all__ = [
     "Progress",
     "PushOptions",
     "PushResult",
+    "ReplaceOptions",
+    "ReplaceResult",
+    "Replaced",
     "RunOptions",
     "Signature",
     "Signed",
@@ -77,7 +81,9 @@ __all__ = [
     "load_policy",
     "open_store",
     "push",
+    "replace",
     "sign",
+    "undo_replace",
     "verify",
 ]
 
@@ -85,7 +91,19 @@ _MODULES = {
     "api.engines": ("MigratorOptions", "connect_engine"),
     "api.stores": ("StoreOptions", "open_store"),
     "api.trust": ("host_admission", "load_policy"),
-    "api.verbs": ("Inspection", "Verification", "apply", "copy", "ingest", "inspect", "push", "sign", "verify"),
+    "api.verbs": (
+        "Inspection",
+        "Verification",
+        "apply",
+        "copy",
+        "ingest",
+        "inspect",
+        "push",
+        "replace",
+        "sign",
+        "undo_replace",
+        "verify",
+    ),
     "bundle": ("Bundle",),
     "ports": ("RunOptions",),
     "streams": ("Progress",),
@@ -96,6 +114,7 @@ _MODULES = {
     "verbs.copy": ("CopyResult",),
     "verbs.ingest": ("IngestOptions", "IngestResult"),
     "verbs.push": ("PushResult",),
+    "verbs.replace": ("ReplaceOptions", "ReplaceResult", "Replaced"),
 }
 
 

@@ -22,6 +22,9 @@ class BaseMatch(Enum):
     version = "version"
 
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Verify the bundle, find the base and show the result; change nothing.")]
+
+
 def apply(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     base: Annotated[str | None, typer.Option(metavar="IMAGE", help="Clean base image. Default: found by its layers.")] = None,
@@ -36,9 +39,7 @@ def apply(
         bool, typer.Option("--force", help="Move --tag also if it names an image that fps-bundle did not make.")
     ] = False,
     allow_privileged: options.AllowPrivileged = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Verify the bundle, find the base and show the result; change nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     replace: replacement.Replace = None,
     ready_timeout: replacement.ReadyTimeout = None,
     keep_mounted_state: replacement.KeepMountedState = False,
@@ -66,7 +67,6 @@ def apply(
     exactly the recorded layers. Prints the digest of the new image's config, which is the same on every host, and the
     engine's image ID. With --replace a container is replaced by one of the new image, which must get ready.
     """
-    from bundler.api import verbs
     from bundler.cli import console, signatures, wiring
     from bundler.format import reference
     from bundler.verbs.apply import ApplyOptions
@@ -74,27 +74,17 @@ def apply(
     admission = signatures.admission(allowed_signers, revoked, ignore_signatures, allow_downgrade)
     chosen = ApplyOptions(base, base_match is BaseMatch.version, tag, force, allow_privileged, dry_run)
     replacing = replacement.chosen(replace, ready_timeout, keep_mounted_state=keep_mounted_state)
-    replaced = None
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
         store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
-        engine = wiring.connect(host)
-        if replace is not None:
-            both = verbs.replace(
-                store, replace, engine, admission=admission, options=chosen, replacing=replacing, progress=terminal
-            )
-            result, replaced = both.applied, both.replaced
-        else:
-            result = verbs.apply(store, engine, admission=admission, options=chosen, progress=terminal)
+        done = replacement.apply(store, wiring.connect(host), replace, replacing, terminal, admission=admission, options=chosen)
     if json:
-        container = replacement.as_json(replaced) if replaced else None
-        console.result_json({**_as_json(result), "dryRun": dry_run, "container": container})
+        console.result_json({**_as_json(done.applied), "dryRun": dry_run, **replacement.as_json(done.replaced)})
     elif dry_run:
-        _show_plan(result, terminal)
+        _show_plan(done.applied, replace, terminal)
     else:
-        _show(result, terminal)
-    if replaced and not json:
-        replacement.show(replaced, terminal)
+        _show(done.applied, terminal)
+        replacement.show(done.replaced, terminal)
 
 
 def _as_json(result: ApplyResult) -> dict[str, Any]:
@@ -111,11 +101,13 @@ def _as_json(result: ApplyResult) -> dict[str, Any]:
     }
 
 
-def _show_plan(result: ApplyResult, terminal: Terminal) -> None:
+def _show_plan(result: ApplyResult, replace: str | None, terminal: Terminal) -> None:
     from bundler.cli import console
 
     how = "exists already and would be tagged" if result.existed else "would be created and tagged"
     terminal.say(f"the bundle is verified and fits {_base_name(result)}; the new image {how} {result.tag}")
+    if replace is not None:
+        terminal.say(f"the container {replace} would be replaced")
     console.result(f"config {result.config_digest}")
 
 

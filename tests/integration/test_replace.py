@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from guardedsocket import guarded
 from world import MODEL, Host, wait_until
 
+NONE: Mapping[str, Any] = {}
 SIGNAL = "import signal, time; signal.signal(2, lambda *_: exit(0)); time.sleep(100000)"
 BOUND = "/usr/share"
 """A directory that exists on the host of every engine."""
@@ -21,24 +21,26 @@ READY = "open('/ready')"
 """A health check that succeeds only in a container that was given this file."""
 
 
-@dataclass(frozen=True)
-class Networks:
-    """Two networks of an engine with subnets of their own."""
-
-    names: tuple[str, str]
-    addresses: tuple[str, str]
+Networks = Mapping[str, Mapping[str, Any]]
+"""Settings of endpoints, by the names of their networks."""
 
 
 @pytest.fixture
 def networks(here: Host) -> Iterator[Networks]:
+    """Two networks with subnets of their own; of Podman with Netavark the default one, as others need its name server."""
+    if here.is_podman and not here.api.version()["Version"].startswith("4."):
+        subnet = ipaddress.IPv4Network(here.api.inspect_network("podman")["IPAM"]["Config"][0]["Subnet"])
+        yield {"podman": {"IPAMConfig": {"IPv4Address": str(subnet[77])}}}
+        return
     subnets = random.SystemRandom().sample(list(ipaddress.IPv4Network("10.214.0.0/15").subnets(new_prefix=24)), 2)
-    names = ("replace-first", "replace-second")
-    for name, subnet in zip(names, subnets, strict=True):
+    endpoints = {}
+    for name, subnet in zip(("replace-first", "replace-second"), subnets, strict=True):
         pool = docker.types.IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
         here.api.create_network(name, driver="bridge", ipam=docker.types.IPAMConfig(pool_configs=[pool]))
-    yield Networks(names, (str(subnets[0][77]), str(subnets[1][78])))
+        endpoints[name] = {"Aliases": [name, "detector"], "IPAMConfig": {"IPv4Address": str(subnet[77])}}
+    yield endpoints
     here.clean()
-    for name in names:
+    for name in endpoints:
         here.api.remove_network(name)
 
 
@@ -54,14 +56,14 @@ def bundles(here: Host, tmp_path: Path) -> list[str]:
     return paths
 
 
-def create(host: Host, name: str, body: Mapping[str, Any], *networks: tuple[str, Mapping[str, Any]]) -> str:
+def create(host: Host, name: str, body: Mapping[str, Any], networks: Networks = NONE) -> str:
     """Create and start a container by a request of its own; gives its ID."""
     api = host.api
     url = f"{api.base_url}/v{api.api_version}"
     response = api.post(f"{url}/containers/create", json=body, params={"name": name})
     assert response.ok, response.text
     container: str = response.json()["Id"]
-    for network, endpoint in networks:
+    for network, endpoint in networks.items():
         response = api.post(f"{url}/networks/{network}/connect", json={"Container": container, "EndpointConfig": endpoint})
         assert response.ok, response.text
     api.start(container)
@@ -107,12 +109,12 @@ def everything(host: Host, networks: Networks) -> dict[str, Any]:
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}},
         "GroupAdd": ["44"],
         "ReadonlyRootfs": True,
-        "NetworkMode": networks.names[0],
+        "NetworkMode": next(iter(networks)),
         "Runtime": "runc",
     }
     if host.is_podman:  # it has no init of its own here, and another log
         options |= {"LogConfig": {"Type": "k8s-file", "Config": {}}, "Init": False}
-    first = {"IPAMConfig": {"IPv4Address": networks.addresses[0]}, "Aliases": ["detector", "eye"]}
+    first = next(iter(networks))
     return {
         "Image": MODEL,
         "Hostname": "modelhost",
@@ -130,7 +132,7 @@ def everything(host: Host, networks: Networks) -> dict[str, Any]:
         "Healthcheck": check,
         "Volumes": {"/anonymous": {}},
         "HostConfig": options,
-        "NetworkingConfig": {"EndpointsConfig": {networks.names[0]: first}},
+        "NetworkingConfig": {"EndpointsConfig": {first: networks[first]}},
     }
 
 
@@ -169,8 +171,8 @@ def identity(host: Host, name: str) -> str:
 
 @pytest.mark.operation("replace")
 def test_a_replaced_container_keeps_every_run_option(here: Host, networks: Networks, bundles: list[str]) -> None:
-    second = {"Aliases": ["second"], "IPAMConfig": {"IPv4Address": networks.addresses[1]}}
-    old = create(here, "model", everything(here, networks), (networks.names[1], second))
+    _, *others = networks
+    old = create(here, "model", everything(here, networks), {name: networks[name] for name in others})
     before = settings(here, old)
 
     result = here.must("apply", bundles[0], "--tag", "detector:1", "--replace", "model", "--json").json["container"]
