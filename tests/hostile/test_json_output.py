@@ -23,6 +23,7 @@ from bundler.cli.main import app
 from bundler.stores.archive.store import ArchiveStore
 from bundler.verbs import copy
 from hostile import migrator
+from hostile.fakeengine import Engine
 from hostile.running import Run
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ SCHEMA = json.loads((ROOT / "schemas" / "cli.v1.json").read_text())
 NOISE = random.Random(1).randbytes(200_000)
 FURTHER = {"dry-run", "files"}
 """What options of a command print instead of its usual output."""
-VALUES = {"digest", "size", "change", "side", "blobs", "displaced", "delta", "settings", "entry", "signatures"}
+VALUES = {"digest", "size", "change", "side", "blobs", "displaced", "delta", "container", "settings", "entry", "signatures"}
 
 
 def closed(schema: Any) -> Any:
@@ -126,7 +127,7 @@ def test_of_bundles(archives: tuple[str, str], run: Run, tmp_path: Path) -> None
     assert [(name, found) for name, document in documents if (found := fault(name, document))] == []
 
 
-def test_of_an_engine(archives: tuple[str, str], run: Run) -> None:
+def test_of_an_engine(archives: tuple[str, str], run: Run, engine: Engine) -> None:
     documents = [("doctor", printed("doctor"))]
     assert run("doctor")[0] == 0
     with migrator.serving() as endpoint:
@@ -138,6 +139,9 @@ def test_of_an_engine(archives: tuple[str, str], run: Run) -> None:
     for archive in archives:
         documents += [("apply", printed("apply", archive, "--tag", "new:1"))]
     documents += [("undo", printed("undo", "new:1"))]
+    engine.health = "healthy"
+    documents += [("apply", printed("apply", archives[0], "--tag", "new:1", "--replace", "detector"))]
+    assert documents[-1][1]["container"]["previous"] == "detector-previous"
     assert [(name, found) for name, document in documents if (found := fault(name, document))] == []
 
 
