@@ -25,8 +25,9 @@ NAMES = """
 Admission ApplyOptions ApplyResult ApplyToOptions ApplyToResult AuthorizationError BaseMismatchError Bundle BundlerError
 BusyError CopyResult EngineError ExtractOptions ExtractResult ImageCompression IngestOptions IngestResult Inspection
 IntegrityError MigratorOptions ModelError NoSpaceError NotFoundError Policy PrivilegeError Progress PushOptions PushResult
-RunOptions Signature Signed StoreError StoreOptions TrustError UsageError Verification apply apply_to connect_engine copy
-extract host_admission ingest inspect load_policy open_store push sign verify
+ReplaceOptions ReplaceResult Replaced RunOptions Signature Signed StoreError StoreOptions TrustError UsageError Verification
+apply apply_to connect_engine copy extract host_admission ingest inspect load_policy open_store push replace sign undo_replace
+verify
 """
 
 
