@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import apply_to, options
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
@@ -24,7 +24,8 @@ class BaseMatch(Enum):
 
 def apply(
     source: Annotated[str, typer.Argument(help="The bundle.")],
-    base: Annotated[str | None, typer.Option(metavar="IMAGE", help="Clean base image. Default: found by its layers.")] = None,
+    to: apply_to.To = None,
+    base: apply_to.BaseName = None,
     base_match: Annotated[
         BaseMatch, typer.Option(help="Accept only the recorded base, or any image with the same title, version and vendor.")
     ] = BaseMatch.exact,
@@ -33,8 +34,12 @@ def apply(
         typer.Option(metavar="NAME:TAG", help="Tag of the new image. Default: the base's repository, the version and the digest."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Move --tag also if it names an image that fps-bundle did not make.")
+        bool, typer.Option("--force", help="Move the tag also if it names an image that fps-bundle did not make.")
     ] = False,
+    layer_compression: apply_to.LayerCompressionName = None,
+    tag_previous: apply_to.TagPrevious = False,
+    state_only: apply_to.StateOnly = False,
+    ignore_removed: apply_to.IgnoreRemoved = False,
     allow_privileged: options.AllowPrivileged = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Verify the bundle, find the base and show the result; change nothing.")
@@ -61,7 +66,7 @@ def apply(
     The bundle is fetched and verified before the engine is changed. Its signatures are checked by trust.toml, and a bundle
     older than the newest applied one of the same signer, model and repository is refused. By default the base must have
     exactly the recorded layers. Prints the digest of the new image's config, which is the same on every host, and the
-    engine's image ID.
+    engine's image ID, or with --to the digest of the manifest.
     """
     from bundler.api import verbs
     from bundler.cli import console, signatures, wiring
@@ -70,8 +75,15 @@ def apply(
 
     admission = signatures.admission(allowed_signers, revoked, ignore_signatures, allow_downgrade)
     chosen = ApplyOptions(base, base_match is BaseMatch.version, tag, force, allow_privileged, dry_run)
+    chosen_to = apply_to.options(
+        to, tag, layer_compression, chosen, tag_previous=tag_previous, state_only=state_only, ignore_removed=ignore_removed
+    )
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
+        if to is not None and chosen_to:
+            made = apply_to.run(source, to, base, host, link, parts_from, admission, chosen_to, terminal)
+            apply_to.show(made, terminal, json=json, dry_run=dry_run)
+            return
         store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
         result = verbs.apply(store, wiring.connect(host), admission=admission, options=chosen, progress=terminal)
     if json:
