@@ -85,8 +85,8 @@ class Paused(Protocol):
 def watch(note: Path, connect: Callable[[Mapping[str, str]], Paused | None]) -> None:
     """Wait for the end of the pipe on stdin, and resume the container if its note is still there and no other process acts on it.
 
-    ``connect`` gets the content of the note, only then, and may return None for a damaged one. The note stays unless a paused container was resumed: the engine may still carry out a
-    request to pause.
+    ``connect`` gets the content of the note, only then, and may return None for a damaged one. The note stays unless a paused
+    container was resumed: the engine may still carry out a request to pause.
     """
     sys.stdin.buffer.read()
     with journal.claimed(note, RELEASE) as left:

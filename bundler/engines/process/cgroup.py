@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.engines.process import identity, mount_table
 from bundler.engines.process.freezer import Freezer
 from bundler.engines.process.identity import ProcessId
-from bundler.errors import EngineError, UsageError
+from bundler.errors import ModelError, UsageError
 
 _HINT = "Start the model in a container with a cgroup of its own, or use the PID of the container's main process."
 
@@ -28,18 +27,19 @@ class _Place:
 def find(process: ProcessId) -> Freezer:
     """Return the freezer of the container of a process; raises `UsageError` when it would stop anything else.
 
-    That is the innermost cgroup with all processes that see the same mounts as this one.
+    That is the innermost cgroup with all processes that see the same mounts as this one, unless that has other processes, too.
     """
-    own = _places(Path("/proc/self"))
+    faults = []
     for place in _places(process.home):
-        if place.path == "/":
-            continue
-        place = _common(process, place)
-        freezer = _mounted(place)
-        if freezer and place.path != "/":
-            _check_not_ours(process, place, own)
-            _check_only_the_container(process, freezer)
-            return freezer
+        for candidate in dict.fromkeys((_common(process, place), place)):
+            freezer = _mounted(candidate) if candidate.path != "/" else None
+            if freezer and (fault := _fault(process, candidate, freezer)):
+                faults.append(fault)
+            elif freezer:
+                check_complete(process, freezer)
+                return freezer
+    if faults:
+        raise faults[-1]
     raise UsageError(
         f"process {process.pid} has no cgroup that can be frozen: it is in the root cgroup, or cgroups are not mounted here",
         hint=_HINT,
@@ -48,9 +48,9 @@ def find(process: ProcessId) -> Freezer:
 
 def members(process: ProcessId) -> Iterator[ProcessId]:
     """Yield the processes that see the same mounts as this one, itself included."""
-    for entry in os.listdir(identity.PROC):
-        if entry.isdecimal() and identity.shares_mounts(identity.PROC / entry, process.home):
-            yield ProcessId(int(entry), "")
+    for entry in identity.PROC.iterdir():
+        if entry.name.isdecimal() and identity.shares_mounts(entry, process.home):
+            yield ProcessId(int(entry.name), "")
 
 
 def _places(home: Path) -> list[_Place]:
@@ -84,30 +84,30 @@ def _mounted(place: _Place) -> Freezer | None:
     return None
 
 
-def _check_not_ours(process: ProcessId, place: _Place, own: Sequence[_Place]) -> None:
-    for mine in own:
-        if mine.version == place.version and posixpath.commonpath([mine.path, place.path]) == place.path:
-            raise UsageError(
+def _fault(process: ProcessId, place: _Place, freezer: Freezer) -> UsageError | None:
+    """Return why a cgroup must not be frozen, or None."""
+    for own in _places(Path("/proc/self")):
+        if own.version == place.version and posixpath.commonpath([own.path, place.path]) == place.path:
+            return UsageError(
                 f"the cgroup {place.path} of process {process.pid} contains this fps-bundle, which would stop itself",
                 hint="Run this command outside of that cgroup, for example from another login session.",
             )
-
-
-def _check_only_the_container(process: ProcessId, freezer: Freezer) -> None:
     host = [pid for pid in freezer.processes() if identity.shares_mounts(identity.PROC / str(pid), identity.PROC / "1")]
     if host:
-        raise UsageError(
-            f"the cgroup {freezer.path} of process {process.pid} also contains processes of the host, such as PID {host[0]}",
+        return UsageError(
+            f"the cgroup {place.path} of process {process.pid} also contains processes of the host, such as PID {host[0]}",
             hint=_HINT,
         )
+    return None
 
 
 def check_complete(process: ProcessId, freezer: Freezer) -> None:
-    """Raise `EngineError` when a process of the container is outside of a frozen cgroup: it still runs."""
+    """Raise `ModelError` when a process of the container is outside of a frozen cgroup: it still runs."""
     frozen = set(freezer.processes())
     running = [member.pid for member in members(process) if member.pid not in frozen]
     if running:
-        raise EngineError(
-            f"process {running[0]} sees the files of process {process.pid}, but is not in its cgroup {freezer.path}: it was not paused",
-            hint="End it, or use --no-pause.",
+        raise ModelError(
+            f"process {running[0]} sees the files of process {process.pid}, but is not in its cgroup {freezer.path}: "
+            "it cannot be paused",
+            hint="End that process, then run the command again.",
         )

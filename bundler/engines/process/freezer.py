@@ -54,7 +54,7 @@ class Freezer:
             if not self._wait(lambda: self.is_frozen, FREEZE_TIMEOUT, again="FROZEN" if self.version == 1 else ""):
                 raise ModelError(
                     f"the processes of the cgroup {self.path} could not all be stopped within {FREEZE_TIMEOUT:.0f} s",
-                    hint="One of them may wait for a disk or a network file system. Run the command again later, or use --no-pause.",
+                    hint="One of them may wait for a disk or a network file system. Run the command again, or use --no-pause.",
                 )
         except FileNotFoundError:
             raise ModelError(
