@@ -92,7 +92,7 @@ def _fault(process: ProcessId, place: _Place, freezer: Freezer) -> UsageError | 
                 f"the cgroup {place.path} of process {process.pid} contains this fps-bundle, which would stop itself",
                 hint="Run this command outside of that cgroup, for example from another login session.",
             )
-    host = [pid for pid in freezer.processes() if identity.shares_mounts(identity.PROC / str(pid), identity.PROC / "1")]
+    host = [pid for pid in freezer.processes() if identity.is_on_host(identity.PROC / str(pid))]
     if host:
         return UsageError(
             f"the cgroup {place.path} of process {process.pid} also contains processes of the host, such as PID {host[0]}",

@@ -1,7 +1,7 @@
 """The proof that a frozen container stood still: its processes, the state of its cgroup, and what its threads ran.
 
-A thread that was thawed, however shortly, was scheduled since: its count of context switches shows it (proc_pid_status(5)). The
-state is also polled. A process that a runtime starts in a frozen cgroup, as for a health check, stands still there, too: it only
+A thread that ran, however shortly, was scheduled: its count of context switches shows it (proc_pid_status(5)). The state is also
+polled. A process that a runtime starts in a frozen cgroup, as for a health check, stands still there, too: it only
 makes the cgroup report for a moment that not all processes do.
 """
 

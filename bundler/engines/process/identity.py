@@ -57,12 +57,17 @@ def find(pid: int) -> ProcessId:
     if pid == os.getpid():
         raise UsageError(f"process {pid} is this fps-bundle", hint="Use the PID of the model's main process.")
     process = ProcessId(pid, fields[_STARTED])
-    if shares_mounts(process.home, PROC / "1") or shares_mounts(process.home, PROC / "self"):
+    if is_on_host(process.home):
         raise UsageError(
             f"process {pid} is in no container: it sees the mounts of this host",
             hint="Use the PID of the model's main process, inside its container.",
         )
     return process
+
+
+def is_on_host(home: Path) -> bool:
+    """Whether a process, by its directory in ``/proc``, sees the mounts of the first process or of this program."""
+    return shares_mounts(home, PROC / "1") or shares_mounts(home, PROC / "self")
 
 
 def shares_mounts(home: Path, other: Path) -> bool:
