@@ -36,15 +36,13 @@ class Cgroup:
     directory: Path
     opened: ExitStack = field(default_factory=ExitStack)
 
-    def add(self, process: subprocess.Popen[bytes] | int) -> None:
-        pid = process if isinstance(process, int) else process.pid
+    def add(self, pid: int) -> None:
+        """Move a process into it, also while it is frozen."""
         (self.directory / "cgroup.procs").write_text(str(pid))
 
     def start(self, *, unshared: bool = True, command: tuple[str, ...] = ("sleep", "600"), beside: int = 0) -> int:
         """Start a process in it, in mounts of its own or of the process ``beside``; gives its PID."""
-        process = self.opened.enter_context(sleeping(unshared=unshared, command=command, beside=beside))
-        self.add(process)
-        return process
+        return self.opened.enter_context(sleeping(self.directory, unshared=unshared, command=command, beside=beside))
 
     @contextmanager
     def inner(self) -> Iterator[Cgroup]:
@@ -63,12 +61,19 @@ def cgroup(version: int) -> Iterator[Cgroup]:
 
 
 @contextmanager
-def sleeping(*, unshared: bool = True, command: tuple[str, ...] = ("sleep", "600"), beside: int = 0) -> Iterator[int]:
-    """Run a process, by default in a mount namespace of its own; gives its PID."""
+def sleeping(
+    place: Path | None = None, *, unshared: bool = True, command: tuple[str, ...] = ("sleep", "600"), beside: int = 0
+) -> Iterator[int]:
+    """Run a process, by default in a mount namespace of its own; gives its PID. It begins in the cgroup ``place``."""
     prefix = ["unshare", "--mount", "--propagation", "private", "--"] if unshared else []
     if beside:
         prefix = ["nsenter", f"--mount=/proc/{beside}/ns/mnt", "--"]
-    process = subprocess.Popen([*prefix, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def join() -> None:
+        if place:
+            (place / "cgroup.procs").write_text(str(os.getpid()))
+
+    process = subprocess.Popen([*prefix, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=join)
     try:
         if unshared or beside:
             wait_until(lambda: not Path(f"/proc/{process.pid}/ns/mnt").samefile("/proc/self/ns/mnt"))

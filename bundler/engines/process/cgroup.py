@@ -77,17 +77,21 @@ def _mounted(place: _Place) -> Freezer | None:
     with contextlib.suppress(OSError):
         for mount in reversed(mount_table.read(Path("/proc/self/mountinfo").read_bytes())):
             is_kind = mount.kind == "cgroup2" if place.version == 2 else mount.kind == "cgroup" and "freezer" in mount.options
-            if is_kind and "/.." not in place.path and posixpath.commonpath([mount.root, place.path]) == mount.root:
+            if is_kind and "/.." not in place.path and _is_within(place.path, mount.root):
                 freezer = Freezer(place.version, Path(mount.point, posixpath.relpath(place.path, mount.root)), place.path)
                 if freezer.file.exists():
                     return freezer
     return None
 
 
+def _is_within(path: str, cgroup: str) -> bool:
+    return posixpath.commonpath([path, cgroup]) == cgroup
+
+
 def _fault(process: ProcessId, place: _Place, freezer: Freezer) -> UsageError | None:
     """Return why a cgroup must not be frozen, or None."""
     for own in _places(Path("/proc/self")):
-        if own.version == place.version and posixpath.commonpath([own.path, place.path]) == place.path:
+        if own.version == place.version and _is_within(own.path, place.path):
             return UsageError(
                 f"the cgroup {place.path} of process {process.pid} contains this fps-bundle, which would stop itself",
                 hint="Run this command outside of that cgroup, for example from another login session.",
@@ -103,11 +107,14 @@ def _fault(process: ProcessId, place: _Place, freezer: Freezer) -> UsageError | 
 
 def check_complete(process: ProcessId, freezer: Freezer) -> None:
     """Raise `ModelError` when a process of the container is outside of a frozen cgroup: it still runs."""
-    frozen = set(freezer.processes())
-    running = [member.pid for member in members(process) if member.pid not in frozen]
-    if running:
+    for member in members(process):
+        outside = [
+            it.path for it in _places(member.home) if it.version == freezer.version and not _is_within(it.path, freezer.path)
+        ]
+        if not outside:
+            continue
         raise ModelError(
-            f"process {running[0]} sees the files of process {process.pid}, but is not in its cgroup {freezer.path}: "
+            f"process {member.pid} sees the files of process {process.pid}, but is not in its cgroup {freezer.path}: "
             "it cannot be paused",
             hint="End that process, then run the command again.",
         )

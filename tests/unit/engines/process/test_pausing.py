@@ -133,9 +133,9 @@ def test_what_is_frozen_already_is_left_alone(running: Running) -> None:
 
 def test_a_process_that_starts_in_a_frozen_cgroup_is_no_fault(running: Running) -> None:
     """As a runtime does for a health check in the container."""
-    with pause(running):
-        running.made.start(beside=running.process.pid)
-        time.sleep(3 * 0.05)  # it is looked at meanwhile
+    with cgroups.sleeping(unshared=False) as started, pause(running):
+        running.made.add(started)
+        time.sleep(3 * frozen_proof.POLL)  # it is looked at meanwhile
     assert running.runs()
 
 
