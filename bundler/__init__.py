@@ -6,9 +6,10 @@ This module is the Python API; docs/user/api.md describes it. Names are imported
 TYPE_CHECKING = False  # typing is slow to load, and signals are not handled before this module is loaded
 if TYPE_CHECKING:
     from bundler.api.engines import MigratorOptions, connect_engine
+    from bundler.api.images import apply_to
     from bundler.api.stores import StoreOptions, open_store
     from bundler.api.trust import host_admission, load_policy
-    from bundler.api.verbs import Inspection, Verification, apply, copy, ingest, inspect, push, sign, verify
+    from bundler.api.verbs import Inspection, Verification, apply, copy, extract, ingest, inspect, push, sign, verify
     from bundler.bundle import Bundle
     from bundler.errors import (
         AuthorizationError,
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
         TrustError,
         UsageError,
     )
+    from bundler.format.image_compression import ImageCompression
     from bundler.ports import RunOptions
     from bundler.streams import Progress
     from bundler.trust.admission import Admission
     from bundler.trust.policy import Policy, Signature
     from bundler.trust.signing import Signed
     from bundler.verbs.apply import ApplyOptions, ApplyResult
+    from bundler.verbs.apply_to import ApplyToOptions, ApplyToResult
     from bundler.verbs.copy import CopyResult
+    from bundler.verbs.extract import ExtractOptions, ExtractResult
     from bundler.verbs.ingest import IngestOptions, IngestResult
     from bundler.verbs.push import Options as PushOptions
     from bundler.verbs.push import PushResult
@@ -40,6 +44,8 @@ __all__ = [
     "Admission",
     "ApplyOptions",
     "ApplyResult",
+    "ApplyToOptions",
+    "ApplyToResult",
     "AuthorizationError",
     "BaseMismatchError",
     "Bundle",
@@ -47,6 +53,9 @@ __all__ = [
     "BusyError",
     "CopyResult",
     "EngineError",
+    "ExtractOptions",
+    "ExtractResult",
+    "ImageCompression",
     "IngestOptions",
     "IngestResult",
     "Inspection",
@@ -69,8 +78,10 @@ __all__ = [
     "UsageError",
     "Verification",
     "apply",
+    "apply_to",
     "connect_engine",
     "copy",
+    "extract",
     "host_admission",
     "ingest",
     "inspect",
@@ -83,17 +94,21 @@ __all__ = [
 
 _MODULES = {
     "api.engines": ("MigratorOptions", "connect_engine"),
+    "api.images": ("apply_to",),
     "api.stores": ("StoreOptions", "open_store"),
     "api.trust": ("host_admission", "load_policy"),
-    "api.verbs": ("Inspection", "Verification", "apply", "copy", "ingest", "inspect", "push", "sign", "verify"),
+    "api.verbs": ("Inspection", "Verification", "apply", "copy", "extract", "ingest", "inspect", "push", "sign", "verify"),
     "bundle": ("Bundle",),
+    "format.image_compression": ("ImageCompression",),
     "ports": ("RunOptions",),
     "streams": ("Progress",),
     "trust.admission": ("Admission",),
     "trust.policy": ("Policy", "Signature"),
     "trust.signing": ("Signed",),
     "verbs.apply": ("ApplyOptions", "ApplyResult"),
+    "verbs.apply_to": ("ApplyToOptions", "ApplyToResult"),
     "verbs.copy": ("CopyResult",),
+    "verbs.extract": ("ExtractOptions", "ExtractResult"),
     "verbs.ingest": ("IngestOptions", "IngestResult"),
     "verbs.push": ("PushResult",),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from bundler.bundle import Bundle
     from bundler.format.delta_manifest import DeltaManifest
     from bundler.format.launch import Change
-    from bundler.ports import Engine, Store
+    from bundler.models.grpc import GrpcModel
+    from bundler.ports import Container, Engine, Store
     from bundler.trust.admission import Admission
     from bundler.trust.policy import Policy, Signature
     from bundler.trust.signing import Signed
     from bundler.verbs.apply import ApplyOptions, ApplyResult
     from bundler.verbs.copy import CopyResult, Plan
+    from bundler.verbs.extract import ExtractOptions, ExtractResult
     from bundler.verbs.ingest import IngestOptions, IngestResult
     from bundler.verbs.push import Options as PushOptions
     from bundler.verbs.push import PushResult
+    from bundler.verbs.replace import Replaced, ReplaceOptions, ReplaceResult
     from bundler.verbs.verify import Findings
 
 
@@ -106,6 +109,64 @@ def apply(
 
     stores.look_for_sources_on(engine, source)
     return verb.apply(source, engine, LocalSpool(), progress, admission=admission, options=options)
+
+
+def extract(
+    source: Store,
+    directory: Path,
+    *,
+    admission: Admission,
+    options: ExtractOptions | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> ExtractResult:
+    """Write the files of the bundle of ``source`` below a directory, as far as ``admission`` accepts it.
+
+    All of them are verified before the first one gets its name. Raises `TrustError` for an untrusted or older bundle,
+    `IntegrityError` for a damaged one, and `UsageError` for files that are in the way.
+    """
+    from bundler.stores.layout.local import LocalSpool
+    from bundler.verbs import extract as verb
+
+    return verb.extract(source, directory, LocalSpool(), progress, admission=admission, options=options)
+
+
+def replace(
+    source: Store,
+    container: str,
+    engine: Engine,
+    *,
+    admission: Admission,
+    options: ApplyOptions | None = None,
+    replacing: ReplaceOptions | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> ReplaceResult:
+    """Apply the bundle of ``source`` as `apply` does, and run the new image in place of a container, with its run options.
+
+    The old container is kept, stopped, as NAME-previous. Raises what `apply` raises, `UsageError` for a container that
+    cannot be replaced, and `ModelError` when the new one does not get ready; then the old one runs again.
+    """
+    from bundler.stores.layout.local import LocalSpool
+    from bundler.verbs import replace as verb
+
+    stores.look_for_sources_on(engine, source)
+    connect = partial(_migrator_of, engine)
+    return verb.replace(
+        container, source, engine, connect, LocalSpool(), progress, admission=admission, options=options, replacing=replacing
+    )
+
+
+def undo_replace(container: str, engine: Engine, *, ready_timeout: float = 60, progress: Progress = NULL_PROGRESS) -> Replaced:
+    """Run the container NAME-previous in place of a container that replaced it; the two swap names.
+
+    Raises `NotFoundError` when there is none, and `ModelError` when it does not get ready; then the other one runs again.
+    """
+    from bundler.verbs import replace as verb
+
+    return verb.undo(container, engine, partial(_migrator_of, engine), progress, ready_timeout=ready_timeout)
+
+
+def _migrator_of(engine: Engine, container: Container, wait: float) -> AbstractContextManager[GrpcModel]:
+    return engines.migrator(engine, container, MigratorOptions(wait=wait))
 
 
 def ingest(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import apply_to, options
+from bundler.cli import apply_to, options, replacement
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
-    from bundler.verbs.apply import ApplyResult
+    from bundler.ports import Store
+    from bundler.trust.admission import Admission
+    from bundler.verbs.apply import ApplyOptions, ApplyResult
+    from bundler.verbs.replace import Replaced, ReplaceOptions
 
 
 class BaseMatch(Enum):
@@ -22,35 +24,42 @@ class BaseMatch(Enum):
     version = "version"
 
 
+BaseMatchName = Annotated[
+    BaseMatch,
+    typer.Option("--base-match", help="Accept only the recorded base, or any image with the same title, version and vendor."),
+]
+Tag = Annotated[
+    str | None,
+    typer.Option(metavar="NAME:TAG", help="Tag of the new image. Default: the base's repository, the version and the digest."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Move the tag also if it names an image that fps-bundle did not make.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Verify the bundle, find the base and show the result; change nothing.")]
+AllowDowngrade = Annotated[
+    str | None,
+    typer.Option(metavar="REASON", help="Accept a bundle that is older than the newest applied one. The reason is recorded."),
+]
+
+
 def apply(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     to: apply_to.To = None,
     base: apply_to.BaseName = None,
-    base_match: Annotated[
-        BaseMatch, typer.Option(help="Accept only the recorded base, or any image with the same title, version and vendor.")
-    ] = BaseMatch.exact,
-    tag: Annotated[
-        str | None,
-        typer.Option(metavar="NAME:TAG", help="Tag of the new image. Default: the base's repository, the version and the digest."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Move the tag also if it names an image that fps-bundle did not make.")
-    ] = False,
+    base_match: BaseMatchName = BaseMatch.exact,
+    tag: Tag = None,
+    force: Force = False,
     layer_compression: apply_to.LayerCompressionName = None,
     tag_previous: apply_to.TagPrevious = False,
     state_only: apply_to.StateOnly = False,
     ignore_removed: apply_to.IgnoreRemoved = False,
     allow_privileged: options.AllowPrivileged = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Verify the bundle, find the base and show the result; change nothing.")
-    ] = False,
+    dry_run: DryRun = False,
+    replace: replacement.Replace = None,
+    ready_timeout: replacement.ReadyTimeout = None,
+    keep_mounted_state: replacement.KeepMountedState = False,
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
     ignore_signatures: options.IgnoreSignatures = False,
-    allow_downgrade: Annotated[
-        str | None,
-        typer.Option(metavar="REASON", help="Accept a bundle that is older than the newest applied one. The reason is recorded."),
-    ] = None,
+    allow_downgrade: AllowDowngrade = None,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
@@ -66,32 +75,65 @@ def apply(
     The bundle is fetched and verified before the engine is changed. Its signatures are checked by trust.toml, and a bundle
     older than the newest applied one of the same signer, model and repository is refused. By default the base must have
     exactly the recorded layers. Prints the digest of the new image's config, which is the same on every host, and the
-    engine's image ID, or with --to the digest of the manifest.
+    engine's image ID. With --to an image is written to a registry, layout or archive, and its manifest's digest is printed.
+    With --replace a container is replaced by one of the new image, which must get ready.
     """
-    from bundler.api import verbs
     from bundler.cli import console, signatures, wiring
     from bundler.format import reference
     from bundler.verbs.apply import ApplyOptions
 
     admission = signatures.admission(allowed_signers, revoked, ignore_signatures, allow_downgrade)
     chosen = ApplyOptions(base, base_match is BaseMatch.version, tag, force, allow_privileged, dry_run)
-    chosen_to = apply_to.options(
+    replacing = replacement.chosen(replace, ready_timeout, to, keep_mounted_state=keep_mounted_state)
+    as_image = apply_to.options(
         to, tag, layer_compression, chosen, tag_previous=tag_previous, state_only=state_only, ignore_removed=ignore_removed
     )
-    with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
+    with console.Terminal(quiet=quiet) as terminal:
         link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
-        if to is not None and chosen_to:
-            made = apply_to.run(source, to, base, host, link, parts_from, admission, chosen_to, terminal)
-            apply_to.show(made, terminal, json=json, dry_run=dry_run)
-            return
-        store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
-        result = verbs.apply(store, wiring.connect(host), admission=admission, options=chosen, progress=terminal)
+        if to is not None and as_image:
+            made = apply_to.run(source, to, base, host, link, parts_from, admission, as_image, terminal)
+        else:
+            with wiring.opened(reference.parse(source), link, parts_from) as store:
+                result, replaced = _on_engine(store, host, admission, chosen, replace, replacing, terminal)
+    if to is not None:
+        apply_to.show(made, terminal, json=json, dry_run=dry_run)
+    else:
+        _report(result, replaced, terminal, json=json, dry_run=dry_run)
+
+
+def _on_engine(
+    store: Store,
+    host: str | None,
+    admission: Admission,
+    chosen: ApplyOptions,
+    container: str | None,
+    replacing: ReplaceOptions | None,
+    terminal: Terminal,
+) -> tuple[ApplyResult, Replaced | None]:
+    """Make the image on the engine, and run it in place of a container if one is named."""
+    from bundler.api import verbs
+    from bundler.cli import wiring
+
+    engine = wiring.connect(host)
+    if container is None:
+        return verbs.apply(store, engine, admission=admission, options=chosen, progress=terminal), None
+    both = verbs.replace(store, container, engine, admission=admission, options=chosen, replacing=replacing, progress=terminal)
+    return both.applied, both.replaced
+
+
+def _report(result: ApplyResult, replaced: Replaced | None, terminal: Terminal, *, json: bool, dry_run: bool) -> None:
+    from bundler.cli import console
+
     if json:
-        console.result_json({**_as_json(result), "dryRun": dry_run})
-    elif dry_run:
+        container = replacement.as_json(replaced) if replaced else None
+        console.result_json({**_as_json(result), "dryRun": dry_run, "container": container})
+        return
+    if dry_run:
         _show_plan(result, terminal)
     else:
         _show(result, terminal)
+    if replaced:
+        replacement.show(replaced, terminal)
 
 
 def _as_json(result: ApplyResult) -> dict[str, Any]:

@@ -90,10 +90,15 @@ class Version(_Answer):
 class Info(_Answer):
     """``GET /info``"""
 
+    name: str = ""
     docker_root_dir: str = Field("", max_length=4096)
     driver_status: list[list[str]] = []
     security_options: list[str] = []
     system_time: str = ""
+
+
+class Health(_Answer):
+    status: str = Field("", max_length=100)
 
 
 class State(_Answer):
@@ -103,6 +108,7 @@ class State(_Answer):
     paused: bool = False
     pid: Count = 0
     started_at: str = Field("", max_length=100)
+    health: Health = Health()
 
     @property
     def instance(self) -> str:
@@ -141,9 +147,11 @@ class NetworkSettings(_Answer):
 
 class RestartPolicy(_Answer):
     name: str = ""
+    maximum_retry_count: int = 0
 
 
 class HostConfig(_Answer):
+    auto_remove: bool = False
     network_mode: str = ""
     restart_policy: RestartPolicy = RestartPolicy()
     tmpfs: dict[str, str] = {}
@@ -152,6 +160,8 @@ class HostConfig(_Answer):
 class Mount(_Answer):
     destination: str = Field(max_length=4096)
     type: str = Field(max_length=100)
+    name: str = Field("", max_length=1024)
+    rw: bool = Field(True, alias="RW")
 
 
 class Inspected(_Answer):
@@ -283,3 +293,88 @@ class Stats(_Answer):
     def cpu_time(self) -> int:
         """In nanoseconds; 0 if the engine does not report it."""
         return self.cpu_stats.cpu_usage.total_usage
+
+
+class SettingsOfHost(_Answer):
+    """Run options of a container whose types the code relies on; ``all`` is its complete ``HostConfig``."""
+
+    auto_remove: bool = False
+    binds: list[str] = []
+    mounts: list[dict[str, Any]] = []
+    links: list[str] = []
+    network_mode: str = ""
+    port_bindings: dict[str, list[dict[str, str]] | None] = {}
+    restart_policy: RestartPolicy = RestartPolicy()
+    tmpfs: dict[str, str] = {}
+    uts_mode: str = Field("", alias="UTSMode")
+    ulimits: list[dict[str, Any]] = []
+    devices: list[dict[str, Any]] = []
+    all: dict[str, Any] = Field({}, alias="all")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_all(cls, content: Any) -> Any:
+        return {**content, "all": content} if isinstance(content, dict) else content
+
+
+class SettingsOfEndpoint(_Answer):
+    """How a container is attached to one network."""
+
+    ipam_config: dict[str, Any] = Field({}, alias="IPAMConfig")
+    links: list[str] = []
+    aliases: list[str] = []
+    driver_opts: dict[str, str] = {}
+    network_id: str = Field("", alias="NetworkID")
+    ip_address: Address = Field("", alias="IPAddress")
+    global_ipv6_address: Address = Field("", alias="GlobalIPv6Address")
+    gw_priority: int = 0
+
+
+class SettingsOfNetworks(_Answer):
+    networks: dict[str, SettingsOfEndpoint | None] = {}
+
+
+class Settings(_Answer):
+    """``GET /containers/{id}/json``, for the options with which a container was created; ``all`` is its complete ``Config``."""
+
+    id: Identity
+    name: str = Field(max_length=1024)
+    config: ImageConfig
+    all: dict[str, Any] = Field({}, alias="all")
+    host_config: SettingsOfHost
+    mounts: list[Mount] = []
+    network_settings: SettingsOfNetworks
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_all(cls, content: Any) -> Any:
+        return {**content, "all": content.get("Config")} if isinstance(content, dict) else content
+
+
+class PodmanLog(_Answer):
+    type: str = ""
+    tag: str = ""
+    size: str = ""
+
+
+class PodmanHost(_Answer):
+    cgroup_mode: str = ""
+    log_config: PodmanLog = PodmanLog()
+
+
+class PodmanConfig(_Answer):
+    create_command: list[str] = []
+    secrets: list[Any] = []
+    umask: str = ""
+    timeout: int = 0
+    healthcheck_on_failure_action: str = ""
+
+
+class PodmanSettings(_Answer):
+    """``GET /libpod/containers/{id}/json``: what Podman does not report in Docker's terms."""
+
+    pod: str = ""
+    rootfs: str = ""
+    dependencies: list[str] = []
+    config: PodmanConfig = PodmanConfig()
+    host_config: PodmanHost = PodmanHost()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from bundler.engines import answers, temporary_objects
@@ -11,6 +12,8 @@ from bundler.format.metadata import Platform
 from bundler.ports import Container, Image
 
 _NO_TIME = "0001-01-01T00:00:00Z"  # Go's zero time
+
+_ENGINE_NAME = re.compile("[0-9a-f]{64}")
 
 _ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound  # nosec B104
 _ANY_ADDRESS = ("", _ANY_IPV4, "::")
@@ -36,7 +39,15 @@ def container(answer: answers.Inspected, host: str) -> Container:
         health_check=health_check(config.healthcheck),
         restart_policy=restart_policy(answer.host_config.restart_policy.name),
         labels=config.labels,
+        health=answer.state.health.status,
+        anonymous_volumes=tuple(mount.destination for mount in answer.mounts if is_anonymous(mount)),
+        auto_remove=answer.host_config.auto_remove,
     )
+
+
+def is_anonymous(mount: answers.Mount) -> bool:
+    """Whether a mount is a volume that the engine named."""
+    return mount.type == "volume" and _ENGINE_NAME.fullmatch(mount.name) is not None
 
 
 def image(answer: answers.InspectedImage) -> Image | None:

@@ -15,6 +15,7 @@ from bundler.engines.file_systems import FileSystems
 from bundler.engines.image_loading import ImageLoader
 from bundler.engines.images import Images
 from bundler.engines.pausing import Pauser
+from bundler.engines.replacements import Replacements
 from bundler.engines.ssh import Forward
 from bundler.engines.temporary_containers import TemporaryContainers
 from bundler.engines.temporary_images import TemporaryImages
@@ -43,6 +44,7 @@ class DockerEngine:
         self._images = Images(api, self._facts)
         self._pauser = Pauser(api, self._facts, self._containers, host or "")
         self._temporary_containers = TemporaryContainers(api, self._containers)
+        self._replacements = Replacements(api, self._facts, self._containers, self._temporary_containers)
         loader = self.image_loader(api, self._facts, self._images)
         self._temporary_images = TemporaryImages(api, self._containers, self._images, loader)
         self._files = FileSystems(api, self._facts, self._containers, self._images, self._temporary_containers, silence)
@@ -93,7 +95,7 @@ class DockerEngine:
     def recover(self) -> list[str]:
         """Clean up after killed processes of ours on this engine; returns what was done."""
         removers = {"container": self._temporary_containers.remove, "image": self._temporary_images.untag}
-        resumed = self._pauser.resume_abandoned()
+        resumed = self._pauser.resume_abandoned() + self._replacements.recover()
         removed = temporary_objects.sweep(state_directory.directory(), self._address.url, removers)
         return resumed + [f"removed {name}" for name in removed]
 
@@ -105,6 +107,18 @@ class DockerEngine:
 
     def running(self, image: Image, options: RunOptions, *, keep: bool) -> AbstractContextManager[Container]:
         return self._temporary_containers.running(image, options, keep=keep)
+
+    def check_replaceable(self, old: Container) -> None:
+        self._replacements.check(old)
+
+    def replaced(self, old: Container, image: Image, name: str, exports: Sequence[str]) -> AbstractContextManager[Container]:
+        return self._replacements.replaced(old, image, name, exports)
+
+    def exchanged(self, current: Container) -> AbstractContextManager[Container]:
+        return self._replacements.exchanged(current)
+
+    def probed(self, container: Container) -> Container:
+        return self._replacements.probed(container)
 
     def reader(self, container: Container, wanted: str) -> Reader:
         return self._files.reader(container, wanted)

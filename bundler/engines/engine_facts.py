@@ -45,6 +45,11 @@ class EngineFacts:
         return self.is_podman or "name=userns" in self._settings.security_options
 
     @property
+    def host_name(self) -> str:
+        """The name of the engine's host."""
+        return self._settings.name
+
+    @property
     def is_local(self) -> bool:
         """Whether the engine's processes run on this host, as far as its address tells."""
         return self._api.where.startswith("unix:")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bundler.ports.engine import (
     ContainerFiles,
     ContainerLookup,
+    ContainerReplacement,
     ContainerRuns,
     Engine,
     EngineDescription,
@@ -36,6 +37,7 @@ __all__ = [
     "Container",
     "ContainerFiles",
     "ContainerLookup",
+    "ContainerReplacement",
     "ContainerRuns",
     "Displaced",
     "Engine",

@@ -113,6 +113,38 @@ class ContainerRuns(Protocol):
         ...
 
 
+class ContainerReplacement(Protocol):
+    """Replace a container by another one; an interrupted replacement is finished or undone by the next command."""
+
+    def check_replaceable(self, old: Container) -> None:
+        """Raise `UsageError` for a container that cannot be created again with its options.
+
+        Raises `EngineError` where the engine would start the replaced container beside the new one.
+        """
+        ...
+
+    def replaced(self, old: Container, image: Image, name: str, exports: Sequence[str]) -> AbstractContextManager[Container]:
+        """Run a container of ``image``, by its ``name``, in place of ``old``; gives the new container, which was started.
+
+        It has the run options of ``old``, but no anonymous volume of it at, above or below ``exports``. After the block it
+        keeps its place, and ``old`` is kept as NAME-previous, stopped. The container that had this name is removed.
+        After an error the new one is removed, and ``old`` is as it was. Raises `ModelError` when the new one does not start.
+        """
+        ...
+
+    def exchanged(self, current: Container) -> AbstractContextManager[Container]:
+        """Run the container NAME-previous in place of ``current``, which gets that name; gives the started container.
+
+        After an error both are as before. Raises `NotFoundError` when there is none, and `UsageError` unless one of the two
+        has replaced the other.
+        """
+        ...
+
+    def probed(self, container: Container) -> Container:
+        """Look a container up again, after its health check was run where the engine does not do that by itself."""
+        ...
+
+
 class ImageLookup(Protocol):
     """Look up images."""
 
@@ -156,6 +188,15 @@ class ImageCreation(Protocol):
 
 
 class Engine(
-    EngineDescription, Routing, ContainerLookup, Pausing, ContainerFiles, ContainerRuns, ImageLookup, ImageCreation, Protocol
+    EngineDescription,
+    Routing,
+    ContainerLookup,
+    Pausing,
+    ContainerFiles,
+    ContainerRuns,
+    ContainerReplacement,
+    ImageLookup,
+    ImageCreation,
+    Protocol,
 ):
     """Runs containers and stores images."""

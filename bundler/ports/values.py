@@ -52,6 +52,12 @@ class Container:
     restart_policy: str = ""
     """What the engine does when the container ends: ``always``, ``unless-stopped``, ``on-failure``, or empty for nothing."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    health: str = ""
+    """The result of its health check: ``starting``, ``healthy`` or ``unhealthy``; empty without one."""
+    anonymous_volumes: tuple[str, ...] = ()
+    """Mount destinations of volumes without a name of their own."""
+    auto_remove: bool = False
+    """Whether the engine removes the container when it ends."""
 
 
 @dataclass(frozen=True)
