@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -260,7 +261,7 @@ def _metadata(
         created=meta.now(),
         tool=meta.Tool(name="fps-bundle", version=version("fps-bundle")),
         source=meta.Source(
-            engine=f"{info.name} {info.version}",
+            engine=f"{info.name} {info.version}".rstrip(),
             container_name=container.name,
             container_id=container.id,
             host_name=socket.gethostname() if options.record_hostname else None,
@@ -297,7 +298,7 @@ def running(container: Container, engine: Engine, *, start: bool) -> Iterator[Co
 
     Raises `BusyError` when another process holds the container, and `ModelError` for one that does not run or is paused.
     """
-    with state_directory.hold("container", container.id):
+    with state_directory.hold("container", _lock_name(container)):
         if container.running:
             if container.paused:
                 raise ModelError(
@@ -313,6 +314,14 @@ def running(container: Container, engine: Engine, *, start: bool) -> Iterator[Co
             )
         with engine.started(container) as started:
             yield started
+
+
+def _lock_name(container: Container) -> str:
+    """The name of a container's lock: its ID; a process has the path of its cgroup in place of it, which engines make of the ID."""
+    if "/" not in container.id:
+        return container.id
+    ids = re.findall("[0-9a-f]{64}", container.id)
+    return ids[-1] if ids else Digest.of(container.id.encode("utf-8", "surrogateescape")).hex
 
 
 def _model(container: Container, source: Image) -> meta.Model:
