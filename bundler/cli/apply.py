@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import apply_to, options, replacement
+from bundler.cli import apply_to, option_groups, options, replacement
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
@@ -54,16 +54,12 @@ def apply(
     replace: replacement.Replace = None,
     ready_timeout: replacement.ReadyTimeout = None,
     keep_mounted_state: replacement.KeepMountedState = False,
-    allowed_signers: options.AllowedSigners = None,
-    revoked: options.Revoked = None,
-    ignore_signatures: options.IgnoreSignatures = False,
+    *,
+    trust: option_groups.Trust,
     allow_downgrade: AllowDowngrade = None,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
-    limit_rate: options.LimitRate = None,
-    parallel: options.Parallel = 3,
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    registry: option_groups.Transfer,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -80,18 +76,18 @@ def apply(
     from bundler.format import reference
     from bundler.verbs.apply import ApplyOptions
 
-    admission = signatures.admission(allowed_signers, revoked, ignore_signatures, allow_downgrade)
+    admission = signatures.admission(trust, allow_downgrade)
     chosen = ApplyOptions(base, base_match is BaseMatch.version, tag, force, allow_privileged, dry_run)
     replacing = replacement.chosen(replace, ready_timeout, to, keep_mounted_state=keep_mounted_state)
     as_image = apply_to.options(
         to, tag, layer_compression, chosen, tag_previous=tag_previous, state_only=state_only, ignore_removed=ignore_removed
     )
     with console.Terminal(quiet=quiet) as terminal:
-        link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
+        store_options = registry.store_options(terminal)
         if to is not None and as_image:
-            made = apply_to.run(source, to, base, host, link, parts_from, admission, as_image, terminal)
+            made = apply_to.run(source, to, base, host, store_options, parts_from, admission, as_image, terminal)
         else:
-            with wiring.opened(reference.parse(source), link, parts_from) as store:
+            with wiring.opened(reference.parse(source), store_options, parts_from) as store:
                 engine = wiring.connect(host)
                 done = replacement.apply(store, engine, replace, replacing, terminal, admission=admission, options=chosen)
     if to is not None:

@@ -12,8 +12,8 @@ import typer
 from bundler.errors import UsageError
 
 if TYPE_CHECKING:
+    from bundler.api.stores import StoreOptions
     from bundler.cli.console import Terminal
-    from bundler.cli.wiring import Link
     from bundler.trust.admission import Admission
     from bundler.verbs.apply import ApplyOptions
     from bundler.verbs.apply_to import ApplyToOptions, ApplyToResult
@@ -93,7 +93,7 @@ def run(
     destination: str,
     base: str | None,
     host: str | None,
-    link: Link,
+    store_options: StoreOptions,
     parts_from: list[Path] | None,
     admission: Admission,
     options: ApplyToOptions,
@@ -112,7 +112,7 @@ def run(
     images.check_options(images.parse_destination(destination), base, options)
     with ExitStack() as opened:
         engine = wiring.connect(host) if base and base.startswith(images.ENGINE) else None
-        store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
+        store = opened.enter_context(wiring.opened(reference.parse(source), store_options, parts_from))
         return images.apply_to(
             store,
             destination,
@@ -120,7 +120,7 @@ def run(
             options=options,
             base=base,
             engine=engine,
-            store_options=link.store_options,
+            store_options=store_options,
             progress=terminal,
         )
 

@@ -6,16 +6,15 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 
 
 def cat(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     path: Annotated[str, typer.Argument(help="Absolute path of a file in the bundle, plain or as `inspect --files` prints it.")],
     parts_from: options.PartsFrom = None,
-    limit_rate: options.LimitRate = None,
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    *,
+    registry: option_groups.Network,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
@@ -32,6 +31,6 @@ def cat(
 
     terminal = console.Terminal(quiet=quiet)
     wanted = listing.parse(path)
-    link = wiring.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
-    with wiring.opened(reference.parse(source), link, parts_from) as store:
+    store_options = registry.store_options(terminal)
+    with wiring.opened(reference.parse(source), store_options, parts_from) as store:
         console.result_content(listing.content(read_bundle(store), store, wanted, terminal))

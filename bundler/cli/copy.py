@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
@@ -23,7 +23,7 @@ _Split = Annotated[
     typer.Option(
         "--split",
         metavar="SIZE",
-        help="Split into parts: fat32, dvd, bd or 4GiB for media, 4MiB for a registry behind an unreliable link.",
+        help="Split into parts: fat32, dvd, bd or 4GiB for media, 4MiB for a registry behind an unreliable store_options.",
     ),
 ]
 _Have = Annotated[
@@ -58,13 +58,9 @@ def copy(
     parts_from: options.PartsFrom = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
     verify_written: options.VerifyWritten = None,
-    allowed_signers: options.AllowedSigners = None,
-    revoked: options.Revoked = None,
-    ignore_signatures: options.IgnoreSignatures = False,
-    limit_rate: options.LimitRate = None,
-    parallel: options.Parallel = 3,
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    *,
+    trust: option_groups.Trust,
+    registry: option_groups.Transfer,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -87,17 +83,17 @@ def copy(
     from bundler.verbs.copy import CopyResult
     from bundler.verbs.verify import readable_bundle
 
-    admission = signatures.admission(allowed_signers, revoked, ignore_signatures)
+    admission = signatures.admission(trust)
     target = destination.parse(
         wiring.destination(dest), split=split, only=part or (), have=have or (), delta=delta_from is not None
     )
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
-        link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
-        origin = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
+        store_options = registry.store_options(terminal, verify_written=verify_written)
+        origin = opened.enter_context(wiring.opened(reference.parse(source), store_options, parts_from))
         bundle = read_bundle(origin)
         whole = rebuild or target.is_local or bool(have)
-        origin, sent = opened.enter_context(delta.prepared(bundle, origin, delta_from, link, terminal, whole=whole))
-        store = target.open(link, terminal)
+        origin, sent = opened.enter_context(delta.prepared(bundle, origin, delta_from, store_options, terminal, whole=whole))
+        store = target.open(store_options, terminal)
         if target.reads_twice and not dry_run:
             origin = opened.enter_context(readable_bundle(bundle, origin, LocalSpool(), terminal))
         run = verbs.plan_copy if dry_run else verbs.copy
@@ -106,7 +102,7 @@ def copy(
         if isinstance(result, CopyResult):
             _report(result, store, terminal, json=json)
         else:
-            dry_run_report.show(result, store.where, link.rate, terminal, json=json, in_parts=target.reads_twice)
+            dry_run_report.show(result, store.where, store_options.rate, terminal, json=json, in_parts=target.reads_twice)
 
 
 def _report(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:

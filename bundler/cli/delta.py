@@ -21,12 +21,13 @@ from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.verbs import verify
 
 if TYPE_CHECKING:
+    from bundler.api.stores import StoreOptions
     from bundler.cli.console import Terminal
 
 
 @contextmanager
 def prepared(
-    bundle: Bundle, origin: Store, delta_from: str | None, link: wiring.Link, terminal: Terminal, *, whole: bool
+    bundle: Bundle, origin: Store, delta_from: str | None, store_options: StoreOptions, terminal: Terminal, *, whole: bool
 ) -> Iterator[tuple[Store, DeltaManifest | None]]:
     """Give the store to copy from, and the delta to copy in place of the bundle, if any.
 
@@ -41,7 +42,7 @@ def prepared(
     from bundler.verbs import delta  # needs numpy, which is slow to import
 
     with ExitStack() as opened:
-        source, source_store = _source(bundle, delta_from, link, opened)
+        source, source_store = _source(bundle, delta_from, store_options, opened)
         if source.digest == bundle.digest:
             raise UsageError(f"{delta_from} is the bundle that would be sent: the other host has it already")
         spool = LocalSpool()
@@ -58,10 +59,10 @@ def prepared(
         yield NewDeltaStore(readable, new.made), new.manifest
 
 
-def _source(bundle: Bundle, delta_from: str, link: wiring.Link, opened: ExitStack) -> tuple[Bundle, Store]:
+def _source(bundle: Bundle, delta_from: str, store_options: StoreOptions, opened: ExitStack) -> tuple[Bundle, Store]:
     """Return the bundle of a reference, or of a list the one that is here and has most layers of ``bundle``."""
     if not have.is_list(delta_from):
-        store = opened.enter_context(wiring.opened(parse(delta_from), link))
+        store = opened.enter_context(wiring.opened(parse(delta_from), store_options))
         return read_bundle(store), store
     wanted = {had.digest for had in have.read_list(Path(delta_from))}
     if bundle.digest in wanted:

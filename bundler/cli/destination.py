@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.cli import wiring
+from bundler.api import stores
 from bundler.errors import UsageError
 from bundler.format import part_list, units
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference
 
 if TYPE_CHECKING:
+    from bundler.api.stores import StoreOptions
     from bundler.ports import Store
     from bundler.streams import Progress
 
@@ -39,28 +40,28 @@ class Target:
         """Whether the bundle is read twice: a list of parts precedes the parts, and needs their digests."""
         return self.part_size is not None
 
-    def open(self, link: wiring.Link, progress: Progress) -> Store:
+    def open(self, store_options: StoreOptions, progress: Progress) -> Store:
         """Return the store to copy to, which leaves out the blobs of ``have``."""
-        store = self._store(link, progress)
+        store = self._store(store_options, progress)
         if not self.have:
             return store
         from bundler.cli import have
         from bundler.stores.archive.thin import ThinStore
 
-        return ThinStore(store, have.read(self.have, link))
+        return ThinStore(store, have.read(self.have, store_options))
 
-    def _store(self, link: wiring.Link, progress: Progress) -> Store:
+    def _store(self, store_options: StoreOptions, progress: Progress) -> Store:
         reference = self.reference
         if self.part_size is None:
-            return wiring.open_store(reference, link)
+            return stores.open_plain(reference, store_options)
         if isinstance(reference, ArchiveReference):
             from bundler.stores.archive.split_files import Split, SplitFileStore
 
-            how = Split(self.part_size, self.only, link.verify_files)
+            how = Split(self.part_size, self.only, store_options.verify_files)
             return SplitFileStore(Path(reference.path), reference.tag, reference.digest, how, progress)
         from bundler.stores.archive.split_artifact import SplitTarget
 
-        return SplitTarget(wiring.open_store(reference, link), self.part_size, progress)
+        return SplitTarget(stores.open_plain(reference, store_options), self.part_size, progress)
 
 
 def parse(reference: Reference, *, split: str | None, only: Sequence[int], have: Sequence[str], delta: bool = False) -> Target:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 
 if TYPE_CHECKING:
     from bundler.verbs.diff import Change, Difference, Total
@@ -18,9 +18,8 @@ def diff(
     old: Annotated[str, typer.Argument(help="The older bundle.")],
     new: Annotated[str, typer.Argument(help="The newer bundle, in the same store or another one.")],
     parts_from: options.PartsFrom = None,
-    limit_rate: options.LimitRate = None,
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    *,
+    registry: option_groups.Network,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -42,10 +41,10 @@ def diff(
     references = reference.parse(old), reference.parse(new)
     wiring.check_one_pipe(references)
     terminal = console.Terminal(quiet=quiet)
-    link = wiring.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
+    store_options = registry.store_options(terminal)
     totals = {change: diff.Total() for change in diff.Change}
     with ExitStack() as opened:
-        one, other = (opened.enter_context(wiring.opened(it, link, parts_from)) for it in references)
+        one, other = (opened.enter_context(wiring.opened(it, store_options, parts_from)) for it in references)
         first, second = read_bundle(one), read_bundle(other)
         changes = launch.changes(image.restored(first.metadata), image.restored(second.metadata))
         differences = _counted(diff.find(first, one, second, other, terminal), totals)

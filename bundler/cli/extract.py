@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
@@ -23,45 +23,46 @@ class OwnerChoice(Enum):
     me = "me"
 
 
+Source = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The target directory. It is created if missing.")]
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH", help="Absolute path in the bundle, with all below it; * ? [ ] and ** as in a shell."),
+]
+Strip = Annotated[str, typer.Option(metavar="PREFIX", help="Directory of the bundle whose content goes directly into DIR.")]
+OwnerOption = Annotated[
+    OwnerChoice | None,
+    typer.Option(help="Keep the recorded owners, by number, or give all to this user. Default: keep for root, else me."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that differ. Directories are never replaced.")]
+Delete = Annotated[
+    bool, typer.Option("--delete", help="Also remove from DIR what the model deleted of its base, within the wanted paths.")
+]
+AllowPrivileged = Annotated[bool, typer.Option("--allow-privileged", help="Accept files with setuid, setgid or capabilities.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the bundle and the directory, and show the result; write nothing.")]
+AllowDowngrade = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REASON", help="Accept a bundle that is older than the newest one extracted there. The reason is recorded."
+    ),
+]
+
+
 def extract(
-    source: Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle.")],
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The target directory. It is created if missing.")],
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="PATH", help="Absolute path in the bundle, with all below it; * ? [ ] and ** as in a shell."),
-    ] = None,
-    strip: Annotated[
-        str, typer.Option(metavar="PREFIX", help="Directory of the bundle whose content goes directly into DIR.")
-    ] = "/",
-    owner: Annotated[
-        OwnerChoice | None,
-        typer.Option(help="Keep the recorded owners, by number, or give all to this user. Default: keep for root, else me."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that differ. Directories are never replaced.")
-    ] = False,
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Also remove from DIR what the model deleted of its base, within the wanted paths.")
-    ] = False,
-    allow_privileged: Annotated[
-        bool, typer.Option("--allow-privileged", help="Accept files with setuid, setgid or capabilities.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the bundle and the directory, and show the result; write nothing.")
-    ] = False,
-    allowed_signers: options.AllowedSigners = None,
-    revoked: options.Revoked = None,
-    ignore_signatures: options.IgnoreSignatures = False,
-    allow_downgrade: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REASON", help="Accept a bundle that is older than the newest one extracted there. The reason is recorded."
-        ),
-    ] = None,
+    source: Source,
+    directory: Directory,
+    paths: Paths = None,
+    strip: Strip = "/",
+    owner: OwnerOption = None,
+    overwrite: Overwrite = False,
+    delete: Delete = False,
+    allow_privileged: AllowPrivileged = False,
+    dry_run: DryRun = False,
+    *,
+    trust: option_groups.Trust,
+    allow_downgrade: AllowDowngrade = None,
     parts_from: options.PartsFrom = None,
-    limit_rate: options.LimitRate = None,
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    registry: option_groups.Network,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -77,7 +78,7 @@ def extract(
     from bundler.format import reference
     from bundler.verbs.extract import ExtractOptions, Owner
 
-    admission = signatures.admission(allowed_signers, revoked, ignore_signatures, allow_downgrade)
+    admission = signatures.admission(trust, allow_downgrade)
     chosen = ExtractOptions(
         tuple(paths or ()),
         strip,
@@ -88,8 +89,8 @@ def extract(
         dry_run=dry_run,
     )
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
-        link = wiring.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
-        store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
+        store_options = registry.store_options(terminal)
+        store = opened.enter_context(wiring.opened(reference.parse(source), store_options, parts_from))
         result = verbs.extract(store, directory, admission=admission, options=chosen, progress=terminal)
     if json:
         console.result_json({**_as_json(result), "dryRun": dry_run})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from bundler.api.stores import StoreOptions
 from bundler.bundle import read_bundle
 from bundler.cli import named_files, wiring
 from bundler.errors import UsageError, disk_errors
@@ -14,15 +15,15 @@ from bundler.format.thin_list import Had
 from bundler.verbs.have import had
 
 
-def read(named: Sequence[str], link: wiring.Link) -> list[Had]:
+def read(named: Sequence[str], store_options: StoreOptions) -> list[Had]:
     """Return the bundles of references, and of lists that ``fps-bundle list --have`` printed."""
-    return [had for name in named for had in _read(name, link)]
+    return [had for name in named for had in _read(name, store_options)]
 
 
-def _read(name: str, link: wiring.Link) -> Sequence[Had]:
+def _read(name: str, store_options: StoreOptions) -> Sequence[Had]:
     if is_list(name):
         return read_list(Path(name))
-    with wiring.opened(parse(name), link) as store:
+    with wiring.opened(parse(name), store_options) as store:
         return [had(store.where, read_bundle(store).manifest, store)]
 
 

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 
 
 def history(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     parts_from: options.PartsFrom = None,
-    plain_http: options.PlainHttp = False,
+    *,
+    registry: option_groups.Connection,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -24,7 +25,7 @@ def history(
     from bundler.cli import console, wiring
     from bundler.format import reference
 
-    with wiring.opened(reference.parse(source), wiring.Link(plain_http), parts_from) as store:
+    with wiring.opened(reference.parse(source), registry.store_options(), parts_from) as store:
         bundle = read_bundle(store)
     lineage = [(str(bundle.digest), bundle.metadata.created)]
     lineage += [(str(ancestor.digest), ancestor.created) for ancestor in bundle.metadata.lineage]

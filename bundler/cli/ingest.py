@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 from bundler.ports import RunOptions
 
 if TYPE_CHECKING:
+    from bundler.api.stores import StoreOptions
     from bundler.cli.console import Terminal
-    from bundler.cli.wiring import Link
     from bundler.ports import Engine
     from bundler.trust.admission import Admission
     from bundler.verbs.ingest import Connect, IngestResult, OldBundle, OldContainer
@@ -57,27 +58,20 @@ def ingest(
     tag: Annotated[str, typer.Option(metavar="NAME:TAG", help="Tag of the new image.")],
     push: Push = None,
     export: Export = True,
-    endpoint: options.Endpoint = None,
-    port: options.Port = None,
-    wait: options.Wait = 30,
-    export_timeout: options.ExportTimeout = 600,
+    *,
+    migrator: option_groups.Migrator,
     idle_timeout: IdleTimeout = 600,
     network: Network = "",
     memory: Memory = "",
     gpus: Gpus = "",
     env: Env = None,
-    allowed_signers: options.AllowedSigners = None,
-    revoked: options.Revoked = None,
-    ignore_signatures: options.IgnoreSignatures = False,
+    trust: option_groups.Trust,
     allow_privileged: options.AllowPrivileged = False,
     keep: Keep = False,
     force: Force = False,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
-    limit_rate: options.LimitRate = None,
-    parallel: options.Parallel = 3,
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    registry: option_groups.Transfer,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -87,23 +81,24 @@ def ingest(
     A container of the new base is started, and its Migrator's Ingest requests files of the old model, which is only read.
     When Ingest is complete, the container becomes the new image. Prints the digest of its config, and its image ID.
     """
-    from bundler.api import stores
+    from bundler.api import engines, stores
     from bundler.cli import console, signatures, wiring
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import ingest as verb
 
     _check(old)
     terminal = console.Terminal(quiet=quiet)
-    link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
-    target = stores.push_target(wiring.push_target(push), link.store_options) if push else None
+    store_options = registry.store_options(terminal)
+    target = stores.push_target(wiring.push_target(push), store_options) if push else None
     seal = signatures.seal(None, terminal) if push else None
     engine = wiring.connect(host)
-    ingesting = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=idle_timeout)
-    exporting = partial(ingesting, deadline=export_timeout)
-    asked = partial(wiring.migrator, engine, endpoint=None, port=None, wait=wait, deadline=export_timeout) if export else None
-    admission = partial(signatures.admission, allowed_signers, revoked, ignore_signatures)
+    of_new = migrator.options()
+    ingesting = partial(engines.migrator, engine, options=replace(of_new, deadline=idle_timeout))
+    exporting = partial(engines.migrator, engine, options=of_new)
+    asked = partial(engines.migrator, engine, options=replace(of_new, endpoint=None, port=None)) if export else None
+    admission = partial(signatures.admission, trust)
     chosen = verb.IngestOptions(RunOptions(network, memory, gpus, tuple(env or ())), keep, force)
-    source = _opened(old, engine, link, parts_from, admission, asked, allow_privileged=allow_privileged)
+    source = _opened(old, engine, store_options, parts_from, admission, asked, allow_privileged=allow_privileged)
     with terminal:
         result = verb.ingest(source, onto, tag, engine, ingesting, LocalSpool(), terminal, options=chosen)
     pushed = None
@@ -128,7 +123,7 @@ def _check(old: str) -> None:
 def _opened(
     old: str,
     engine: Engine,
-    link: Link,
+    store_options: StoreOptions,
     parts_from: Sequence[Path] | None,
     admission: Callable[[], Admission],
     asked: Connect | None,
@@ -144,7 +139,7 @@ def _opened(
     if not _is_bundle(old):
         yield OldContainer(engine.container(old), asked)
         return
-    with wiring.opened(reference.parse(old), link, parts_from) as store:
+    with wiring.opened(reference.parse(old), store_options, parts_from) as store:
         stores.look_for_sources_on(engine, store)
         yield OldBundle(store, admission(), allow_privileged)
 

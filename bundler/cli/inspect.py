@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 
 if TYPE_CHECKING:
     from bundler.bundle import Bundle
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def inspect(
     source: Annotated[str, typer.Argument(help="The bundle.")],
     files: Annotated[bool, typer.Option("--files", help="List only the files: mode, owner, size, time, sha256, path.")] = False,
-    allowed_signers: options.AllowedSigners = None,
-    revoked: options.Revoked = None,
+    *,
+    signers: option_groups.Signers,
     parts_from: options.PartsFrom = None,
-    plain_http: options.PlainHttp = False,
+    registry: option_groups.Connection,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -40,13 +40,13 @@ def inspect(
     from bundler.format import reference
     from bundler.stores.delta.store import DeltaStore
 
-    with wiring.opened(reference.parse(source), wiring.Link(plain_http), parts_from) as store:
+    with wiring.opened(reference.parse(source), registry.store_options(), parts_from) as store:
         bundle = read_bundle(store)
         if files:
             _list(bundle, store, json=json)
             return
         delta = store.delta if isinstance(store, DeltaStore) else None
-        inspected = verbs.inspect(store, policy=trust.load_policy(allowed_signers, revoked), bundle=bundle)
+        inspected = verbs.inspect(store, policy=trust.load_policy(signers.allowed_signers, signers.revoked), bundle=bundle)
     if json:
         console.result_json(
             {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 
 if TYPE_CHECKING:
     from bundler.format.reference import Reference
@@ -25,7 +25,8 @@ def list(
     ] = None,
     have: Annotated[bool, typer.Option("--have", help="Print a list for `copy --have` on another host.")] = False,
     parts_from: options.PartsFrom = None,
-    plain_http: options.PlainHttp = False,
+    *,
+    registry: option_groups.Connection,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -39,7 +40,7 @@ def list(
     from bundler.verbs.have import had
 
     named = reference.parse(where) if where else reference.LocalReference("")
-    with wiring.opened(named, wiring.Link(plain_http), parts_from) as store:
+    with wiring.opened(named, registry.store_options(), parts_from) as store:
         chosen = _chosen(store.names(), named, where) if where else None
         bundles = list_bundles(store, chosen)
         if have:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from bundler.cli import signals, standard_streams
+from bundler.cli import option_groups, signals, standard_streams
 from bundler.cli.help_format import PlainCommand, paragraphs, with_metavars
 from bundler.cli.options import Diagnostics
 from bundler.errors import BundlerError
@@ -68,7 +68,7 @@ class _Commands(Mapping[str, Any]):
 def _command(name: str) -> Any:
     function = getattr(import_module(f"bundler.cli.{name}"), name)
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name, cls=PlainCommand, help=paragraphs(function.__doc__))(function)
+    single.command(name, cls=PlainCommand, help=paragraphs(function.__doc__))(option_groups.expanded(function))
     return typer.main.get_command(single)
 
 

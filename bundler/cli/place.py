@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from bundler.api.stores import StoreOptions
     from bundler.cli.console import Terminal
-    from bundler.cli.wiring import Link
     from bundler.ports import Place
     from bundler.verbs.names import Wanted
 
@@ -25,7 +25,7 @@ References = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the bundles of a wildcard are changed.")]
 
 
-def opened(texts: Sequence[str], link: Link) -> tuple[Place, list[Wanted]]:
+def opened(texts: Sequence[str], store_options: StoreOptions) -> tuple[Place, list[Wanted]]:
     """Return the place that all references name; raises `UsageError` for references to several places."""
     from bundler.api import stores
     from bundler.errors import UsageError
@@ -34,7 +34,7 @@ def opened(texts: Sequence[str], link: Link) -> tuple[Place, list[Wanted]]:
     wanted = [names.parse(text) for text in texts]
     if other := next((it for it in wanted if it.place != wanted[0].place), None):
         raise UsageError(f"{wanted[0].text} and {other.text} are in different places", hint="Use one command for each place.")
-    return stores.open_place(wanted[0].place, link.store_options), wanted
+    return stores.open_place(wanted[0].place, store_options), wanted
 
 
 def confirmed(place: Place, wanted: list[Wanted], action: str, terminal: Terminal, *, asks: bool) -> list[Wanted]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 
 if TYPE_CHECKING:
-    from bundler.cli.wiring import Link
+    from bundler.api.stores import StoreOptions
     from bundler.ports import Removed
     from bundler.verbs.retention import Kept, Policy, Pruned
 
@@ -44,8 +44,8 @@ def prune(
     keep_monthly: _Monthly = None,
     keep_tag: _Tags = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    *,
+    registry: option_groups.Connection,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -59,7 +59,7 @@ def prune(
     Also deletes partial downloads, and records of uploads that were interrupted more than a week ago. Deletes nothing while
     another fps-bundle uses the place, or when a bundle to keep cannot be read.
     """
-    from bundler.cli import console, wiring
+    from bundler.cli import console
     from bundler.verbs.retention import Policy
 
     policy = Policy(
@@ -67,8 +67,8 @@ def prune(
     )
     _check(policy, keep)
     with console.Terminal(quiet=quiet) as terminal:
-        link = wiring.Link(plain_http, timeout=timeout, terminal=terminal)
-        place, pruned = _pruned(where, policy, link, dry_run=dry_run)
+        store_options = registry.store_options(terminal)
+        place, pruned = _pruned(where, policy, store_options, dry_run=dry_run)
     if json:
         console.result_json(_as_json(pruned, dry_run=dry_run))
         return
@@ -87,7 +87,7 @@ def _check(policy: Policy, keep: int | None) -> None:
         raise UsageError("--keep-tag needs a policy, such as --keep-last", hint="Without a policy all tags are kept.")
 
 
-def _pruned(where: str | None, policy: Policy, link: Link, *, dry_run: bool) -> tuple[str, Pruned]:
+def _pruned(where: str | None, policy: Policy, store_options: StoreOptions, *, dry_run: bool) -> tuple[str, Pruned]:
     """Prune a place; returns its name for messages."""
     from bundler.api import stores
     from bundler.errors import UsageError
@@ -103,7 +103,7 @@ def _pruned(where: str | None, policy: Policy, link: Link, *, dry_run: bool) -> 
         names.check_place(parsed, where)
         if reference.is_exact(where, parsed):
             raise UsageError(f"{where[:200]!r} is one bundle", hint="Remove it with fps-bundle rm, or leave out its tag.")
-    place = stores.open_place(names.place_of(parsed), link.store_options)
+    place = stores.open_place(names.place_of(parsed), store_options)
     group = parsed.name if isinstance(parsed, LocalReference) else ""
     return where or "the local store", retention.prune(place, policy, group, dry_run=dry_run)
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import named_files, options
+from bundler.cli import named_files, option_groups, options
 from bundler.format.compression_mode import Compression
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
     from bundler.verbs.estimate import Estimate
-    from bundler.verbs.push import PushResult
+    from bundler.verbs.push import Options, PushResult
     from bundler.verbs.tag_template import TagTemplate
 
 
@@ -98,35 +97,53 @@ SignKey = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Capture:
+    """How the state is read."""
+
+    pause: Pause = True
+    max_pause: MaxPause = None
+    reader: ReaderOption = Reader.auto
+    extended: Extended = False
+    compression: CompressionOption = Compression.AUTO
+    strict: Strict = False
+    allow_empty: AllowEmpty = False
+    audit: Audit = False
+    record_hostname: RecordHostname = True
+    dry_run: DryRun = False
+
+    def options(self) -> Options:
+        """Return them as the verb takes them; raises `UsageError` for those that contradict each other."""
+        from bundler.verbs.push import Options
+
+        return Options(
+            strict=self.strict,
+            allow_empty=self.allow_empty,
+            audit=self.audit,
+            record_hostname=self.record_hostname,
+            dry_run=self.dry_run,
+            reader=_checked_reader(self.reader, extended=self.extended),
+            compression=self.compression,
+            pause=self.pause,
+            max_pause=_checked_pause(self.max_pause, pause=self.pause),
+        )
+
+
 def push(
     container: Container = None,
     dest: Dest = None,
     pid: Pid = None,
-    endpoint: options.Endpoint = None,
-    port: options.Port = None,
-    wait: options.Wait = 30,
-    export_timeout: options.ExportTimeout = 600,
-    pause: Pause = True,
-    max_pause: MaxPause = None,
-    reader: ReaderOption = Reader.auto,
-    extended: Extended = False,
-    compression: CompressionOption = Compression.AUTO,
+    *,
+    migrator: option_groups.Migrator,
+    capture: Capture,
     base: Base = None,
     delta: Delta = False,
     tag_template: Template = None,
     start: Start = False,
-    strict: Strict = False,
-    allow_empty: AllowEmpty = False,
-    audit: Audit = False,
-    record_hostname: RecordHostname = True,
-    dry_run: DryRun = False,
     sign_key: SignKey = None,
     verify_written: options.VerifyWritten = None,
-    limit_rate: options.LimitRate = None,
-    parallel: options.Parallel = 3,
-    timeout: options.Timeout = 60,
     host: options.Host = None,
-    plain_http: options.PlainHttp = False,
+    registry: option_groups.Transfer,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -141,35 +158,28 @@ def push(
     With --delta the bundle stays in the local store, and the next push sends only what changed since. One bundle is kept
     for each container and destination. Every command reads such a delta as the bundle, where the earlier bundle is found.
     """
-    from bundler.api import stores
+    from bundler.api import engines, stores
     from bundler.cli import console, signatures, wiring
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import push as verb
 
-    chosen = verb.Options(
-        base=None if pid else base,
-        strict=strict,
-        allow_empty=allow_empty,
-        audit=audit,
-        record_hostname=record_hostname,
-        dry_run=dry_run,
-    )
-    longest, reads = _checked_pause(max_pause, pause=pause), _checked_reader(reader, extended=extended)
-    chosen = replace(chosen, reader=reads, compression=compression, pause=pause, max_pause=longest)
-    named, dest = _checked_source(container, dest, pid, base, reader, host, start=start)
-    chosen = replace(chosen, template=_checked_template(tag_template, dest))
+    named, dest = _checked_source(container, dest, pid, base, capture.reader, host, start=start)
+    chosen = replace(capture.options(), base=None if pid else base, template=_checked_template(tag_template, dest))
     target = wiring.push_target(dest) if dest else None
     terminal = console.Terminal(quiet=quiet)
-    link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
-    engine = wiring.connect_process(pid, base, link) if pid and base else wiring.connect(host)
+    store_options = registry.store_options(terminal, verify_written=verify_written)
+    engine = wiring.connect_process(pid, base, store_options) if pid and base else wiring.connect(host)
     model = engine.container(named)
     target = target or verb.local_name(model, engine.image(model.image_id))
     seal = signatures.seal(sign_key, terminal)
-    opened = stores.push_target(target, link.store_options, delta=delta)
-    connect = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=export_timeout)
-    with terminal, verb.running(model, engine, start=start) as running, connect(running) as migrator:
-        result = verb.push(running, engine, migrator, LocalSpool(), opened, terminal, chosen, seal)
-    _report(result, link.rate, terminal, json=json)
+    opened = stores.push_target(target, store_options, delta=delta)
+    with (
+        terminal,
+        verb.running(model, engine, start=start) as running,
+        engines.migrator(engine, running, migrator.options()) as connected,
+    ):
+        result = verb.push(running, engine, connected, LocalSpool(), opened, terminal, chosen, seal)
+    _report(result, store_options.rate, terminal, json=json)
 
 
 def _checked_source(

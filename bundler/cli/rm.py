@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, place
+from bundler.cli import option_groups, options, place
 
 
 def rm(
     refs: place.References,
     yes: place.Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    *,
+    registry: option_groups.Connection,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -24,11 +24,11 @@ def rm(
     A bundle that has another tag, too, loses only the named one. The source of a delta is removed only together
     with that delta. A registry frees the space in its next garbage collection.
     """
-    from bundler.cli import console, wiring
+    from bundler.cli import console
     from bundler.verbs import names
 
     with console.Terminal(quiet=quiet) as terminal:
-        store, wanted = place.opened(refs, wiring.Link(plain_http, timeout=timeout, terminal=terminal))
+        store, wanted = place.opened(refs, registry.store_options(terminal))
         wanted = place.confirmed(store, wanted, "remove", terminal, asks=not (yes or dry_run))
         removed = names.remove(store, wanted, dry_run=dry_run)
     bundles = [{"name": it.name or None, "digest": str(it.digest), "size": it.size} for it in removed.bundles]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import named_files, options
+from bundler.cli import named_files, option_groups, options
 
 
 def sign(
@@ -30,7 +30,8 @@ def sign(
             help="Sequence number of the signature. Default: the Unix time, or one above the last.",
         ),
     ] = None,
-    plain_http: options.PlainHttp = False,
+    *,
+    registry: option_groups.Connection,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -49,7 +50,7 @@ def sign(
     if chosen is None:
         raise UsageError("signing key required", hint="Use --sign-key, or set signing-key in trust.toml.")
     terminal = console.Terminal(quiet=quiet)
-    with wiring.opened(reference.parse(source), wiring.Link(plain_http, terminal=terminal)) as store:
+    with wiring.opened(reference.parse(source), registry.store_options(terminal)) as store:
         bundle = read_bundle(store)
         signed = signatures.sign(bundle, store, chosen, sequence, terminal)
     if json:

@@ -11,6 +11,7 @@ from bundler.errors import TrustError, UsageError
 if TYPE_CHECKING:
     from bundler.bundle import Bundle
     from bundler.cli.console import Terminal
+    from bundler.cli.option_groups import Trust
     from bundler.ports import Store
     from bundler.trust.admission import Admission
     from bundler.trust.policy import Signature
@@ -18,16 +19,14 @@ if TYPE_CHECKING:
     from bundler.verbs.push_destination import Seal
 
 
-def admission(
-    allowed_signers: Path | None, revoked: Path | None, ignore_signatures: bool, allow_downgrade: str | None = None
-) -> Admission:
+def admission(chosen: Trust, allow_downgrade: str | None = None) -> Admission:
     """Return the admission that the options of a command describe."""
     from bundler.api import trust
     from bundler.trust.admission import Admission
 
-    if ignore_signatures:
+    if chosen.ignore_signatures:
         return Admission.unchecked("disabled by an option of this command", allow_downgrade=allow_downgrade)
-    return trust.host_admission(allowed_signers=allowed_signers, revoked=revoked, allow_downgrade=allow_downgrade)
+    return trust.host_admission(allowed_signers=chosen.allowed_signers, revoked=chosen.revoked, allow_downgrade=allow_downgrade)
 
 
 def describe_policy() -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 
 
 def tag(
@@ -14,8 +14,8 @@ def tag(
     name: Annotated[
         str, typer.Argument(metavar="NAME:TAG", help="The new name in the same place, written in the same way as REF.")
     ],
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    *,
+    registry: option_groups.Connection,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -25,14 +25,14 @@ def tag(
     A tag that another bundle has is moved. Use `copy` for another layout, registry or repository.
     """
     from bundler.api import stores
-    from bundler.cli import console, displacement, wiring
+    from bundler.cli import console, displacement
     from bundler.verbs import names
 
     wanted, target = names.parse(ref), names.parse(name)
     names.check_target(wanted, target)
     with console.Terminal(quiet=quiet) as terminal:
-        link = wiring.Link(plain_http, timeout=timeout, terminal=terminal)
-        entry, displaced = names.tag(stores.open_place(target.reference, link.store_options), wanted, target)
+        store_options = registry.store_options(terminal)
+        entry, displaced = names.tag(stores.open_place(target.reference, store_options), wanted, target)
     if json:
         shown = displacement.as_json(displaced)
         console.result_json({"reference": str(target.reference), "digest": str(entry.bundle), "displaced": shown})

@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, place
+from bundler.cli import option_groups, options, place
 
 
 def untag(
     refs: place.References,
     yes: place.Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show which tags would be removed, and remove none.")] = False,
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    *,
+    registry: option_groups.Connection,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -23,11 +23,11 @@ def untag(
 
     `prune` deletes bundles without a tag later. A registry without the deletion of single tags refuses this (exit code 5).
     """
-    from bundler.cli import console, wiring
+    from bundler.cli import console
     from bundler.verbs import names
 
     with console.Terminal(quiet=quiet) as terminal:
-        store, wanted = place.opened(refs, wiring.Link(plain_http, timeout=timeout, terminal=terminal))
+        store, wanted = place.opened(refs, registry.store_options(terminal))
         wanted = place.confirmed(store, wanted, "untag", terminal, asks=not (yes or dry_run))
         entries = names.untag(store, wanted, dry_run=dry_run)
     if json:

@@ -7,17 +7,15 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options
+from bundler.cli import option_groups, options
 
 
 def verify(
     source: Annotated[str, typer.Argument(help="The bundle.")],
-    allowed_signers: options.AllowedSigners = None,
-    revoked: options.Revoked = None,
+    *,
+    signers: option_groups.Signers,
     parts_from: options.PartsFrom = None,
-    limit_rate: options.LimitRate = None,
-    timeout: options.Timeout = 60,
-    plain_http: options.PlainHttp = False,
+    registry: option_groups.Network,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -34,10 +32,10 @@ def verify(
     from bundler.trust import signing
     from bundler.trust.admission import NO_ALLOWED_SIGNERS
 
-    policy = trust.load_policy(allowed_signers, revoked)
+    policy = trust.load_policy(signers.allowed_signers, signers.revoked)
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
-        link = wiring.Link(plain_http, limit_rate, timeout=timeout, terminal=terminal)
-        store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
+        store_options = registry.store_options(terminal)
+        store = opened.enter_context(wiring.opened(reference.parse(source), store_options, parts_from))
         result = verbs.verify(store, policy=policy, progress=terminal)
         if result.findings.unkept:
             entries = console.counted(result.findings.unkept, "entry", "entries")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from bundler.api import stores
 from bundler.api.stores import StoreOptions
 from bundler.cli import named_files
 from bundler.errors import UsageError
-from bundler.format import units
 from bundler.format.reference import (
     ArchiveReference,
     LayoutReference,
@@ -23,14 +21,11 @@ from bundler.format.reference import (
     is_exact,
     parse,
 )
-from bundler.stores.registry.limits import Limits
 
 if TYPE_CHECKING:
     from bundler.engines.docker import DockerEngine
     from bundler.engines.process.engine import ProcessEngine
-    from bundler.models.grpc import GrpcModel
-    from bundler.ports import Container, Engine, Store
-    from bundler.streams import Progress
+    from bundler.ports import Store
 
 
 def check_source(reference: Reference) -> None:
@@ -76,45 +71,11 @@ def check_one_pipe(references: Sequence[Reference]) -> None:
         raise UsageError("only one bundle can be read from a pipe", hint="Copy the other one to a file or the local store first.")
 
 
-@dataclass(frozen=True)
-class Link:
-    """How to speak to a registry, from the options of a command; ``terminal`` shows failed attempts."""
-
-    plain_http: bool = False
-    limit_rate: str | None = None
-    parallel: int = Limits.parallel
-    timeout: float = Limits.timeout
-    verify_written: bool | None = None
-    terminal: Progress | None = None
-
-    @property
-    def rate(self) -> int | None:
-        """The limit in bytes per second."""
-        return units.size(self.limit_rate) or None if self.limit_rate is not None else None
-
-    @property
-    def verify_files(self) -> bool:
-        """Whether content that is written to a file or layout is read back."""
-        return self.store_options.verify_files
-
-    @property
-    def store_options(self) -> StoreOptions:
-        from bundler.cli.console import Terminal
-
-        progress = self.terminal or Terminal()  # so that every command shows waits
-        return StoreOptions(self.plain_http, self.rate, self.parallel, self.timeout, self.verify_written, progress)
-
-
-def open_store(reference: Reference, link: Link | None = None) -> Store:
-    """Open a store to write to, or to read what it contains itself."""
-    return stores.open_plain(reference, (link or Link()).store_options)
-
-
 @contextmanager
-def opened(reference: Reference, link: Link, parts_from: Sequence[Path] | None = None) -> Iterator[Store]:
+def opened(reference: Reference, store_options: StoreOptions, parts_from: Sequence[Path] | None = None) -> Iterator[Store]:
     """Open the store of a bundle to read, during the block; raises `UsageError` for a file that cannot be read."""
     check_source(reference)
-    with stores.opened(reference, link.store_options, parts_from or ()) as store:
+    with stores.opened(reference, store_options, parts_from or ()) as store:
         yield store
 
 
@@ -126,26 +87,8 @@ def connect(host: str | None) -> DockerEngine:
     return connect_engine(host, Terminal())
 
 
-def connect_process(pid: int, base: str, link: Link) -> ProcessEngine:
+def connect_process(pid: int, base: str, store_options: StoreOptions) -> ProcessEngine:
     """Read the container of a process in place of an engine's."""
     from bundler.api import processes
 
-    options = link.store_options
-    return processes.connect_process(pid, base, store_options=options, progress=options.progress)
-
-
-@contextmanager
-def migrator(
-    engine: Engine,
-    container: Container,
-    endpoint: str | None,
-    port: int | None,
-    *,
-    wait: float,
-    deadline: float,
-) -> Iterator[GrpcModel]:
-    """Connect to the Migrator of a container by the options of a command, during the block."""
-    from bundler.api import engines
-
-    with engines.migrator(engine, container, engines.MigratorOptions(endpoint, port, wait, deadline)) as model:
-        yield model
+    return processes.connect_process(pid, base, store_options=store_options, progress=store_options.progress)

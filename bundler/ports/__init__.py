@@ -12,6 +12,7 @@ from bundler.ports.engine import (
     ImageCreation,
     ImageLookup,
     Pausing,
+    ReplacingEngine,
     Routing,
 )
 from bundler.ports.image_store import ImageStore, ImageUpload
@@ -64,6 +65,7 @@ __all__ = [
     "Removed",
     "RemovedBundle",
     "Renamable",
+    "ReplacingEngine",
     "Routing",
     "RunOptions",
     "Seen",

@@ -194,9 +194,12 @@ class Engine(
     Pausing,
     ContainerFiles,
     ContainerRuns,
-    ContainerReplacement,
     ImageLookup,
     ImageCreation,
     Protocol,
 ):
     """Runs containers and stores images."""
+
+
+class ReplacingEngine(Engine, ContainerReplacement, Protocol):
+    """An engine that can also run a container in place of another one."""
