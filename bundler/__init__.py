@@ -9,7 +9,20 @@ if TYPE_CHECKING:
     from bundler.api.images import apply_to
     from bundler.api.stores import StoreOptions, open_store
     from bundler.api.trust import host_admission, load_policy
-    from bundler.api.verbs import Inspection, Verification, apply, copy, extract, ingest, inspect, push, sign, verify
+    from bundler.api.verbs import (
+        Inspection,
+        Verification,
+        apply,
+        copy,
+        extract,
+        ingest,
+        inspect,
+        push,
+        replace,
+        sign,
+        undo_replace,
+        verify,
+    )
     from bundler.bundle import Bundle
     from bundler.errors import (
         AuthorizationError,
@@ -39,6 +52,7 @@ if TYPE_CHECKING:
     from bundler.verbs.ingest import IngestOptions, IngestResult
     from bundler.verbs.push import Options as PushOptions
     from bundler.verbs.push import PushResult
+    from bundler.verbs.replace import Replaced, ReplaceOptions, ReplaceResult
 
 __all__ = [
     "Admission",
@@ -69,6 +83,9 @@ __all__ = [
     "Progress",
     "PushOptions",
     "PushResult",
+    "ReplaceOptions",
+    "ReplaceResult",
+    "Replaced",
     "RunOptions",
     "Signature",
     "Signed",
@@ -88,7 +105,9 @@ __all__ = [
     "load_policy",
     "open_store",
     "push",
+    "replace",
     "sign",
+    "undo_replace",
     "verify",
 ]
 
@@ -97,7 +116,20 @@ _MODULES = {
     "api.images": ("apply_to",),
     "api.stores": ("StoreOptions", "open_store"),
     "api.trust": ("host_admission", "load_policy"),
-    "api.verbs": ("Inspection", "Verification", "apply", "copy", "extract", "ingest", "inspect", "push", "sign", "verify"),
+    "api.verbs": (
+        "Inspection",
+        "Verification",
+        "apply",
+        "copy",
+        "extract",
+        "ingest",
+        "inspect",
+        "push",
+        "replace",
+        "sign",
+        "undo_replace",
+        "verify",
+    ),
     "bundle": ("Bundle",),
     "format.image_compression": ("ImageCompression",),
     "ports": ("RunOptions",),
@@ -111,6 +143,7 @@ _MODULES = {
     "verbs.extract": ("ExtractOptions", "ExtractResult"),
     "verbs.ingest": ("IngestOptions", "IngestResult"),
     "verbs.push": ("PushResult",),
+    "verbs.replace": ("ReplaceOptions", "ReplaceResult", "Replaced"),
 }
 
 

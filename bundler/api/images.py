@@ -116,7 +116,7 @@ def open_images(where: ImageReference, options: StoreOptions) -> ImageStore:
     if isinstance(where, RegistryReference):
         from bundler.stores.registry.images import RegistryImages
 
-        return RegistryImages(where, **stores.registry_arguments(options))
+        return RegistryImages(where, verify_written=bool(options.verify_written), **stores.registry_options(options))
     written: dict[str, Any] = {"verify_written": options.verify_files, "progress": options.progress}
     if isinstance(where, LayoutReference):
         from bundler.stores.layout.images import LayoutImages

@@ -11,10 +11,8 @@ from bundler.cli import apply_to, options, replacement
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
-    from bundler.ports import Store
-    from bundler.trust.admission import Admission
-    from bundler.verbs.apply import ApplyOptions, ApplyResult
-    from bundler.verbs.replace import Replaced, ReplaceOptions
+    from bundler.verbs.apply import ApplyResult
+    from bundler.verbs.replace import ReplaceResult
 
 
 class BaseMatch(Enum):
@@ -94,46 +92,24 @@ def apply(
             made = apply_to.run(source, to, base, host, link, parts_from, admission, as_image, terminal)
         else:
             with wiring.opened(reference.parse(source), link, parts_from) as store:
-                result, replaced = _on_engine(store, host, admission, chosen, replace, replacing, terminal)
+                engine = wiring.connect(host)
+                done = replacement.apply(store, engine, replace, replacing, terminal, admission=admission, options=chosen)
     if to is not None:
         apply_to.show(made, terminal, json=json, dry_run=dry_run)
     else:
-        _report(result, replaced, terminal, json=json, dry_run=dry_run)
+        _report(done, replace, terminal, json=json, dry_run=dry_run)
 
 
-def _on_engine(
-    store: Store,
-    host: str | None,
-    admission: Admission,
-    chosen: ApplyOptions,
-    container: str | None,
-    replacing: ReplaceOptions | None,
-    terminal: Terminal,
-) -> tuple[ApplyResult, Replaced | None]:
-    """Make the image on the engine, and run it in place of a container if one is named."""
-    from bundler.api import verbs
-    from bundler.cli import wiring
-
-    engine = wiring.connect(host)
-    if container is None:
-        return verbs.apply(store, engine, admission=admission, options=chosen, progress=terminal), None
-    both = verbs.replace(store, container, engine, admission=admission, options=chosen, replacing=replacing, progress=terminal)
-    return both.applied, both.replaced
-
-
-def _report(result: ApplyResult, replaced: Replaced | None, terminal: Terminal, *, json: bool, dry_run: bool) -> None:
+def _report(done: ReplaceResult, container: str | None, terminal: Terminal, *, json: bool, dry_run: bool) -> None:
     from bundler.cli import console
 
     if json:
-        container = replacement.as_json(replaced) if replaced else None
-        console.result_json({**_as_json(result), "dryRun": dry_run, "container": container})
-        return
-    if dry_run:
-        _show_plan(result, terminal)
+        console.result_json({**_as_json(done.applied), "dryRun": dry_run, **replacement.as_json(done.replaced)})
+    elif dry_run:
+        _show_plan(done.applied, container, terminal)
     else:
-        _show(result, terminal)
-    if replaced:
-        replacement.show(replaced, terminal)
+        _show(done.applied, terminal)
+        replacement.show(done.replaced, terminal)
 
 
 def _as_json(result: ApplyResult) -> dict[str, Any]:
@@ -150,11 +126,13 @@ def _as_json(result: ApplyResult) -> dict[str, Any]:
     }
 
 
-def _show_plan(result: ApplyResult, terminal: Terminal) -> None:
+def _show_plan(result: ApplyResult, replace: str | None, terminal: Terminal) -> None:
     from bundler.cli import console
 
     how = "exists already and would be tagged" if result.existed else "would be created and tagged"
     terminal.say(f"the bundle is verified and fits {_base_name(result)}; the new image {how} {result.tag}")
+    if replace is not None:
+        terminal.say(f"the container {replace} would be replaced")
     console.result(f"config {result.config_digest}")
 
 

@@ -11,7 +11,10 @@ from bundler.errors import UsageError
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
-    from bundler.verbs.replace import Replaced, ReplaceOptions
+    from bundler.ports import Engine, Store
+    from bundler.trust.admission import Admission
+    from bundler.verbs.apply import ApplyOptions
+    from bundler.verbs.replace import Replaced, ReplaceOptions, ReplaceResult
 
 PANEL = "Replacement of a container"
 """The section of the help that lists these options."""
@@ -72,21 +75,46 @@ def chosen(
     return None
 
 
-def as_json(replaced: Replaced) -> dict[str, Any]:
+def apply(
+    source: Store,
+    engine: Engine,
+    container: str | None,
+    replacing: ReplaceOptions | None,
+    terminal: Terminal,
+    *,
+    admission: Admission,
+    options: ApplyOptions,
+) -> ReplaceResult:
+    """Apply a bundle, and replace a container if one is named."""
+    from bundler.api import verbs
+    from bundler.verbs.replace import ReplaceResult
+
+    if container is None:
+        return ReplaceResult(verbs.apply(source, engine, admission=admission, options=options, progress=terminal), None)
+    return verbs.replace(source, container, engine, admission=admission, options=options, replacing=replacing, progress=terminal)
+
+
+def as_json(replaced: Replaced | None) -> dict[str, Any]:
     """The container that runs now, for scripts."""
+    if replaced is None:
+        return {"container": None}
     return {
-        "name": replaced.container.name,
-        "id": replaced.container.id,
-        "imageID": replaced.image_id,
-        "previous": replaced.previous or None,
-        "ready": replaced.ready or None,
+        "container": {
+            "name": replaced.container.name,
+            "id": replaced.container.id,
+            "imageID": replaced.image_id,
+            "previous": replaced.previous or None,
+            "ready": replaced.ready or None,
+        }
     }
 
 
-def show(replaced: Replaced, terminal: Terminal) -> None:
-    """Say which container runs now."""
+def show(replaced: Replaced | None, terminal: Terminal) -> None:
+    """Say which container runs now, if one was to be replaced."""
     from bundler.cli import console
 
+    if replaced is None:
+        return
     name = replaced.container.name
     if not replaced.ready:
         terminal.say(f"the container {name} runs this image already; it was not replaced")

@@ -11,7 +11,7 @@ from bundler.cli import options, replacement
 
 def undo(
     tag: Annotated[
-        str | None, typer.Argument(metavar="[NAME:TAG]", help="The tag that apply or ingest moved to a new image.")
+        str | None, typer.Argument(metavar="NAME:TAG", help="The tag that apply or ingest moved to a new image.")
     ] = None,
     container: Annotated[
         str | None,
@@ -61,6 +61,6 @@ def _undo_container(name: str, ready_timeout: float, host: str | None, *, json: 
     with console.Terminal(quiet=quiet) as terminal:
         replaced = verbs.undo_replace(name, wiring.connect(host), ready_timeout=ready_timeout, progress=terminal)
     if json:
-        console.result_json({"container": replacement.as_json(replaced)})
+        console.result_json(replacement.as_json(replaced))
         return
     replacement.show(replaced, terminal)

@@ -55,6 +55,7 @@ class ContainerCalls:
             for network, endpoint in networks.items():
                 path = url(self._api, f"/networks/{quote(network, safe='')}/connect")
                 self._api.post(path, json={"Container": created, "EndpointConfig": endpoint}).raise_for_status()
+        self._verify(self.find(created) is not None, f"created the container {name}")
         return created
 
     def rename(self, container: str, name: str) -> None:

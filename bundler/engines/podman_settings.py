@@ -5,6 +5,7 @@ Some options are in no answer of Podman. They are recognised by the command that
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -33,7 +34,9 @@ _UNREPORTED = (
 )
 """Options of ``podman run`` that no answer of Podman reports."""
 
-_ADDRESSES = ("--ip", "--ip6")
+_ADDRESS = re.compile("^--ip6?(=|$)|[:,]ip6?=")
+"""The options of ``podman run`` that request an address: ``--ip`` and, in the value of ``--network``, ``ip``."""
+
 _UMASKS = ("", "0000", "0022")  # Podman reports one of the last two when none was chosen
 _NO_SIZE = ("", "0B")
 _DEFAULT_SIGNAL = "SIGTERM"
@@ -78,7 +81,7 @@ def keeps_addresses(podman: answers.PodmanSettings, recorded: str) -> bool:
     command = podman.config.create_command
     if _is_by_api(command):
         return recorded != ASSIGNED
-    return any(word in _ADDRESSES or word.startswith(tuple(f"{name}=" for name in _ADDRESSES)) or ":ip" in word for word in command)
+    return any(_ADDRESS.search(word) for word in command)
 
 
 def unkept(podman: answers.PodmanSettings) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ class Replacements:
         """Run a new container of ``image``, by its ``name``, in place of ``old``; see `ports.ContainerReplacement`."""
         older = self._older(old)
         found = self._found(old)
-        with temporary_objects.noted(state_directory.directory(), self._api.where, "container") as (temporary, note):
+        notes = temporary_objects.noted(state_directory.directory(), self._api.where, "container")
+        with _locked(older), notes as (temporary, note):
             try:
                 new = self._create(old, image, name, exports, temporary)
                 with exchange.exchanged(self._calls, self._notes(), self._plan(found, new, temporary, older=older)):
@@ -72,7 +73,7 @@ class Replacements:
                 hint="Only a container that was replaced can be undone.",
             )
         plan = self._plan(self._found(current), previous.id, uuid.uuid4().hex[:12], created="")
-        with exchange.exchanged(self._calls, self._notes(), plan):
+        with _locked(previous.id), exchange.exchanged(self._calls, self._notes(), plan):
             yield self._containers.container(previous.id)
 
     def probed(self, container: Container) -> Container:
@@ -156,3 +157,8 @@ class Replacements:
 
     def _notes(self) -> Path:
         return exchange.directory(state_directory.directory())
+
+
+def _locked(container: str) -> AbstractContextManager[None]:
+    """Lock a container, which another process may read; raises `BusyError`. An empty ID has no effect."""
+    return state_directory.hold("container", container) if container else nullcontext()

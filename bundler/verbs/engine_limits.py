@@ -29,7 +29,7 @@ def most_layers(engine: EngineInfo) -> int:
     if engine.image_store == "podman":
         major = engine.version.partition(".")[0]
         return _PODMAN_5 if major.isdigit() and int(major) >= 5 else _PODMAN_4
-    return _CONTAINERD if engine.image_store == "containerd" else _CLASSIC
+    return _CLASSIC if engine.image_store == "classic" else _CONTAINERD
 
 
 def check_push(base_layers: int, engine: EngineInfo, progress: Progress) -> None:
@@ -76,5 +76,5 @@ def warn_portable(base_layers: int, new_layers: int, progress: Progress) -> None
 
 
 def _name(engine: EngineInfo) -> str:
-    store = f" with the {engine.image_store} image store" if engine.image_store != "podman" else ""
-    return f"{engine.name} {engine.version}{store}"
+    store = f" with the {engine.image_store} image store" if engine.image_store not in ("podman", "") else ""
+    return f"{engine.name} {engine.version}".rstrip() + store

@@ -212,9 +212,11 @@ def _wait_for_migrator(container: Container, engine: Engine, connect: Connect, d
                 model.connect()
         except ModelError as error:
             if time.monotonic() > deadline:
-                error.message = f"the container {container.name} was not ready within {seconds:g} s: {error.message}"
-                error.hint = "Read its log, or raise --ready-timeout."
-                raise
+                raise ModelError(
+                    f"the container {container.name} was not ready within {seconds:g} s: {error.message}",
+                    hint="Read its log, or raise --ready-timeout.",
+                ) from error
+            time.sleep(_STEP)
             continue
         _same_run(engine.container(container.id), container)
         return

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bundler.errors import EngineError, IntegrityError, ModelError, NotFoundError, StoreError
+from bundler.errors import EngineError, IntegrityError, ModelError, NotFoundError, StoreError, UsageError
 from bundler.format import artifact, paths, tar
 from bundler.format.content import Descriptor, Digest, RangeReader, VerifyingReader
 from bundler.format.image_archive import NewImage
@@ -164,13 +164,18 @@ class FakeEngine:
     archives: dict[str, bytes] = field(default_factory=dict)
     image_store: str = "classic"
     root: str = ""
+    irreplaceable: Sequence[str] = ()
+    successor: Container = field(default_factory=lambda: container(id="s" * 64, instance="1"))
+    healing: list[Container] = field(default_factory=list)
+    """What `probed` gives, one after the other."""
+    events: list[str] = field(default_factory=list)
 
     def info(self) -> EngineInfo:
         return EngineInfo("Fake", "1", self.image_store, self.root)
 
     def container(self, name: str) -> Container:
         self.refuse_while_read()
-        for container in (self.one, replace(NEW, running=not self.new_ended)):
+        for container in (self.one, replace(NEW, running=not self.new_ended), self.successor):
             if name in (container.name, container.id):
                 return container
         raise NotFoundError(f"there is no container {name!r}")
@@ -215,6 +220,29 @@ class FakeEngine:
                 self.kept.append(NEW)
                 error.hint += f" The new container is kept: {NEW.name}"
             raise
+
+    def check_replaceable(self, old: Container) -> None:
+        if old.name in self.irreplaceable:
+            raise UsageError(f"{old.name} cannot be replaced")
+
+    @contextmanager
+    def replaced(self, old: Container, image: Image, name: str, exports: Sequence[str]) -> Iterator[Container]:
+        self.events.append(f"start {name} ({image.id[:12]}) in place of {old.name}, with its own {' '.join(exports)}")
+        try:
+            yield self.successor
+        except BaseException:
+            self.events.append(f"undo {old.name}")
+            raise
+        self.one = replace(self.successor, name=old.name)
+
+    @contextmanager
+    def exchanged(self, current: Container) -> Iterator[Container]:
+        with self.replaced(current, self.held[0], f"{current.name}-previous", ()) as previous:
+            yield previous
+
+    def probed(self, container: Container) -> Container:
+        self.events.append(f"check {container.name}")
+        return self.healing.pop(0) if self.healing else self.container(container.id)
 
     def put(self, container: Container, archive: Iterator[bytes]) -> None:
         assert container == NEW

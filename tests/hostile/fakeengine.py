@@ -54,16 +54,29 @@ class Engine:
     paused: bool = False
     images: list[dict[str, Any]] = field(default_factory=lambda: [image()])
     temporary: dict[str, str] = field(default_factory=dict)
+    name: str = "detector"
+    image_of: dict[str, str] = field(default_factory=dict)
+    stopped: set[str] = field(default_factory=set)
+    health: str = ""
+    """What the health check of every container reports; empty if they have none."""
     asked: list[str] = field(default_factory=list)
 
     def container(self, identity: str, name: str) -> dict[str, Any]:
         ours = identity == CONTAINER
-        state = {"Running": True, "Paused": self.paused and ours, "Pid": 0, "StartedAt": NOW}
+        state: dict[str, Any] = {
+            "Running": identity not in self.stopped,
+            "Paused": self.paused and ours,
+            "Pid": 0,
+            "StartedAt": NOW,
+        }
+        config: dict[str, Any] = {"Image": "model:1.0", "ExposedPorts": {"50051/tcp": {}}, "Labels": None, "Tty": False}
+        if self.health:
+            state["Health"], config["Healthcheck"] = {"Status": self.health}, {"Test": ["CMD", "check"]}
         return {
             "Id": identity,
             "Name": f"/{name}",
-            "Image": MODEL,
-            "Config": {"Image": "model:1.0", "ExposedPorts": {"50051/tcp": {}}, "Labels": None, "Tty": False},
+            "Image": self.image_of.get(identity, MODEL),
+            "Config": config,
             "State": state,
             "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "127.0.0.1"}}, "Ports": {}},
             "HostConfig": {"NetworkMode": "bridge", "RestartPolicy": {"Name": "no"}},
@@ -73,8 +86,8 @@ class Engine:
         }
 
     def find_container(self, name: str) -> dict[str, Any] | None:
-        if name in ("detector", CONTAINER):
-            return self.container(CONTAINER, "detector")
+        if name in (self.name, CONTAINER):
+            return self.container(CONTAINER, self.name)
         held = next((key for key, value in self.temporary.items() if name in (key, value)), None)
         return self.container(self.temporary[held], held) if held else None
 
@@ -265,6 +278,8 @@ def _create(engine: Engine, asked: Request) -> Answer:
     identity = hashlib.sha256(asked.query["name"].encode()).hexdigest()
     if not asked.idle:
         engine.temporary[asked.query["name"]] = identity
+        if named := engine.find_image(json.loads(asked.body)["Image"]):
+            engine.image_of[identity] = named["Id"]
     return _json({"Id": identity, "Warnings": None}, 201)
 
 
@@ -281,8 +296,28 @@ def _logs(_: Engine, __: Request) -> Answer:
     return 200, {}, b"\1\0\0\0\0\0\0\5hello"
 
 
-def _nothing(_: Engine, __: Request) -> Answer:
-    return 204, {}, b""
+def _start(engine: Engine, asked: Request) -> Answer:
+    held = engine.find_container(asked.name)
+    if held and not asked.idle:
+        engine.stopped.discard(held["Id"])
+    return (204, {}, b"") if held else _missing(asked.name)
+
+
+def _stop(engine: Engine, asked: Request) -> Answer:
+    held = engine.find_container(asked.name)
+    if held and not asked.idle:
+        engine.stopped.add(held["Id"])
+    return (204, {}, b"") if held else _missing(asked.name)
+
+
+def _rename(engine: Engine, asked: Request) -> Answer:
+    held = engine.find_container(asked.name)
+    if held and not asked.idle:
+        if held["Id"] == CONTAINER:
+            engine.name = asked.query["name"]
+        else:
+            engine.temporary[asked.query["name"]] = engine.temporary.pop(held["Name"][1:])
+    return (204, {}, b"") if held else _missing(asked.name)
 
 
 def _put(_: Engine, __: Request) -> Answer:
@@ -330,7 +365,9 @@ REQUESTS: list[tuple[str, str, str, Callable[[Engine, Request], Answer]]] = [
     ("container", "GET", "/containers/([^/]+)/json", _container),
     ("pause", "POST", "/containers/([^/]+)/pause", _pause),
     ("unpause", "POST", "/containers/([^/]+)/unpause", _unpause),
-    ("start", "POST", "/containers/([^/]+)/start", _nothing),
+    ("start", "POST", "/containers/([^/]+)/start", _start),
+    ("stop", "POST", "/containers/([^/]+)/stop", _stop),
+    ("rename", "POST", "/containers/([^/]+)/rename", _rename),
     ("stats", "GET", "/containers/([^/]+)/stats", _stats),
     ("stat", "HEAD", "/containers/([^/]+)/archive", _stat),
     ("archive", "GET", "/containers/([^/]+)/archive", _archive),

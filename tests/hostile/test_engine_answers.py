@@ -77,13 +77,13 @@ def push(run: Run, *more: str) -> tuple[int, str]:
         return run("push", "detector", "pushed:1", "--reader", "api", "--endpoint", endpoint, "--quiet", *more)
 
 
-def apply(run: Run, tmp_path: Path) -> tuple[int, str]:
+def apply(run: Run, tmp_path: Path, *more: str) -> tuple[int, str]:
     source = MemoryStore()
     bundle(source)
     archive = tmp_path / "bundle.tar"
     if not archive.exists():
         copy.copy(source, ArchiveStore(archive, "1"), RecordingProgress())
-    return run("apply", str(archive), "--tag", "new:1", "--quiet")
+    return run("apply", str(archive), "--tag", "new:1", "--quiet", *more)
 
 
 def ingest(run: Run) -> tuple[int, str]:
@@ -143,6 +143,33 @@ def test_a_bad_answer_is_exit_4(command: str, name: str, how: str, run: Run, eng
         code, text = push(run, *(() if "paused" in command else ("--no-pause",)))
     assert name in engine.asked
     assert code in ((3, 4) if name == "archive" else (4,)), text
+
+
+REPLACED = {"create": SHORT, "container": SHORT, "stop": HEADS, "rename": HEADS, "start": HEADS}
+
+
+@pytest.mark.parametrize(("name", "how"), [(name, how) for name, wrong in REPLACED.items() for how in wrong])
+def test_after_a_bad_answer_the_old_container_runs_or_the_next_command_starts_it(
+    name: str, how: str, run: Run, engine: Engine, tmp_path: Path
+) -> None:
+    engine.health = "healthy"
+    engine.bad[name] = BAD[how]
+    code, text = apply(run, tmp_path, "--replace", "detector")
+    assert name in engine.asked
+    assert code in ((3, 4) if name == "start" else (4,)), text
+    engine.bad.clear()
+    assert run("doctor")[0] == 0
+    assert (engine.name, engine.stopped, engine.temporary) == ("detector", set(), {})
+
+
+@pytest.mark.parametrize("name", ["create", "stop", "rename"])
+def test_an_engine_that_claims_to_replace_a_container_is_exit_4(name: str, run: Run, engine: Engine, tmp_path: Path) -> None:
+    engine.health = "healthy"
+    engine.idle.add(name)
+    assert apply(run, tmp_path, "--replace", "detector")[0] == 4
+    engine.idle.clear()
+    assert run("doctor")[0] == 0
+    assert (engine.name, engine.stopped, engine.temporary) == ("detector", set(), {})
 
 
 @pytest.mark.parametrize("how", ["no JSON", "endless", "endless chunk size", "nested", "null", "no HTTP", "cut"])

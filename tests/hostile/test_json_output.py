@@ -23,6 +23,7 @@ from bundler.cli.main import app
 from bundler.stores.archive.store import ArchiveStore
 from bundler.verbs import copy
 from hostile import migrator
+from hostile.fakeengine import Engine
 from hostile.running import Run
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +118,8 @@ def test_of_bundles(archives: tuple[str, str], run: Run, tmp_path: Path) -> None
         ("inspect", printed("inspect", new)),
         ("files", printed("inspect", new, "--files")),
         ("verify", printed("verify", new)),
+        ("extract", printed("extract", new, str(tmp_path / "out"))),
+        ("extract", printed("extract", new, str(tmp_path / "out"), "--dry-run")),
         ("list", printed("list")),
         ("history", printed("history", "model:1")),
         ("split", printed("split", old, "64KiB")),
@@ -126,7 +129,7 @@ def test_of_bundles(archives: tuple[str, str], run: Run, tmp_path: Path) -> None
     assert [(name, found) for name, document in documents if (found := fault(name, document))] == []
 
 
-def test_of_an_engine(archives: tuple[str, str], run: Run, tmp_path: Path) -> None:
+def test_of_an_engine(archives: tuple[str, str], run: Run, engine: Engine, tmp_path: Path) -> None:
     documents = [("doctor", printed("doctor"))]
     assert run("doctor")[0] == 0
     with migrator.serving() as endpoint:
@@ -140,6 +143,9 @@ def test_of_an_engine(archives: tuple[str, str], run: Run, tmp_path: Path) -> No
     for to in (f"oci:{tmp_path}/layout:1", f"oci:{tmp_path}/layout:1", f"oci-archive:{tmp_path}/image.tar:1"):
         documents += [("apply-to", printed("apply", archives[0], "--to", to, "--state-only", "--force"))]
     documents += [("undo", printed("undo", "new:1"))]
+    engine.health = "healthy"
+    documents += [("apply", printed("apply", archives[0], "--tag", "new:1", "--replace", "detector"))]
+    assert documents[-1][1]["container"]["previous"] == "detector-previous"
     assert [(name, found) for name, document in documents if (found := fault(name, document))] == []
 
 

@@ -23,10 +23,11 @@ from bundler.verbs import ingest as ingesting
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAMES = """
 Admission ApplyOptions ApplyResult ApplyToOptions ApplyToResult AuthorizationError BaseMismatchError Bundle BundlerError
-BusyError CopyResult EngineError ImageCompression IngestOptions IngestResult Inspection IntegrityError MigratorOptions ModelError
-NoSpaceError NotFoundError Policy PrivilegeError
-Progress PushOptions PushResult RunOptions Signature Signed StoreError StoreOptions TrustError UsageError Verification
-apply apply_to connect_engine copy host_admission ingest inspect load_policy open_store push sign verify
+BusyError CopyResult EngineError ExtractOptions ExtractResult ImageCompression IngestOptions IngestResult Inspection
+IntegrityError MigratorOptions ModelError NoSpaceError NotFoundError Policy PrivilegeError Progress PushOptions PushResult
+ReplaceOptions ReplaceResult Replaced RunOptions Signature Signed StoreError StoreOptions TrustError UsageError Verification
+apply apply_to connect_engine copy extract host_admission ingest inspect load_policy open_store push replace sign undo_replace
+verify
 """
 
 

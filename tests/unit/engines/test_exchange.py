@@ -233,17 +233,13 @@ def test_a_failure_before_the_stop_does_not_restart_the_model(tmp_path: Path) ->
 
 def test_when_undoing_fails_too_both_reasons_are_told_and_the_next_command_goes_on(tmp_path: Path) -> None:
     world = World()
-    broken = ModelError("ill")
-
-    def rename(container: str, name: str) -> None:
-        raise EngineError(f"no name {name}")
-
-    with pytest.raises(EngineError, match="ill; then the old container model could not be restored: no name") as caught:
-        with exchange.exchanged(world, tmp_path, plan()):
-            world.rename = rename  # type: ignore[method-assign]
-            raise broken
+    world.fails_at = 7  # the old one's name is given back
+    with pytest.raises(
+        EngineError, match="ill; then the old container model could not be restored: the engine is on fire"
+    ) as caught:
+        run(world, tmp_path, plan(), ModelError("ill"))
+    assert world.calls[6] == ("rename", OLD, "model")
     assert caught.value.command == f"docker start {OLD[:12]}"
-    del world.rename
     assert exchange.recover(world, tmp_path, HERE) == ["undid the replacement of the container model; the old one runs"]
     check_undone(world)
 
