@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundler.api import stores
 from bundler.api.stores import StoreOptions
-from bundler.errors import UsageError
+from bundler.errors import StoreError, UsageError
 from bundler.format import reference
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference
 from bundler.streams import NULL_PROGRESS, Progress
@@ -167,9 +167,18 @@ def _find(
 
 
 def _candidates(found: Sequence[RegistryReference], links: StoreOptions) -> list[Candidate]:
+    """The places to look for a base; a registry that failed is not asked again, as each attempt may last until its timeout."""
     from bundler.verbs.base_source import Candidate, in_store
 
+    unreachable: dict[str, StoreError] = {}
+
     def read(where: RegistryReference, platform: Platform) -> FoundBase:
-        return in_store(open_images(where, links)).read(platform)
+        if error := unreachable.get(where.registry):
+            raise error
+        try:
+            return in_store(open_images(where, links)).read(platform)
+        except StoreError as error:
+            unreachable[where.registry] = error
+            raise
 
     return [Candidate(str(where), partial(read, where)) for where in found]

@@ -234,6 +234,15 @@ def test_the_base_is_found_under_its_recorded_names_in_the_registry_of_the_desti
     assert result.base.name == place.at("base:1")
 
 
+def test_a_registry_that_fails_is_asked_once(place: Place) -> None:
+    names = tuple(f"{place.proxy.address}/{place.name}/base:{number}" for number in range(5))
+    source = place.bundle(base=RECORDED.model_copy(update={"names": names}))
+    place.proxy.fail(faults.answer(400), part="/base/manifests/", times=10)
+    with pytest.raises(BaseMismatchError, match="the registry answered 400"):
+        apply(source, "oci:new:7", None)
+    assert sum("/base/manifests/" in it.path for it in place.proxy.records) == 1
+
+
 def test_a_base_that_is_found_nowhere(place: Place) -> None:
     images.in_registry(place.registry, f"{place.name}/base", images.made((b"other",)))
     source = place.bundle(base=RECORDED.model_copy(update={"names": (f"{place.name}/base:1", f"{place.name}/missing:1")}))
@@ -317,8 +326,11 @@ def test_the_same_config_wherever_the_image_is_written(place: Place, home: Path)
     made = [apply(source, to, base) for to in (place.at("image:7"), "oci:new:7", "oci-archive:new.tar:7")]
     assert len({it.config_digest for it in made}) == 1
     assert len({it.digest for it in made}) == 1
-    layout = images.in_layout(home / "base", images.made(LARGE, docker=True))
-    assert apply(source, "oci:new:8", layout).digest == made[0].digest
+    for from_docker in (
+        images.in_layout(home / "base", images.made(LARGE, docker=True)),
+        images.in_archive(home / "base.tar", images.made(LARGE, docker=True)),
+    ):
+        assert apply(source, "oci:new:8", from_docker).digest == made[0].digest
 
 
 @pytest.mark.parametrize("to", ["oci:{}/new:7", "oci-archive:{}/new.tar:7"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -9,6 +10,7 @@ from contextlib import suppress
 import zstandard
 from deltas import Files
 from hostile.forge import COMPRESS, FILE, TOP, Forgery, archived, dump, packed
+from images import indexed, made
 
 from bundler.delta.tar_diff import MAGIC, Rebuilder
 from bundler.errors import BundlerError
@@ -17,7 +19,9 @@ from bundler.format import (
     consistency,
     delta_manifest,
     entry_rules,
+    image,
     layer_reader,
+    oci_image,
     paths,
     reference,
     split_manifest,
@@ -29,7 +33,7 @@ from bundler.format import (
 from bundler.format import metadata as meta
 from bundler.format.content import Descriptor, Digest, VerifyingReader
 from bundler.format.faults import Fault
-from bundler.format.metadata import Metadata
+from bundler.format.metadata import Metadata, Platform
 from bundler.format.part_list import PartList
 from bundler.format.tar import Entry, Kind
 from bundler.format.toc import Chunk, Item, Table, TableWriter
@@ -37,6 +41,9 @@ from bundler.format.zstd_frames import Frames
 from bundler.stores.archive.multi_file import Volume, Volumes
 from bundler.stores.archive.store import BundleArchive
 from bundler.stores.layout import index
+from bundler.streams import from_memory
+from bundler.verbs import base_layers
+from bundler.verbs.base_layers import ImageLayer
 
 Target = Callable[[bytes], object]
 SOURCE = {"a": b"0123456789" * 100, "d/empty": b""}
@@ -175,6 +182,31 @@ def path(data: bytes) -> object:
     return paths.decode(data.decode("latin-1")), paths.fault(text)
 
 
+def image_manifest(data: bytes) -> object:
+    """Of an ordinary image: each layer has a descriptor for a new one, or is refused."""
+    found = oci_image.read_manifest(artifact.MANIFEST, data, "here")
+    return oci_image.build_manifest(b"{}", [oci_image.oci_layer(layer, "here") for layer in found.layers]).blobs
+
+
+def image_config(data: bytes) -> object:
+    found = oci_image.read_config(data, "here")
+    return found.labels, str(found.platform), image.settings(found.settings)
+
+
+def image_index(data: bytes) -> object:
+    return oci_image.pick(data, Platform(os="linux", architecture="amd64"), "here")
+
+
+def base_layer(data: bytes) -> object:
+    """A layer that another tool wrote, in each compression."""
+    found = {}
+    for kind in (artifact.LAYER_PLAIN, oci_image.LAYER_GZIP, artifact.LAYER):
+        layer = ImageLayer(Descriptor.of(kind, data), from_memory(data))
+        with suppress(BundlerError):
+            found |= base_layers.files_at(["/s/f"], [layer], "here")
+    return found
+
+
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
@@ -197,6 +229,10 @@ TARGETS: dict[str, Target] = {
         archive,
         named,
         path,
+        image_manifest,
+        image_config,
+        image_index,
+        base_layer,
     )
 }
 
@@ -231,6 +267,10 @@ def seeds() -> dict[str, list[bytes]]:
             Item(Entry("/s/l", Kind.SYMLINK, 0o777, 0, 0, 0, 0, "f")),
         ]
     )
+    ordinary = made()
+    several = indexed((ordinary, Platform(os="linux", architecture="amd64")))
+    documents += [ordinary.data, several.data, *(blob for blob in ordinary.blobs.values() if blob.startswith(b"{"))]
+    streams += [gzip.compress(plain, mtime=0), plain.replace(b"s/f", b"s/.wh.f")]
     documents.append(_delta_manifest(next(data for data in documents if artifact.is_bundle(data))))
     copied = b"\3\xe8\1\1a\4\x64\2\xf4\3\4\0\3\x64" + bytes(100) + b"\0\x90\3" + bytes(400)
     streams += [copied, MAGIC + COMPRESS(copied[2:])]
