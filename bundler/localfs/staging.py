@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from errno import EBUSY, EINVAL, ENOSYS, EXDEV
 from pathlib import Path
 
-from bundler.errors import BusyError, StoreError, TrustError, UsageError, disk_errors
+from bundler.errors import BusyError, TrustError, UsageError, disk_errors
 from bundler.localfs import locks, walk
 from bundler.localfs.walk import Names, Walk
 
