@@ -111,7 +111,7 @@ def extract(
     skipped += plan.skipped_capabilities
     if skipped:
         progress.warn(
-            f"{units.counted(skipped, 'attribute')} left out: this user or the file system cannot set extended attributes"
+            f"{units.counted(skipped, 'attribute')} not kept: this user cannot set them, or the file system has none such"
         )
     return ExtractResult(
         admitted.bundle,
@@ -150,7 +150,7 @@ def _write(
         with closing(writer):
             unlisted = (it.blob for it, records in plan.layers if records.count and Table.of(it.blob) is None)
             size = plan.compressed + sum(blob.size for blob in unlisted)
-            progress.stage(f"writing {units.counted(plan.files, 'file')} ({units.shown(plan.size)})", size)
+            progress.stage(f"writing {units.counted(plan.files, 'file')}", size)
             for layer, records in plan.layers:
                 writer.write(layer, records)
             writer.make_directories(plan.directories)
