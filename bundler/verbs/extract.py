@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundler.bundle import Bundle, read_bundle
 from bundler.errors import UsageError, disk_errors
-from bundler.format import units
+from bundler.format import paths, units
 from bundler.format.toc import Table
 from bundler.localfs import staging
 from bundler.localfs.atomic_file import check_space, sync_directory
@@ -88,7 +88,7 @@ def extract(
     selection = Selection(options.paths, options.strip)
     admitted = admission.admit(read_bundle(source), source, progress)
     place = staging.real_directory(directory)
-    rollback = admitted.rollback_check(str(place))
+    rollback = admitted.rollback_check(paths.encode(str(place)))
     rollback.check()
     new_signers = rollback.new_signers()
     if new_signers:

@@ -55,11 +55,13 @@ class Writer:
         self._sources = Walk(staging.tree)
         self._top = top
         self._progress = progress
+        self._is_closed = False
         self.lock = threading.Lock()
         self.skipped = 0
         """How many extended attributes the file system does not take."""
 
     def close(self) -> None:
+        self._is_closed = True
         self._walk.close()
         self._sources.close()
 
@@ -115,6 +117,8 @@ class Writer:
 
     def _create(self, record: Record) -> _File | None:
         """Create a file to write to, or make a link."""
+        if self._is_closed:  # a thread that waited for the network when the run failed
+            raise StoreError("the extraction has ended")
         parent, name = self._walk.enter(record.names[:-1]), record.names[-1]
         try:
             if record.kind is Kind.FILE:
