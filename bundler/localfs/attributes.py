@@ -16,6 +16,8 @@ CAPABILITY = "security.capability"
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_SETFCAP = 0, 1, 31
 """Capabilities of a process (linux/capability.h): to give files away, to pass by their modes, and to give them capabilities."""
 
+_ANY_TIME = 2**31 * 10**9
+"""Nanoseconds since 1970 up to which every file system has times; a file system replaces others by the nearest that it has."""
 _COMPARED = (CAPABILITY, "user.")
 
 
@@ -44,6 +46,8 @@ class Attributes:
         skipped += set_xattrs(descriptor, (it for it in self.xattrs if it[0] == CAPABILITY))
         if self.mtime_ns is not None:
             os.utime(descriptor, ns=(self.mtime_ns, self.mtime_ns))
+            if not 0 <= self.mtime_ns < _ANY_TIME and os.fstat(descriptor).st_mtime_ns != self.mtime_ns:
+                skipped += 1
         return skipped
 
     def set_on_link(self, name: bytes, parent: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundler.bundle import Bundle, read_bundle
 from bundler.errors import UsageError, disk_errors
-from bundler.format import units
+from bundler.format import paths, units
 from bundler.format.toc import Table
 from bundler.localfs import staging
 from bundler.localfs.atomic_file import check_space, sync_directory
@@ -88,7 +88,7 @@ def extract(
     selection = Selection(options.paths, options.strip)
     admitted = admission.admit(read_bundle(source), source, progress)
     place = staging.real_directory(directory)
-    rollback = admitted.rollback_check(str(place))
+    rollback = admitted.rollback_check(paths.encode(str(place)))
     rollback.check()
     new_signers = rollback.new_signers()
     if new_signers:
@@ -111,7 +111,7 @@ def extract(
     skipped += plan.skipped_capabilities
     if skipped:
         progress.warn(
-            f"{units.counted(skipped, 'attribute')} left out: this user or the file system cannot set extended attributes"
+            f"{units.counted(skipped, 'attribute')} not kept: this user cannot set them, or the file system has none such"
         )
     return ExtractResult(
         admitted.bundle,
@@ -150,7 +150,7 @@ def _write(
         with closing(writer):
             unlisted = (it.blob for it, records in plan.layers if records.count and Table.of(it.blob) is None)
             size = plan.compressed + sum(blob.size for blob in unlisted)
-            progress.stage(f"writing {units.counted(plan.files, 'file')} ({units.shown(plan.size)})", size)
+            progress.stage(f"writing {units.counted(plan.files, 'file')}", size)
             for layer, records in plan.layers:
                 writer.write(layer, records)
             writer.make_directories(plan.directories)

@@ -8,21 +8,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cache
 
 from bundler.bundle import Bundle
 from bundler.errors import NotFoundError, PrivilegeError, UsageError
 from bundler.format import entry_rules, paths, tar, units
-from bundler.format.content import Digest
 from bundler.format.tar import Entry, Kind
-from bundler.format.toc import CHUNK, Item
+from bundler.format.toc import Item
 from bundler.localfs import attributes
 from bundler.localfs.attributes import CAPABILITY, Attributes
 from bundler.localfs.staging import NAME
 from bundler.localfs.walk import Names
 from bundler.verbs.extract_comparison import Comparison, State
 from bundler.verbs.extract_entries import Entries, StoredLayer
-from bundler.verbs.extract_record import Record, Records
+from bundler.verbs.extract_record import Record, Records, zeros
 from bundler.verbs.extract_selection import Selection
 
 _SHOWN = 20
@@ -92,16 +90,11 @@ class _Paths:
         return ", ".join(self._first) + more
 
 
-@cache
-def _zeros() -> Digest:
-    return Digest.of(bytes(CHUNK))
-
-
 def _holes(record: Record) -> int:
     """Return the number of bytes that take no space, as whole chunks of zeros become holes."""
     if len(record.chunks) < 2:
         return 0
-    return sum(chunk.size for chunk in record.chunks if chunk.digest == _zeros())
+    return sum(chunk.size for chunk in record.chunks if chunk.digest == zeros())
 
 
 class Planner:

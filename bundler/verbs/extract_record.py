@@ -7,12 +7,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO, Self, cast
 
 from bundler.errors import disk_errors
 from bundler.format.content import Digest
 from bundler.format.tar import Kind
-from bundler.format.toc import Chunk
+from bundler.format.toc import CHUNK, Chunk
 from bundler.localfs.attributes import Attributes
 from bundler.localfs.walk import Names
 
@@ -72,6 +73,12 @@ class Record:
             tuple(Chunk(offset, start, length, Digest(digest)) for offset, start, length, digest in chunks),
             end,
         )
+
+
+@cache
+def zeros() -> Digest:
+    """Return the digest of a whole chunk of zeros, which is written as a hole."""
+    return Digest.of(bytes(CHUNK))
 
 
 class Records:

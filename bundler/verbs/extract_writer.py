@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,6 @@ from bundler.concurrency.pipeline import mapped
 from bundler.errors import IntegrityError, StoreError, disk_errors
 from bundler.format import paths
 from bundler.format.compression import decompress
-from bundler.format.content import Digest
 from bundler.format.tar import Kind
 from bundler.format.toc import CHUNK, Chunk, Table
 from bundler.format.zstd_frames import MAX_BLOCK, MAX_WINDOW
@@ -23,7 +23,7 @@ from bundler.localfs.walk import Names, Walk
 from bundler.ports import Store
 from bundler.streams import BLOCK, NOTHING, Progress, Readable, read_exactly, skip
 from bundler.verbs.extract_entries import StoredLayer, tar_entries
-from bundler.verbs.extract_record import Record, Records
+from bundler.verbs.extract_record import Record, Records, zeros
 
 _GAP = 64 << 10
 """Bytes of a blob between two wanted files that are rather read than requested around."""
@@ -32,8 +32,8 @@ _MOST_RECORDS = 1000
 _MOST_FRAMES = 32
 """Frames that are decompressed together, and so files that are open for that."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ZEROS = bytes(1024)
-"""What a chunk that becomes a hole begins with."""
+_LARGE = 1 << 20
+"""Bytes from which a chunk is decompressed into a buffer that is used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,13 @@ class Writer:
         self._sources = Walk(staging.tree)
         self._top = top
         self._progress = progress
+        self._is_closed = False
         self.lock = threading.Lock()
         self.skipped = 0
         """How many extended attributes the file system does not take."""
 
     def close(self) -> None:
+        self._is_closed = True
         self._walk.close()
         self._sources.close()
 
@@ -115,6 +117,8 @@ class Writer:
 
     def _create(self, record: Record) -> _File | None:
         """Create a file to write to, or make a link."""
+        if self._is_closed:  # a thread that waited for the network when the run failed
+            raise StoreError("the extraction has ended")
         parent, name = self._walk.enter(record.names[:-1]), record.names[-1]
         try:
             if record.kind is Kind.FILE:
@@ -166,9 +170,9 @@ class _File:
         self._writer = writer
         self._left = max(1, len(record.chunks))
 
-    def write(self, chunk: Chunk, data: bytes) -> None:
+    def write(self, chunk: Chunk, data: bytes | memoryview) -> None:
         """Write a chunk; one of zeros becomes a hole."""
-        if data.startswith(_ZEROS) and not any(data):
+        if chunk.digest == zeros():
             os.ftruncate(self._descriptor, self.record.size)
         else:
             _write(self._descriptor, data, chunk.start)
@@ -239,26 +243,60 @@ def _ends(record: Record) -> list[int]:
     return [*(chunk.offset for chunk in record.chunks[1:]), record.end]
 
 
-def _contents(tasks: Sequence[_Task], where: str) -> Iterator[bytes]:
-    """Yield the verified content of each chunk; raises `IntegrityError`."""
+def _contents(tasks: Sequence[_Task], where: str) -> Iterator[bytes | memoryview]:
+    """Yield the verified content of each chunk, which is valid until the next one; raises `IntegrityError`."""
+    small = [task for task in tasks if task.chunk.size < _LARGE]
+    contents = iter(_decompressed(small, where))
     for task in tasks:
-        try:
-            told = zstandard.get_frame_parameters(task.frame)
-        except zstandard.ZstdError as error:
-            raise _damaged(task.file.record, where) from error
-        is_right = (
-            told.content_size == task.chunk.size and told.has_checksum and not told.dict_id and told.window_size <= MAX_WINDOW
-        )
-        if not is_right:
-            raise _damaged(task.file.record, where)
-    try:
-        contents = decompress([task.frame for task in tasks])
-    except zstandard.ZstdError as error:
-        raise _damaged(tasks[0].file.record, where) from error
-    for task, data in zip(tasks, contents, strict=True):
-        if Digest.of(data) != task.chunk.digest:
+        data = next(contents) if task.chunk.size < _LARGE else _decompressed_large(task, where)
+        if hashlib.sha256(data).hexdigest() != task.chunk.digest.hex:
             raise _damaged(task.file.record, where)
         yield data
+
+
+def _decompressed(tasks: Sequence[_Task], where: str) -> Sequence[bytes]:
+    for task in tasks:
+        _check_frame(task, where)
+    try:
+        return decompress([task.frame for task in tasks]) if tasks else ()
+    except zstandard.ZstdError as error:
+        raise _damaged(tasks[0].file.record, where) from error
+
+
+def _decompressed_large(task: _Task, where: str) -> memoryview:
+    """Decompress into the buffer of this thread: new memory for each chunk would take as long as its digest."""
+    _check_frame(task, where)
+    content = _local.buffer[: task.chunk.size]
+    filled = 0
+    try:
+        with _local.decompressor.stream_reader(task.frame, read_size=len(task.frame)) as reader:
+            while filled < len(content) and (count := reader.readinto(content[filled:])):
+                filled += count
+    except zstandard.ZstdError as error:
+        raise _damaged(task.file.record, where) from error
+    return content[:filled]
+
+
+def _check_frame(task: _Task, where: str) -> None:
+    """Refuse a frame that needs more memory than its chunk, or is none."""
+    try:
+        told = zstandard.get_frame_parameters(task.frame)
+    except zstandard.ZstdError as error:
+        raise _damaged(task.file.record, where) from error
+    is_plain = told.has_checksum and not told.dict_id and told.window_size <= MAX_WINDOW
+    if not is_plain or told.content_size != task.chunk.size:
+        raise _damaged(task.file.record, where)
+
+
+class _Local(threading.local):
+    """The decompressor and the buffer of each thread."""
+
+    def __init__(self) -> None:
+        self.decompressor = zstandard.ZstdDecompressor()
+        self.buffer = memoryview(bytearray(CHUNK))
+
+
+_local = _Local()
 
 
 def _damaged(record: Record, where: str) -> IntegrityError:
@@ -273,7 +311,7 @@ def _read(stream: Readable, size: int) -> bytes:
     return data if len(data) == size else bytes(data + read_exactly(stream, size - len(data)))
 
 
-def _write(descriptor: int, data: bytes, start: int) -> None:
+def _write(descriptor: int, data: bytes | memoryview, start: int) -> None:
     view = memoryview(data)
     while view:
         count = os.pwrite(descriptor, view, start)

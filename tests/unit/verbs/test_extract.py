@@ -427,6 +427,16 @@ def test_attributes_of_users_are_kept(out: Path) -> None:
     refused(UsageError, store, out)
 
 
+def test_a_time_that_the_file_system_has_not_is_told(out: Path) -> None:
+    store, progress = MemoryStore(), RecordingProgress()
+    bundle(store, tree(directory("/s"), file("/s/far", mtime=2**40), file("/s/old", mtime=-1)))
+    result = extract(store, out, progress=progress)
+    kept = (out / "s/far").stat().st_mtime == 2**40
+    assert result.skipped_attributes == (0 if kept else 1)
+    assert len(progress.warnings) == (1 if kept else 2)
+    assert (out / "s/old").stat().st_mtime == -1
+
+
 def damaged(store: WatchedStore, path: str) -> None:
     """Change one byte in the frames of a file."""
     found = read_bundle(store)
