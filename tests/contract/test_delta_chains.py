@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import kills
+import preloaded
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
@@ -93,9 +91,8 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def started(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bundler", "copy", *arguments, "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+def started(*arguments: str) -> preloaded.Process:
+    return preloaded.Process(["copy", *arguments, "--quiet"], text=True)
 
 
 def blobs() -> set[str]:
@@ -119,7 +116,7 @@ def test_a_killed_copy_leaves_the_old_bundle_or_the_new_one(arguments: list[str]
     makes = arguments[1].startswith("oci:")
     elsewhere = [argument.replace("taken:1", "first:1").replace("layout:1", "first:1") for argument in arguments]
     longest = kills.duration(lambda: started(*elsewhere))
-    for seconds in kills.moments(arguments[1][-8:], longest):
+    for seconds in kills.moments(arguments[1][-8:], longest, since=0):
         kills.kill(started(*arguments), seconds)
         assert run("verify", arguments[1]) in large
     run("prune", "--keep", "0")

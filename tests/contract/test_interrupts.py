@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import preloaded
 import pytest
 from bundles import noise
 from fakes import RecordingProgress
@@ -40,8 +39,7 @@ def test_a_signal_leaves_no_part_file_on_the_target(
     copy.copy(noise(16 << 20), store(source), RecordingProgress())
     stick = tmp_path / "stick"
     stick.mkdir()
-    command = [sys.executable, "-m", "bundler", "copy", source, target.format(stick), "--limit-rate", "1M"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with preloaded.Process(["copy", source, target.format(stick), "--limit-rate", "1M"], text=True) as process:
         while not any(path.name.startswith(".fps-bundle-") and size(path) > 100_000 for path in files_below(stick)):
             time.sleep(0.05)
         process.send_signal(sign)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 from bundles import metadata, noise
 from fakes import MemoryStore, RecordingProgress
@@ -278,7 +279,7 @@ def test_several_parts_travel_at_once() -> None:
 
 
 def run(*command: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "bundler", *command], capture_output=True, check=False, text=True)
+    done = preloaded.completed(*command, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
