@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import pkgutil
@@ -40,6 +41,12 @@ def pytest_collection() -> None:
         if not module.name.endswith("__main__"):
             constants |= constants_from_module(importlib.import_module(module.name))
     providers._get_local_constants = lambda: constants
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection look at what stays to the end, such as thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,13 @@ def size(path: Path) -> int:
         return 0
 
 
+@pytest.fixture(scope="module")
+def source(registry: str) -> str:
+    name = f"{registry}/interrupted/source:1"
+    copy.copy(noise(16 << 20), store(name), RecordingProgress())
+    return name
+
+
 @pytest.mark.parametrize("sign", list(INTERRUPTED), ids=lambda sign: sign.name)
 @pytest.mark.parametrize(
     ("target", "stays"),
@@ -32,11 +39,9 @@ def size(path: Path) -> int:
     ids=["archive", "layout, by a thread, which keeps half a download"],
 )
 def test_a_signal_leaves_no_part_file_on_the_target(
-    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: signal.Signals, target: str, stays: list[str]
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: signal.Signals, target: str, stays: list[str]
 ) -> None:
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
-    source = f"{registry}/interrupted/source:1"
-    copy.copy(noise(16 << 20), store(source), RecordingProgress())
     stick = tmp_path / "stick"
     stick.mkdir()
     with preloaded.Process(["copy", source, target.format(stick), "--limit-rate", "1M"], text=True) as process:

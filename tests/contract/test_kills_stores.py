@@ -19,7 +19,7 @@ from places import files_below
 
 from bundler.verbs import copy
 
-SIZE = 24 << 20
+SIZE = 12 << 20
 
 
 @dataclass(frozen=True)
