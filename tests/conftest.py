@@ -27,7 +27,7 @@ ORDER = int(os.environ.get("FPS_BUNDLE_ORDER", "1"))
 
 # The time that an example takes depends on the load of the machine: no deadline, and no health check that measures it.
 _UNTIMED: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("fixed", derandomize=True, max_examples=100, **_UNTIMED)
+settings.register_profile("fixed", derandomize=True, max_examples=50, **_UNTIMED)
 settings.register_profile("soak", max_examples=2000, print_blob=True, **_UNTIMED)
 settings.load_profile(os.environ.get("FPS_BUNDLE_HYPOTHESIS", "fixed"))
 
