@@ -13,6 +13,7 @@ RUNS ?= 3
 
 # Workers of pytest-xdist; a file of tests stays on one of them, and so does everything on one further engine (tests/conftest.py).
 WORKERS ?= 3
+export PYTHONDONTWRITEBYTECODE :=  # what is compiled stays: each worker loads all tests
 PYTEST = $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 .PHONY: setup demo test test-engines unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel soak bench lock clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -79,15 +80,25 @@ def test_a_chain_of_files_is_copied_link_by_link(digests: list[str], tmp_path: P
         assert run("copy", f"{tmp_path}/{day}.tar", f"model:{day}") == digests[day - 1]
 
 
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """What `large` is a copy of, and the digests."""
+    path, weights = tmp_path_factory.mktemp("hosts"), random.Random(1).randbytes(SIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        go_to(path / "there", patch)
+        keep(weights, 1)
+        go_to(path / "here", patch)
+        found = [keep(weights, day) for day in (1, 2)]
+        run("copy", "model:2", f"{path}/delta.tar", "--delta-from", "model:1")
+    return path, found
+
+
 @pytest.fixture
-def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def large(hosts: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Two bundles here, the first of them there, and in files the first one and a delta from it to the second one."""
-    weights = random.Random(1).randbytes(SIZE)
-    go_to(tmp_path / "there", monkeypatch)
-    keep(weights, 1)
+    path, found = hosts
+    shutil.copytree(path, tmp_path, dirs_exist_ok=True)
     go_to(tmp_path / "here", monkeypatch)
-    found = [keep(weights, day) for day in (1, 2)]
-    run("copy", "model:2", f"{tmp_path}/delta.tar", "--delta-from", "model:1")
     return found
 
 
