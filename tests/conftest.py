@@ -55,6 +55,11 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{next(_numbers)}"))
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Shorten the names of tests: each goes through all processes several times."""
+    return f"{ascii(val[:40])} of {len(val)}" if isinstance(val, str | bytes) and len(val) > 100 else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist writes each group into its node ids
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Shuffle the modules of each folder and the tests of each module, and say which tests stay on one worker."""
