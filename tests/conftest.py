@@ -57,7 +57,7 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Shorten the names of tests: each goes through all processes several times."""
-    return f"{ascii(val[:40])} of {len(val)}" if isinstance(val, str | bytes) and len(val) > 100 else None
+    return f"{val[:40]!a} of {len(val)}" if isinstance(val, str | bytes) and len(val) > 100 else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist writes each group into its node ids
