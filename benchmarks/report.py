@@ -10,16 +10,17 @@ import json
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import applies
+import delta_report
 import matplotlib as mpl
 import pushes
 import scaling
 import shapes
 import where
+from tables import Bar, markdown
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -62,20 +63,6 @@ APPLY_ROWS = (
 PROGRAM = "fps-bundle"
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A target: a measured value and the most that is allowed."""
-
-    what: str
-    measured: float
-    allowed: float
-    unit: str = "s"
-
-    @property
-    def passed(self) -> bool:
-        return self.measured <= self.allowed
-
-
 class Measured:
     """The numbers of a run."""
 
@@ -107,7 +94,13 @@ class Measured:
 
 def bars(measured: Measured) -> list[Bar]:
     """Return the targets of a run, as far as it measured them."""
-    return [*_startup_bars(measured), *_transfer_bars(measured), *_shape_bars(measured), *_scaling_bars(measured)]
+    return [
+        *_startup_bars(measured),
+        *_transfer_bars(measured),
+        *_shape_bars(measured),
+        *_delta_bars(measured),
+        *_scaling_bars(measured),
+    ]
 
 
 def _startup_bars(measured: Measured) -> Iterator[Bar]:
@@ -157,6 +150,11 @@ def _shape_bars(measured: Measured) -> Iterator[Bar]:
         yield Bar(f"push of {shapes.MANY} ≤ 3 × {shapes.ONE}", of(shapes.MANY), 3 * of(shapes.ONE))
 
 
+def _delta_bars(measured: Measured) -> Iterator[Bar]:
+    if found := measured.found.get("deltas"):
+        yield from delta_report.bars(found)
+
+
 def _scaling_bars(measured: Measured) -> Iterator[Bar]:
     for size, it in measured.sizes.items():
         peaks = {name: max(run["peak"] for run in case["runs"]) for name, case in it["results"].items()}
@@ -200,6 +198,8 @@ def page(measured: Measured) -> str:
             "## The commands",
             "Each name in the tables stands for one command; rows with `+` run several of them.\n\n" + _commands(measured),
         ]
+    if found.get("deltas"):
+        sections += delta_report.sections(found["deltas"])
     if found.get("scaling"):
         sections += ["## By size", _scaling_table(measured)]
     return "\n\n".join(sections) + "\n"
@@ -237,7 +237,7 @@ def _where(measured: Measured) -> str:
         "A push to a registry also waits for work of one core: its start, reading many small files, and deleting its temporary "
         f"blobs at the end, which alone takes the disk {profile['removing']:.2f} s here."
     )
-    return f"{text}\n\nThe CPU seconds of fps-bundle by kind of work, from `perf record`:\n\n{_markdown(head, lines)}\n\n{ended}"
+    return f"{text}\n\nThe CPU seconds of fps-bundle by kind of work, from `perf record`:\n\n{markdown(head, lines)}\n\n{ended}"
 
 
 def _where_line(name: str, told: Measured, shares: dict[str, float]) -> tuple[str, ...]:
@@ -268,7 +268,7 @@ def _bars_table(found: Sequence[Bar]) -> str:
         (_cell(bar.what), f"{bar.measured:.2f} {bar.unit}", f"{bar.allowed:.2f} {bar.unit}", "pass" if bar.passed else "**fail**")
         for bar in found
     ]
-    return _markdown(("target", "measured", "allowed", ""), rows)
+    return markdown(("target", "measured", "allowed", ""), rows)
 
 
 def _table(measured: Measured, rows: Sequence[tuple[str, ...]], floor: str) -> str:
@@ -293,7 +293,7 @@ def _table(measured: Measured, rows: Sequence[tuple[str, ...]], floor: str) -> s
                 f"{produced / 1e9:.2f}" if produced else "",
             )
         )
-    return _markdown(("what", "s", f"× {floor}", "CPU s", "daemons' CPU s", "all CPU s / cores", "peak MiB", "GB made"), lines)
+    return markdown(("what", "s", f"× {floor}", "CPU s", "daemons' CPU s", "all CPU s / cores", "peak MiB", "GB made"), lines)
 
 
 def _text(measured: Measured, names: Sequence[str]) -> str:
@@ -330,12 +330,7 @@ def _scaling_table(measured: Measured) -> str:
                     f"{run['disk'] / run['bundle']:.3f}" if run.get("bundle") else "",
                 )
             )
-    return _markdown(("size", "command", "s", "s per GB", "peak MiB", "spool / bundle"), lines)
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(("size", "command", "s", "s per GB", "peak MiB", "spool / bundle"), lines)
 
 
 def plot(measured: Measured, path: Path) -> None:

@@ -15,11 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import deltas
 import pushes
 import scaling
 import shapes
@@ -34,7 +36,7 @@ from bundler.format import units
 WHOLE = 2_440_000_000
 ROOM = 12
 """How often the state lies on the disk while it is measured."""
-PARTS = ("startup", "transfer", "scaling")
+PARTS = ("startup", "transfer", "deltas", "scaling")
 
 
 def main() -> int:
@@ -48,13 +50,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled, too
     size, started = units.size(arguments.size), time.monotonic()
-    parts = arguments.only or (PARTS[:2] if arguments.bars else PARTS)
+    parts = arguments.only or (PARTS[:3] if arguments.bars else PARTS)
     tell = Teller(started)
     found: dict[str, Any] = {"size": size, "runs": arguments.runs, "written": arguments.size, "bars_alone": arguments.bars}
     if "startup" in parts:
         found["startup"] = startup.measure(startup.RUNS)
     if "transfer" in parts:
         found |= _transfer(size, arguments.runs, tell, bars_alone=arguments.bars)
+    if "deltas" in parts:
+        with _directory(size * deltas.ROOM) as directory:
+            found["deltas"] = deltas.measure(directory, size, arguments.runs, tell, bars_alone=arguments.bars)
     if "scaling" in parts:
         found["scaling"] = scaling.measure(size / WHOLE, tell)
     found["minutes"] = (time.monotonic() - started) / 60
@@ -76,30 +81,36 @@ class Teller:
 
 def _transfer(size: int, runs: int, tell: Callable[[str], object], *, bars_alone: bool) -> dict[str, Any]:
     """The push side and the apply side, in rounds in which everything takes its turn."""
+    with _directory(size * ROOM) as directory, place(directory) as here:
+        tell("making the state")
+        here.fill(size)
+        results = Results(tell)
+        for number in range(runs):
+            tell(f"push, round {number + 1} of {runs}")
+            pushes.measure(here, results, bars_alone=bars_alone)
+        applies = Applies(here)
+        for number in range(runs):
+            tell(f"apply, round {number + 1} of {runs}")
+            applies.measure(results, bars_alone=bars_alone)
+        applies.close()
+        tell("shapes, and where the time goes")
+        return {
+            "shapes": shapes.measure(here, size / WHOLE, runs, tell),
+            "results": results.found,
+            "engine": _engine(here),
+            "speeds": where.speeds(),
+            "where": where.measure(here, tell),
+        }
+
+
+@contextmanager
+def _directory(room: int) -> Iterator[Path]:
+    """A directory for the length of the block, on a disk with so much room in bytes."""
     with tempfile.TemporaryDirectory(prefix="fps-bench-") as directory:
         free = shutil.disk_usage(directory).free
-        if free < size * ROOM:
-            raise SystemExit(f"bench: it takes {size * ROOM / 1e9:.0f} GB of disk, and {free / 1e9:.0f} GB are free")
-        with place(Path(directory)) as here:
-            tell("making the state")
-            here.fill(size)
-            results = Results(tell)
-            for number in range(runs):
-                tell(f"push, round {number + 1} of {runs}")
-                pushes.measure(here, results, bars_alone=bars_alone)
-            applies = Applies(here)
-            for number in range(runs):
-                tell(f"apply, round {number + 1} of {runs}")
-                applies.measure(results, bars_alone=bars_alone)
-            applies.close()
-            tell("shapes, and where the time goes")
-            return {
-                "shapes": shapes.measure(here, size / WHOLE, runs, tell),
-                "results": results.found,
-                "engine": _engine(here),
-                "speeds": where.speeds(),
-                "where": where.measure(here, tell),
-            }
+        if free < room:
+            raise SystemExit(f"bench: it takes {room / 1e9:.0f} GB of disk, and {free / 1e9:.0f} GB are free")
+        yield Path(directory)
 
 
 def _engine(here: Place) -> dict[str, str]:
@@ -130,6 +141,8 @@ def machine() -> dict[str, Any]:
 _PROGRAMS = {
     "docker (client)": ("docker", "--version"),
     "zstd": ("zstd", "--version"),
+    "borg": ("borg", "--version"),
+    "rsync": ("rsync", "--version"),
     "docker-registry": ("docker-registry", "--version"),
     "skopeo": ("skopeo", "--version"),
     "oras": ("oras", "version"),
