@@ -13,6 +13,7 @@ RUNS ?= 3
 
 # Workers of pytest-xdist; a file of tests stays on one of them, and so does everything on one further engine (tests/conftest.py).
 WORKERS ?= 3
+export PYTHONDONTWRITEBYTECODE :=  # what is compiled stays: each worker loads all tests
 PYTEST = $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 .PHONY: setup demo test test-engines unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel image soak bench lock clean
@@ -101,10 +102,12 @@ soak: $(STAMP)
 	@FPS_BUNDLE_HYPOTHESIS=soak $(BIN)/pytest tests/unit tests/hostile/test_parsers.py
 	@FPS_BUNDLE_TIMES=strict $(BIN)/pytest tests/integration/test_pause.py tests/integration/test_ssh.py tests/integration/test_ingest.py tests/integration/test_kills_commands.py
 	@FPS_BUNDLE_STATES=200 FPS_BUNDLE_DEEP_STATES=20 FPS_BUNDLE_RACES=25 $(BIN)/pytest tests/integration/test_states.py tests/integration/test_races.py -s
-	@FPS_BUNDLE_REQUESTS=10000 $(BIN)/pytest tests/integration/test_ingest.py -k many_requests -s
+	@FPS_BUNDLE_REQUESTS=10000 $(BIN)/pytest tests/unit/verbs/test_ingest_stream.py tests/integration/test_ingest.py -k many_requests -s
 	@FPS_BUNDLE_FAULTS=full $(BIN)/pytest tests/contract/test_faults_registry.py tests/contract/test_links.py tests/contract/test_damage.py
+	@FPS_BUNDLE_FAULTS=full $(BIN)/pytest tests/hostile/test_corpus.py tests/hostile/test_engine_answers.py tests/hostile/test_fuzz.py
+	@FPS_BUNDLE_FAULTS=full $(BIN)/pytest tests/contract/test_registry.py tests/contract/test_split.py
 	@FPS_BUNDLE_KILLS=200 $(BIN)/pytest tests/contract/test_kills_stores.py tests/integration/test_kills_commands.py
-	@FPS_BUNDLE_RACES=50 $(BIN)/pytest tests/contract/test_races_stores.py tests/integration/test_races_commands.py
+	@FPS_BUNDLE_RACES=50 $(BIN)/pytest tests/contract/test_races_stores.py tests/contract/test_in_use.py tests/integration/test_races_commands.py
 
 $(BENCH): $(STAMP) requirements-bench.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bench.lock

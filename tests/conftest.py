@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import pkgutil
@@ -26,7 +27,7 @@ ORDER = int(os.environ.get("FPS_BUNDLE_ORDER", "1"))
 
 # The time that an example takes depends on the load of the machine: no deadline, and no health check that measures it.
 _UNTIMED: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("fixed", derandomize=True, max_examples=100, **_UNTIMED)
+settings.register_profile("fixed", derandomize=True, max_examples=50, **_UNTIMED)
 settings.register_profile("soak", max_examples=2000, print_blob=True, **_UNTIMED)
 settings.load_profile(os.environ.get("FPS_BUNDLE_HYPOTHESIS", "fixed"))
 
@@ -40,6 +41,12 @@ def pytest_collection() -> None:
         if not module.name.endswith("__main__"):
             constants |= constants_from_module(importlib.import_module(module.name))
     providers._get_local_constants = lambda: constants
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection look at what stays to the end, such as thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

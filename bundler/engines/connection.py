@@ -88,6 +88,8 @@ class Client(APIClient):
         self.where = where or str(options["base_url"])
         self._streamed: set[str] = set()
         super().__init__(**options)
+        if str(options["base_url"]).startswith("unix:"):
+            self.trust_env = False  # no proxy and no ~/.netrc applies; looking for them takes as long as a request
         self.headers.update(_PLAIN)
         if not isinstance(self._general_configs.get("HttpHeaders", {}), dict):  # type: ignore[attr-defined]
             raise TypeError("HttpHeaders is not an object")

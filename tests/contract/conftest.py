@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fakes import MemoryStore, RecordingProgress
-from places import Place, files_below
+from places import Place, files_below, registry_place
 from privateregistry import private_registry
 
 from bundler.format.content import Digest
-from bundler.format.reference import LocalReference, RegistryReference
+from bundler.format.reference import LocalReference
 from bundler.ports import Store
 from bundler.stores.archive.split_artifact import SplitTarget
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.layout.local import LocalStore
 from bundler.stores.layout.store import LayoutStore
-from bundler.stores.registry.store import RegistryStore
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,15 +65,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         )
     place = registry_place(request.getfixturevalue("registry"), request.getfixturevalue("registry_storage"))
     return split_place(place) if request.param == "split" else place
-
-
-def registry_place(address: str, storage: Path) -> Place:
-    repository = f"tests/{next(_numbers)}"
-
-    def open_store(name: str = "1", digest: Digest | None = None) -> Store:
-        return RegistryStore(RegistryReference(address, repository, name, digest))
-
-    return Place("registry", open_store, lambda: files_below(storage), True)
 
 
 def split_place(inner: Place) -> Place:

@@ -23,7 +23,7 @@ from bundler.stores.layout.local import LocalSpool
 from bundler.verbs import copy
 
 FULL = os.environ.get("FPS_BUNDLE_FAULTS") == "full"
-SAMPLE = 8
+SAMPLE = 16
 """One of how many places is tried outside the soak where one place is like the next: in blobs, which have a digest, and padding."""
 
 

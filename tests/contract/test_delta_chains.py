@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import kills
+import preloaded
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
@@ -81,21 +80,30 @@ def test_a_chain_of_files_is_copied_link_by_link(digests: list[str], tmp_path: P
         assert run("copy", f"{tmp_path}/{day}.tar", f"model:{day}") == digests[day - 1]
 
 
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """What `large` is a copy of, and the digests."""
+    path, weights = tmp_path_factory.mktemp("hosts"), random.Random(1).randbytes(SIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        go_to(path / "there", patch)
+        keep(weights, 1)
+        go_to(path / "here", patch)
+        found = [keep(weights, day) for day in (1, 2)]
+        run("copy", "model:2", f"{path}/delta.tar", "--delta-from", "model:1")
+    return path, found
+
+
 @pytest.fixture
-def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def large(hosts: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Two bundles here, the first of them there, and in files the first one and a delta from it to the second one."""
-    weights = random.Random(1).randbytes(SIZE)
-    go_to(tmp_path / "there", monkeypatch)
-    keep(weights, 1)
+    path, found = hosts
+    shutil.copytree(path, tmp_path, dirs_exist_ok=True)
     go_to(tmp_path / "here", monkeypatch)
-    found = [keep(weights, day) for day in (1, 2)]
-    run("copy", "model:2", f"{tmp_path}/delta.tar", "--delta-from", "model:1")
     return found
 
 
-def started(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bundler", "copy", *arguments, "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+def started(*arguments: str) -> preloaded.Process:
+    return preloaded.Process(["copy", *arguments, "--quiet"], text=True)
 
 
 def blobs() -> set[str]:
@@ -119,7 +127,7 @@ def test_a_killed_copy_leaves_the_old_bundle_or_the_new_one(arguments: list[str]
     makes = arguments[1].startswith("oci:")
     elsewhere = [argument.replace("taken:1", "first:1").replace("layout:1", "first:1") for argument in arguments]
     longest = kills.duration(lambda: started(*elsewhere))
-    for seconds in kills.moments(arguments[1][-8:], longest):
+    for seconds in kills.moments(arguments[1][-8:], longest, since=0):
         kills.kill(started(*arguments), seconds)
         assert run("verify", arguments[1]) in large
     run("prune", "--keep", "0")

@@ -53,7 +53,7 @@ FAULTS = [
     faults.whole(),
     faults.other_range(),
 ]
-SILENT = 3.0
+SILENT = 1.0
 """Seconds without a byte after which a request is given up, where the fault is that none comes; a busy registry takes less."""
 SLOW = [faults.silence(), faults.stall(), faults.trickle()]
 FAULTS += SLOW

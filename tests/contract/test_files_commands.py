@@ -6,10 +6,10 @@ import json
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, directory, file, link, tree
@@ -71,7 +71,7 @@ def run(*arguments: str) -> Result:
 
 
 def program(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "bundler", *arguments], stderr=subprocess.PIPE, check=False, **options)
+    return preloaded.completed(*arguments, **options)
 
 
 def test_files_are_listed_for_people_and_their_tools(old: str) -> None:

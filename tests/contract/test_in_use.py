@@ -22,7 +22,7 @@ from bundler.stores.layout.prune import prune
 from bundler.verbs import copy
 
 HELPERS = Path(__file__).parents[1] / "helpers"
-ROUNDS = 12
+ROUNDS = int(os.environ.get("FPS_BUNDLE_RACES", "6"))
 
 _HOLD = """
 import sys

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import preloaded
 import pytest
 from bundles import noise
 from fakes import RecordingProgress
@@ -26,6 +25,13 @@ def size(path: Path) -> int:
         return 0
 
 
+@pytest.fixture(scope="module")
+def source(registry: str) -> str:
+    name = f"{registry}/interrupted/source:1"
+    copy.copy(noise(16 << 20), store(name), RecordingProgress())
+    return name
+
+
 @pytest.mark.parametrize("sign", list(INTERRUPTED), ids=lambda sign: sign.name)
 @pytest.mark.parametrize(
     ("target", "stays"),
@@ -33,15 +39,12 @@ def size(path: Path) -> int:
     ids=["archive", "layout, by a thread, which keeps half a download"],
 )
 def test_a_signal_leaves_no_part_file_on_the_target(
-    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: signal.Signals, target: str, stays: list[str]
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: signal.Signals, target: str, stays: list[str]
 ) -> None:
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
-    source = f"{registry}/interrupted/source:1"
-    copy.copy(noise(16 << 20), store(source), RecordingProgress())
     stick = tmp_path / "stick"
     stick.mkdir()
-    command = [sys.executable, "-m", "bundler", "copy", source, target.format(stick), "--limit-rate", "1M"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with preloaded.Process(["copy", source, target.format(stick), "--limit-rate", "1M"], text=True) as process:
         while not any(path.name.startswith(".fps-bundle-") and size(path) > 100_000 for path in files_below(stick)):
             time.sleep(0.05)
         process.send_signal(sign)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import kills
+import preloaded
 import pytest
 import tally
 from bundles import noise, verified
@@ -21,7 +19,7 @@ from places import files_below
 
 from bundler.verbs import copy
 
-SIZE = 24 << 20
+SIZE = 12 << 20
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,8 @@ def names(tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch) -> Cal
     return lambda text, number: text.format(dir=tmp_path, registry=registry, number=number)
 
 
-def start_copy(source: str, target: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bundler", "copy", source, target, "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+def start_copy(source: str, target: str) -> preloaded.Process:
+    return preloaded.Process(["copy", source, target, "--quiet"], text=True)
 
 
 def put(source: MemoryStore, name: str) -> None:
@@ -81,7 +78,7 @@ def test_a_killed_copy_leaves_a_whole_bundle(way: Way, names: Callable[[str, int
         return target
 
     longest = kills.duration(partial(start_copy, source, prepare(0)))
-    for number, moment in enumerate(kills.moments(str(way), longest), start=1):
+    for number, moment in enumerate(kills.moments(str(way), longest, since=0), start=1):
         target = prepare(number)
         kills.kill(start_copy(source, target), moment)
         tally.count(f"kill -9 of copy from {way} (FPS_BUNDLE_SEED={kills.SEED})", digests[verified(store(target))])

@@ -22,7 +22,7 @@ from bundler.stores.layout.store import LayoutStore
 from bundler.verbs import copy
 
 FULL = os.environ.get("FPS_BUNDLE_FAULTS") == "full"
-SIZE = (1 << 30) if FULL else 30_000_000
+SIZE = (1 << 30) if FULL else 20_000_000
 CUT = 50_000_000 if FULL else 2_000_000
 """Bytes after which every connection breaks."""
 PART = CUT // 12

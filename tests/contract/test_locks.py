@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import preloaded
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress
@@ -67,9 +68,8 @@ def holder(*paths: Path, shared: bool = False, stopped: bool = False) -> Iterato
             process.kill()
 
 
-def started(*arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bundler", *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def started(*arguments: str | Path) -> preloaded.Process:
+    return preloaded.Process(arguments, text=True)
 
 
 def file(path: Path) -> Path:

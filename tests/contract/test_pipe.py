@@ -6,11 +6,11 @@ import io
 import os
 import random
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import preloaded
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, tree
@@ -49,7 +49,7 @@ def archive(tmp_path: Path, source: MemoryStore) -> bytes:
 
 
 def run(*command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "bundler", *command], input=given, capture_output=True, check=False)
+    return preloaded.completed(*command, given=given)
 
 
 def blobs(store: Path) -> list[str]:
@@ -66,17 +66,11 @@ def test_an_archive_is_the_same_in_a_pipe_as_in_a_file(tmp_path: Path, archive: 
 def test_a_bundle_goes_from_store_to_store_through_a_pipe(tmp_path: Path, source: MemoryStore, archive: bytes) -> None:
     del archive
     copy.copy(source, LocalStore(LOCAL), RecordingProgress())
-    sender = subprocess.Popen([sys.executable, "-m", "bundler", "copy", "model:1", "-", "-q"], stdout=subprocess.PIPE)
     environment = {**os.environ, "FPS_BUNDLE_STORE": str(tmp_path / "other")}
-    assert sender.stdout
-    receiver = subprocess.run(
-        [sys.executable, "-m", "bundler", "copy", "-", "moved:2"],
-        stdin=sender.stdout,
-        env=environment,
-        capture_output=True,
-        check=True,
-    )
-    assert sender.wait() == 0
+    with preloaded.Process(["copy", "model:1", "-", "-q"]) as sender:
+        assert sender.stdout
+        receiver = preloaded.completed("copy", "-", "moved:2", stdin=sender.stdout, environment=environment)
+    assert (sender.returncode, receiver.returncode) == (0, 0)
     assert receiver.stdout.decode().strip() == str(source.tags["1"].digest)
     assert blobs(tmp_path / "other") == blobs(tmp_path / "store")
 
@@ -188,9 +182,7 @@ def test_nothing_comes_from_and_goes_to_a_terminal(archive: bytes, tmp_path: Pat
     del archive
     controller, terminal = os.openpty()
     for command in (["inspect", "-"], ["copy", str(tmp_path / "x.tar"), "-"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "bundler", *command], stdin=terminal, stdout=terminal, stderr=subprocess.PIPE, check=False
-        )
+        done = preloaded.completed(*command, stdin=terminal, stdout=terminal)
         assert done.returncode == 2
         assert b"terminal" in done.stderr
     os.close(controller)
@@ -201,8 +193,7 @@ def test_a_reader_that_goes_away_is_an_error(tmp_path: Path, archive: bytes) -> 
     del archive
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "bundler", "copy", str(tmp_path / "x.tar"), "-"]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    done = preloaded.completed("copy", tmp_path / "x.tar", "-", stdout=writing)
     os.close(writing)
     assert done.returncode == 5
     assert b"standard output" in done.stderr

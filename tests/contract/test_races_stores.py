@@ -24,7 +24,7 @@ RACES = int(os.environ.get("FPS_BUNDLE_RACES", "5"))
 SIZE = 2 << 20
 
 _COPY = """
-import sys
+import os, sys
 from bundler.verbs import copy
 from bundler.errors import BundlerError
 from fakes import RecordingProgress
@@ -32,7 +32,7 @@ from opened import store
 
 print("ready", flush=True)
 while line := sys.stdin.readline():
-    source, target = line.split()
+    os.environ["FPS_BUNDLE_STORE"], os.environ["XDG_STATE_HOME"], source, target = line.split()
     try:
         print(copy.copy(store(source), store(target), RecordingProgress()).bundle.digest, flush=True)
     except BundlerError as error:
@@ -58,7 +58,8 @@ class Copier:
 
     def begin(self, source: str, target: str) -> None:
         assert self._process.stdin
-        self._process.stdin.write(f"{source} {target}\n")
+        places = os.environ["FPS_BUNDLE_STORE"], os.environ["XDG_STATE_HOME"]
+        self._process.stdin.write(" ".join([*places, source, target]) + "\n")
         self._process.stdin.flush()
 
 
@@ -73,28 +74,45 @@ def copier() -> Iterator[Copier]:
         process.communicate(timeout=60)
 
 
+@pytest.fixture(scope="module")
+def copiers() -> Iterator[tuple[Copier, Copier]]:
+    with copier() as one, copier() as other:
+        yield one, other
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Two archives, and the digests of the bundles in them."""
+    directory = tmp_path_factory.mktemp("sources")
+    return {
+        str(path): str(copy.copy(noise(SIZE, number), ArchiveStore(path), RecordingProgress()).bundle.digest)
+        for number, path in enumerate([directory / "one.tar", directory / "other.tar"], start=1)
+    }
+
+
 @pytest.mark.parametrize("kind", STORES)
 def test_two_copies_at_once_leave_one_whole_bundle(
-    kind: str, tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    tmp_path: Path,
+    registry: str,
+    monkeypatch: pytest.MonkeyPatch,
+    copiers: tuple[Copier, Copier],
+    sources: dict[str, str],
 ) -> None:
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    sources = [f"{tmp_path}/source-{number}.tar" for number in (1, 2)]
-    digests = [
-        str(copy.copy(noise(SIZE, number), ArchiveStore(Path(path)), RecordingProgress()).bundle.digest)
-        for number, path in enumerate(sources)
-    ]
+    one, other = copiers
+    paths, digests = list(sources), list(sources.values())
     (tmp_path / "there").mkdir()
-    with copier() as one, copier() as other:
-        for bundles, race in itertools.product((1, 2), range(RACES)):
-            target = STORES[kind].format(registry=registry, directory=tmp_path / "there", number=f"{bundles}-{race}")
-            one.begin(sources[0], target)
-            other.begin(sources[bundles - 1], target)
-            said = [one.outcome(), other.outcome()]
-            expected = [digests[0], digests[bundles - 1]]
-            done = [digest for digest, line in zip(expected, said, strict=True) if line == digest]
-            assert done, said
-            assert all(line in expected or line.startswith("12 ") for line in said), said
-            assert str(verified(store(target))) in done
-            tally.count(f"two copies at once of {bundles} bundles to one {kind}", "both done" if len(done) == 2 else "one told")
+    for bundles, race in itertools.product((1, 2), range(RACES)):
+        target = STORES[kind].format(registry=registry, directory=tmp_path / "there", number=f"{bundles}-{race}")
+        one.begin(paths[0], target)
+        other.begin(paths[bundles - 1], target)
+        said = [one.outcome(), other.outcome()]
+        expected = [digests[0], digests[bundles - 1]]
+        done = [digest for digest, line in zip(expected, said, strict=True) if line == digest]
+        assert done, said
+        assert all(line in expected or line.startswith("12 ") for line in said), said
+        assert str(verified(store(target))) in done
+        tally.count(f"two copies at once of {bundles} bundles to one {kind}", "both done" if len(done) == 2 else "one told")
     assert not [path for path in files_below(tmp_path) if path.name.startswith(".fps-bundle-")]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import sshkeys
-from conftest import registry_place
 from disks import breaking_disk, uncached
 from fakes import RecordingProgress, directory, file
 from hostile.forge import FILE, Forgery
+from places import registry_place
 from typer.testing import CliRunner, Result
 
 from bundler.bundle import read_bundle

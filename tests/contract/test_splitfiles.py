@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -401,13 +400,13 @@ def test_killed_at_any_moment_it_is_gone_on_with(tmp_path: Path, monkeypatch: py
     assert run("copy", str(tmp_path / "x.tar"), "model:1").returncode == 0
     (tmp_path / "parts").mkdir()
     target = tmp_path / "parts" / "x.tar"
-    command = [sys.executable, "-m", "bundler", "copy", "model:1", f"oci-archive:{target}:1", "--split", "64KiB", "-q"]
-    subprocess.run(command, check=True, capture_output=True)
+    command = ["copy", "model:1", f"oci-archive:{target}:1", "--split", "64KiB", "-q"]
+    assert run(*command).returncode == 0
     whole = content(tmp_path / "parts")
     for some, moment in (("*", 0.05), ("*[13579]", 0.6), ("*", 0.5)):  # all, or half of the parts, are lost
         for path in target.parent.glob(some):
             path.unlink()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = preloaded.Process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and len(list(target.parent.glob("*"))) < moment * len(whole):
             time.sleep(0.001)
         process.kill()
@@ -416,5 +415,5 @@ def test_killed_at_any_moment_it_is_gone_on_with(tmp_path: Path, monkeypatch: py
         assert found.items() <= whole.items()
         with pytest.raises(BundlerError) if len(found) < len(whole) else nullcontext():
             read(target)
-    subprocess.run(command, check=True, capture_output=True)
+    assert run(*command).returncode == 0
     assert content(target.parent) == whole

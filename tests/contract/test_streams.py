@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bundles import bundle
-from fakes import MemoryStore, RecordingProgress, file, tree
+from bundles import noise
+from fakes import MemoryStore, RecordingProgress
 from places import Place
 
 from bundler.errors import IntegrityError
-from bundler.format.content import Descriptor, Digest
+from bundler.format.content import Descriptor
 from bundler.verbs import copy
 
 
@@ -18,12 +18,15 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.fixture(scope="module")
+def source() -> MemoryStore:
+    """A bundle with a layer that is longer than a socket's buffer holds."""
+    return noise(3_200_000)
+
+
 @pytest.fixture
-def layer(place: Place) -> Descriptor:
-    """A layer that is longer than a socket's buffer holds, in the place."""
-    source = MemoryStore()
-    noise = b"".join(bytes.fromhex(Digest.of(str(number).encode()).hex) for number in range(100_000))
-    bundle(source, tree(file("/s/f", noise)))
+def layer(place: Place, source: MemoryStore) -> Descriptor:
+    """The layer in the place."""
     return copy.copy(source, place.open(), RecordingProgress()).bundle.manifest.layers[0]
 
 

@@ -114,7 +114,7 @@ def test_threads_do_not_take_each_others_fresh_tokens(registry: TokenRegistry, s
     copy.copy(source, opened(registry), RecordingProgress())
     registry.token_lives = 1
     store = opened(registry)
-    parallel.each(store.has, [blob for blob in bundled(source) for _ in range(100)], 8, threading.Event())
+    parallel.each(store.has, [blob for blob in bundled(source) for _ in range(30)], 8, threading.Event())
 
 
 def test_a_token_is_had_without_credentials_where_the_registry_gives_one(

@@ -6,10 +6,10 @@ import contextlib
 import json
 import os
 import pty
-import subprocess
 import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 import sshkeys
 from bundles import bundle
@@ -227,17 +227,14 @@ def test_a_signature_comes_through_a_pipe_and_in_parts(home: Path, archive: str,
     run("sign", archive, "--sign-key", alice.path)
     assert run("copy", archive, home / "parts.tar", "--split", "1MiB").exit_code == 0
     assert run("verify", home / "parts.tar", "--allowed-signers", allowed).exit_code == 0
-    command = [sys.executable, "-m", "bundler"]
-    piped = subprocess.run([*command, "copy", archive, "-"], capture_output=True, check=True).stdout
+    piped = preloaded.completed("copy", archive, "-").stdout
     for arguments in (["verify", "-"], ["copy", "-", "model:1"]):
-        done = subprocess.run([*command, *arguments, "--allowed-signers", allowed], input=piped, capture_output=True, check=False)
+        done = preloaded.completed(*arguments, "--allowed-signers", allowed, given=piped)
         assert done.returncode == 0, done.stderr
     other = sshkeys.key(home / "other").line("other")
     (home / "others").write_bytes(other)
     for arguments in (["verify", "-"], ["copy", "-", "model:2"]):
-        done = subprocess.run(
-            [*command, *arguments, "--allowed-signers", home / "others"], input=piped, capture_output=True, check=False
-        )
+        done = preloaded.completed(*arguments, "--allowed-signers", home / "others", given=piped)
         assert done.returncode == 9, done.stderr
     assert "model:2" not in run("list").stdout
 

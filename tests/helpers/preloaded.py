@@ -25,7 +25,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, CompletedProcess, TimeoutExpired
-from typing import Any
+from typing import IO, Any
 
 import bundler
 
@@ -42,9 +42,9 @@ class Process:
         self,
         arguments: Sequence[str | Path],
         *,
-        stdin: int = DEVNULL,
-        stdout: int = PIPE,
-        stderr: int = PIPE,
+        stdin: int | IO[Any] = DEVNULL,
+        stdout: int | IO[Any] = PIPE,
+        stderr: int | IO[Any] = PIPE,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         text: bool = False,
@@ -146,8 +146,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], directory: Pat
     return done.returncode, done.stdout, done.stderr
 
 
-def _stream(given: int, number: int) -> tuple[int, int | None]:
+def _stream(given: int | IO[Any], number: int) -> tuple[int, int | None]:
     """A descriptor for the command, and the other end when it is a pipe."""
+    if not isinstance(given, int):
+        given = given.fileno()
     if given == PIPE:
         reading, writing = os.pipe()
         return (writing, reading) if number else (reading, writing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,12 @@ pytest.importorskip("atheris")
 from fuzz import fuzz
 from fuzz.targets import TARGETS
 
+RUNS = 1500 if os.environ.get("FPS_BUNDLE_FAULTS") == "full" else 400
+
 
 def steps(target: str, directory: Path) -> list[str]:
     """What the fuzzer came upon, in order: number of the input, coverage, features, corpus; without what depends on time."""
-    command = [sys.executable, str(fuzz.HERE / "fuzz.py"), "--target", target, *fuzz.bounded(target), "-runs=1500"]
+    command = [sys.executable, str(fuzz.HERE / "fuzz.py"), "--target", target, *fuzz.bounded(target), f"-runs={RUNS}"]
     # By a shell: a program inherits the peak memory of the process that starts it (ru_maxrss), and libFuzzer limits that.
     done = subprocess.run(
         ["sh", "-c", '"$@"; exit $?', "sh", *command],

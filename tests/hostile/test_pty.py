@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import preloaded
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress, file, link, tree
@@ -34,9 +35,7 @@ def on_terminal(*arguments: str) -> tuple[int, str]:
     """The exit code of a command and what a terminal got from it."""
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bundler", *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment
-    )
+    process = preloaded.Process(arguments, stdin=slave, stdout=slave, stderr=slave, environment=environment)
     os.close(slave)
     got = bytearray()
     while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,19 +20,31 @@ from bundler.stores.layout.store import LayoutStore
 from bundler.verbs import copy
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a bundle in the local store, in an archive and in a layout."""
+    path = tmp_path_factory.mktemp("filled")
+    (path / "here").mkdir()
+    source = MemoryStore()
+    bundle(source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FPS_BUNDLE_STORE", str(path / "store"))
+        patch.setenv("XDG_STATE_HOME", str(path / "state"))
+        patch.chdir(path / "here")
+        for store in (LocalStore(LocalReference("model", "1")), ArchiveStore(Path("x.tar")), LayoutStore(Path("layout"), "1")):
+            copy.copy(source, store, RecordingProgress())
+    return path
+
+
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, in a host without an engine."""
     monkeypatch.setenv("FPS_BUNDLE_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    (tmp_path / "here").mkdir()
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path / "here")
-    source = MemoryStore()
-    bundle(source)
-    for store in (LocalStore(LocalReference("model", "1")), ArchiveStore(Path("x.tar")), LayoutStore(Path("layout"), "1")):
-        copy.copy(source, store, RecordingProgress())
     return Path.cwd()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import preloaded
 import pytest
 from bundles import bundle
 from fakes import MemoryStore, RecordingProgress
@@ -31,7 +32,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def program(arguments: list[str], shell: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the program by a shell, which redirects its streams."""
+    """Start the program by a shell, which redirects or closes its streams."""
     return subprocess.run(
         ["sh", "-c", f'"$0" -m bundler "$@" {shell}', sys.executable, *arguments],
         capture_output=True,
@@ -42,15 +43,16 @@ def program(arguments: list[str], shell: str, **environment: str) -> subprocess.
 
 
 @pytest.mark.parametrize("arguments", RESULTS, ids=" ".join)
-def test_a_full_disk_behind_standard_output_is_exit_code_11(arguments: list[str]) -> None:
-    done = program(arguments, "> /dev/full")
-    assert (done.returncode, done.stderr.splitlines()[0]) == (11, "error: no space left while writing standard output")
-
-
-@pytest.mark.parametrize("arguments", RESULTS, ids=" ".join)
 def test_a_closed_standard_output_is_exit_code_5(arguments: list[str]) -> None:
     done = program(arguments, ">&-")
     assert (done.returncode, done.stderr.splitlines()[0]) == (5, "error: standard output: Bad file descriptor")
+
+
+@contextmanager
+def full_disk() -> Iterator[int]:
+    file = os.open("/dev/full", os.O_WRONLY)
+    yield file
+    os.close(file)
 
 
 @contextmanager
@@ -70,23 +72,29 @@ def hung_up_terminal() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("arguments", RESULTS, ids=" ".join)
-@pytest.mark.parametrize(("stream", "code", "message"), [(gone_reader, 0, ""), (hung_up_terminal, 5, "Input/output error")])
+@pytest.mark.parametrize(
+    ("stream", "code", "message"),
+    [
+        (gone_reader, 0, ""),
+        (hung_up_terminal, 5, "Input/output error"),
+        (full_disk, 11, "error: no space left while writing standard output\n"),
+    ],
+)
 def test_what_becomes_of_the_reader_decides(
     arguments: list[str], stream: Callable[[], AbstractContextManager[int]], code: int, message: str
 ) -> None:
     with stream() as output:
-        done = subprocess.run(
-            [sys.executable, "-m", "bundler", *arguments], stdout=output, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = preloaded.completed(*arguments, stdout=output, text=True)
     assert done.returncode == code
     assert message in done.stderr
     assert bool(done.stderr) == bool(message)
 
 
-@pytest.mark.parametrize("streams", ["2> /dev/full", "2>&-"])
+@pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize(("arguments", "code"), [(["list"], 0), (["inspect", "none:1"], 6), (["nonsense"], 2)])
-def test_a_message_that_cannot_be_shown_changes_nothing(streams: str, arguments: list[str], code: int) -> None:
-    done = program(arguments, streams)
+def test_a_message_that_cannot_be_shown_changes_nothing(closed: bool, arguments: list[str], code: int) -> None:
+    with full_disk() as full:
+        done = program(arguments, "2>&-") if closed else preloaded.completed(*arguments, stderr=full, text=True)
     assert (done.returncode, bool(done.stdout)) == (code, code == 0)
 
 
@@ -112,10 +120,10 @@ def test_a_full_pipe_that_is_non_blocking_loses_nothing(arguments: list[str], be
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     filled = fill(writing)
-    with subprocess.Popen([sys.executable, "-m", "bundler", *arguments], stdout=writing, stderr=subprocess.DEVNULL) as process:
+    with preloaded.Process(arguments, stdout=writing, stderr=subprocess.DEVNULL) as process:
         os.close(writing)
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(3)
+            process.wait(1)
         with os.fdopen(reading, "rb") as pipe:
             received = pipe.read()
         assert process.wait(30) == 0
