@@ -48,7 +48,7 @@ def private_podman(suite: str = "", events: str = "file") -> Iterator[str]:
             (place.outside / "networks" / "podman.json").write_text(json.dumps(_netavark(bridge)))
         else:
             (place.outside / "networks" / "podman.conflist").write_text(json.dumps(_cni(bridge, root)))
-        # Podman looks for the packages of conmon and runc at each `version` and `info`: `dpkg -S` in an empty database ends at once.
+        # For each answer about itself Podman looks for the packages of conmon and runc: an empty database makes that cheap.
         (place.outside / "dpkg" / "info").mkdir(parents=True)
         (place.outside / "dpkg" / "status").touch()
         settings = {"CONTAINERS_CONF": f"{root}/containers.conf", "NETAVARK_FW": "none", "DPKG_ADMINDIR": f"{root}/dpkg"}

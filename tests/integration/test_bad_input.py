@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,48 +33,37 @@ def refused(host: Host, code: int, *arguments: str, saying: str) -> None:
     assert not any(host.paused(container["Id"]) for container in host.api.containers())
 
 
-def test_a_container_that_is_not_there(here: Host) -> None:
-    here.run(MODEL, "present")
+def test_a_container_that_is_not_there_or_not_running(here: Host) -> None:
+    container = here.run(MODEL, "present")
     refused(here, 6, "push", "absent", saying="Available: present")
+    here.api.pause(container)
+    assert here.bundle("push", "present").code == 3
+    assert here.paused(container)  # as another program had paused it
+    here.api.unpause(container)
+    here.api.stop(container, timeout=0)
+    refused(here, 3, "push", "present", saying="docker start present")
 
 
 def test_a_prefix_of_two_containers(here: Host) -> None:
-    here.run(MODEL, "twin-1")
-    here.run(MODEL, "twin-2")
+    for name in ("twin-1", "twin-2"):
+        here.api.create_container(MODEL, name=name)
     refused(here, 6, "push", "twin", saying="twin-1, twin-2")
 
 
-def test_a_container_that_is_stopped(here: Host) -> None:
-    container = here.run(MODEL, "stopped")
-    here.api.stop(container)
-    refused(here, 3, "push", "stopped", saying="docker start stopped")
+WRONG_PATHS: list[tuple[list[str], str]] = [
+    ([], "named no paths"),
+    (["relative/path"], "'relative/path' is not absolute"),
+    (["/"], "is the root"),
+    (["/proc/self", "/opt/../etc"], "'/opt/../etc' is not a clean path"),
+    (["/nowhere/a", "/etc/passwd", "/nowhere/b"], "/nowhere/a, /nowhere/b"),
+]
 
 
-def test_a_container_that_somebody_paused_stays_paused(here: Host) -> None:
-    container = here.run(MODEL, "held")
-    here.api.pause(container)
-    assert here.bundle("push", "held").code == 3
-    assert here.paused(container)
-
-
-def test_a_port_where_no_migrator_listens(here: Host) -> None:
-    here.run(MODEL, "first")
-    refused(here, 3, "push", "first", "--port", "9", "--wait", "1", saying="no Migrator answered")
-
-
-@pytest.mark.parametrize(
-    ("paths", "saying"),
-    [
-        ([], "named no paths"),
-        (["relative/path"], "'relative/path' is not absolute"),
-        (["/"], "is the root"),
-        (["/proc/self", "/opt/../etc"], "'/opt/../etc' is not a clean path"),
-        (["/nowhere/a", "/etc/passwd", "/nowhere/b"], "/nowhere/a, /nowhere/b"),
-    ],
-)
-def test_paths_that_cannot_be_exported(here: Host, paths: list[str], saying: str) -> None:
-    here.run_script("first", paths)
-    refused(here, 3, "push", "first", saying=saying)
+def test_paths_that_cannot_be_exported(here: Host) -> None:
+    container = here.run_script("first", [])
+    for paths, saying in WRONG_PATHS:
+        here.put(container, {"script/paths": json.dumps(paths)})
+        refused(here, 3, "push", "first", saying=saying)
 
 
 def test_a_tmpfs_is_refused(here: Host) -> None:
@@ -81,13 +71,10 @@ def test_a_tmpfs_is_refused(here: Host) -> None:
     refused(here, 3, "push", "first", saying="tmpfs")
 
 
-def test_a_model_whose_export_fails(here: Host) -> None:
-    here.run_script("first", ["/etc/passwd"], mood="failing")
+def test_a_model_whose_export_fails_or_never_ends(here: Host) -> None:
+    container = here.run_script("first", ["/etc/passwd"], mood="failing")
     refused(here, 3, "push", "first", saying="the disk of the model is on fire")
-
-
-def test_a_model_that_never_answers(here: Host) -> None:
-    here.run_script("first", ["/etc/passwd"], mood="silent")
+    here.put(container, {"script/mood": "silent"})
     refused(here, 3, "push", "first", "--export-timeout", "1", saying="did not finish Export in time")
 
 
@@ -96,18 +83,11 @@ def test_a_name_that_a_layer_cannot_hold(here: Host) -> None:
     refused(here, 3, "push", "first", saying="/srv/a/.wh.x")
 
 
-def test_a_reference_that_is_none(here: Host) -> None:
+def test_targets_that_are_refused(here: Host, tmp_path: Path) -> None:
     here.run(MODEL, "first")
     refused(here, 2, "push", "first", "Not A Reference", saying="cannot read the reference")
-
-
-def test_a_registry_that_is_not_there(here: Host) -> None:
-    here.run(MODEL, "first")
     refused(here, 5, "push", "first", "127.0.0.1:9/team/x:1", saying="127.0.0.1:9")
-
-
-def test_a_file_that_is_somebodys_work(here: Host, tmp_path: Path) -> None:
-    here.run(MODEL, "first")
+    refused(here, 3, "push", "first", "--port", "9", "--wait", "1", saying="no Migrator answered")
     (tmp_path / "work.tar").write_bytes(b"precious")
     here.bundle("push", "first", str(tmp_path / "work.tar"))
     assert (tmp_path / "work.tar").read_bytes() == b"precious"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import preloaded
 import pytest
 from world import MODEL, Host
 
@@ -23,14 +23,10 @@ def stored(host: Host) -> list[str]:
     return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
 
 
-def through_pipe(here: Host, there: Host, *command: str) -> subprocess.CompletedProcess[bytes]:
-    sending = subprocess.Popen(
-        [sys.executable, "-m", "bundler", "copy", "carried:1", "-", "-q"], env=here.environment, stdout=subprocess.PIPE
-    )
-    received = subprocess.run(
-        [sys.executable, "-m", "bundler", *command], env=there.environment, stdin=sending.stdout, capture_output=True, check=False
-    )
-    assert sending.wait() == 0
+def through_pipe(here: Host, there: Host, *command: str) -> CompletedProcess[bytes]:
+    with preloaded.Process(["copy", "carried:1", "-", "-q"], environment=here.environment) as sending:
+        received = preloaded.completed(*command, stdin=sending.stdout.fileno(), environment=there.environment)
+        assert sending.wait() == 0
     return received
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from registryimage import push_attested
 from test_round_trip import STATE_SETUP
@@ -58,7 +60,7 @@ def test_a_base_that_was_pulled_while_its_layers_were_here_in_another_compressio
 
 
 @pytest.mark.operation("push and apply", only="containerd")
-def test_what_fails_leaves_no_image(builder: Host, there: Host, archive: str, registry: str) -> None:
+def test_what_fails_leaves_no_image(builder: Host, models: Path, there: Host, archive: str, registry: str) -> None:
     push_attested(builder, registry, PULLED)
     there.api.pull(f"{registry}/{PULLED}", tag="1")
     there.api.remove_image(MODEL, force=True)
@@ -68,4 +70,4 @@ def test_what_fails_leaves_no_image(builder: Host, there: Host, archive: str, re
         assert outcome.code in (4, 10)
         assert there.images() == before
     finally:
-        there.take_image(builder, MODEL)
+        there.take_model(models)

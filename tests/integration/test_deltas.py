@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 from world import Host
 
-FIRST = """
+_FIRST = """
 import os, random
 os.makedirs('/srv/state', exist_ok=True)
 random.seed(1)
-open('/srv/state/weights', 'wb').write(random.randbytes(70 << 20))
+open('/srv/state/weights', 'wb').write(random.randbytes(MEBIBYTES << 20))
 open('/srv/state/log', 'w').write('line of a log\\n' * 1000)
 """
+FIRST = f"MEBIBYTES = 12{_FIRST}"
+LARGE_FIRST = f"MEBIBYTES = 70{_FIRST}"
+"""The same with a file that is large enough for a layer of its own."""
 LEARN = """
 with open('/srv/state/weights', 'r+b') as file:
     file.seek({place} << 20)
@@ -25,14 +27,16 @@ open('/srv/state/log', 'a').write('day {place}\\n')
 
 
 def check_is_copy(here: Host, container: str, there: Host, image: str) -> None:
-    copy = there.run_python(image.replace(":", "-"), "import time; time.sleep(600)", {}, image)
+    copy = there.api.create_container(image)["Id"]
     assert there.tree(copy, "/srv/state") == here.tree(container, "/srv/state")
     there.api.remove_container(copy, force=True)
 
 
 @pytest.mark.operation("apply")
-def test_two_generations_by_stick_to_a_host_that_kept_no_bundle(here: Host, there: Host, tmp_path: Path) -> None:
-    container = here.run_script("first", ["/srv/state"], FIRST)
+def test_two_generations_by_stick_to_a_host_that_kept_no_bundle(
+    here: Host, there: Host, tmp_path: Path, on_first_engine: bool
+) -> None:
+    container = here.run_script("first", ["/srv/state"], LARGE_FIRST if on_first_engine else FIRST)
     here.must("push", "first", "model:1")
     here.must("copy", "model:1", str(tmp_path / "1.tar"))
     there.must("apply", str(tmp_path / "1.tar"), "--tag", "copy:1")
@@ -69,16 +73,18 @@ def test_through_a_pipe(here: Host, there: Host) -> None:
     """As over ssh: one process writes the delta, another one on the far host reads it."""
     container = here.run_script("first", ["/srv/state"], FIRST)
     here.must("push", "first", "model:1")
-    whole = subprocess.run(command("copy", "model:1", "-"), env=here.environment, capture_output=True, check=True).stdout
-    subprocess.run(command("apply", "-", "--tag", "copy:1"), env=there.environment, input=whole, check=True)
+    through_pipe(here, there, ["copy", "model:1", "-"], ["apply", "-", "--tag", "copy:1"])
     here.execute(container, LEARN.format(place=5))
     here.must("push", "first", "model:2")
-    sending = command("copy", "model:2", "-", "--delta-from", "model:1")
-    delta = subprocess.run(sending, env=here.environment, capture_output=True, check=True).stdout
-    assert len(delta) < 100_000
-    subprocess.run(command("apply", "-", "--tag", "copy:2"), env=there.environment, input=delta, check=True)
+    copied = ["copy", "model:2", "-", "--delta-from", "model:1"]
+    assert len(through_pipe(here, there, copied, ["apply", "-", "--tag", "copy:2"])) < 100_000
     check_is_copy(here, container, there, "copy:2")
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "bundler", *arguments, "--quiet"]
+def through_pipe(here: Host, there: Host, sending: list[str], receiving: list[str]) -> bytes:
+    """Give what one command writes to another one as its input; returns it."""
+    sent = preloaded.completed(*sending, "--quiet", environment=here.environment)
+    assert sent.returncode == 0, sent.stderr
+    received = preloaded.completed(*receiving, "--quiet", given=sent.stdout, environment=there.environment)
+    assert received.returncode == 0, received.stderr
+    return bytes(sent.stdout)

@@ -12,7 +12,7 @@ import pytest
 from privateengine import private_engine
 from test_exact import DELETIONS, make_base, pushed
 from test_round_trip import STATE_SETUP
-from world import MODEL, Host
+from world import Host
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def test_a_paused_podman_model_is_resumed(podman: Host) -> None:
 
 
 @pytest.fixture
-def namespaced(here: Host, tmp_path: Path) -> Iterator[Host]:
+def namespaced(models: Path, tmp_path: Path) -> Iterator[Host]:
     """A host whose engine maps the users of its containers to others (dockerd's ``--userns-remap``)."""
     with _mapped_users(), private_engine("--userns-remap=daemon") as address:
         host = Host(address, tmp_path)
-        host.take_image(here, MODEL)
+        host.take_model(models)
         yield host
         host.clean()
 

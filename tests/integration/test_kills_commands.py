@@ -52,7 +52,7 @@ def test_a_killed_push_leaves_a_whole_bundle(
         return target
 
     longest = kills.duration(partial(here.start, "push", "first", prepare(0)))
-    for number, moment in enumerate(kills.moments(f"push {kind}", longest), start=1):
+    for number, moment in enumerate(kills.moments(f"push {kind}", longest, since=0), start=1):
         target = prepare(number)
         kills.kill(here.start("push", "first", target), moment)
         tally.count(f"kill -9 of push to {kind} (FPS_BUNDLE_SEED={kills.SEED})", outcomes[str(layers(target))])
@@ -74,7 +74,7 @@ def test_a_killed_apply_leaves_a_whole_image(here: Host, there: Host, bundles: t
     longest = kills.duration(partial(there.start, "apply", remote, "--tag", "copy:1"))
     second = image(there, "copy:1")
     outcomes = {first: "the old one stood", second: "the new one stood"}
-    for moment in kills.moments("apply", longest):
+    for moment in kills.moments("apply", longest, since=0):
         there.must("apply", old, "--tag", "copy:1")
         there.api.remove_image("copy:1-previous", force=True)
         assert there.images() == {*before, first}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fakes import RecordingProgress, ScriptedModel
 from privatepodman import private_podman
-from world import MODEL, Host
+from world import MODEL, NO_NETWORK, Host
 
 from bundler.engines.docker import DockerEngine
 from bundler.errors import ModelError
@@ -107,9 +107,9 @@ def host(request: pytest.FixtureRequest) -> Host:
     return found
 
 
-def start(host: Host, code: str = IDLE, **options: object) -> str:
+def start(host: Host, code: str = IDLE, **settings: object) -> str:
     """Start a container whose state is there when this returns."""
-    container = host.run_python("first", code, {}, MODEL, **options)
+    container = host.run_python("first", code, {}, MODEL, host_config={**NO_NETWORK, **settings})
     root = Path(f"/proc/{host.api.inspect_container(container)['State']['Pid']}/root")
     while not (root / "srv" / "ready").exists():
         time.sleep(0.02)
@@ -261,8 +261,7 @@ def test_a_writer_on_the_host(host: Host, push: Push) -> None:
 @pytest.mark.parametrize("reader", ["api", "direct"])
 def test_a_writer_of_a_bind_mount(here: Host, push: Push, reader: str, tmp_path: Path) -> None:
     (tmp_path / "bound").mkdir()
-    binds = {"Binds": [f"{tmp_path}/bound:/srv/state"]}
-    container = start(here, IDLE, host_config=binds)
+    container = start(here, IDLE, Binds=[f"{tmp_path}/bound:/srv/state"])
     error = refused(here, push, reader, lambda: (tmp_path / "bound" / "a").write_text("changed"))
     assert "/srv/state/a changed while" in error.message
     assert "Stop other writers, which the pause does not stop" in error.hint
@@ -273,10 +272,10 @@ def test_a_writer_of_a_bind_mount(here: Host, push: Push, reader: str, tmp_path:
 def test_another_container_writes_into_a_shared_volume(host: Host, push: Push, reader: str) -> None:
     if host.is_podman and reader == "api":
         pytest.skip("the export of Podman has no volumes: refused, see test_engines.py")
-    binds = {"Binds": ["shared:/srv/state"]}
-    container = start(host, IDLE, host_config=binds)
+    binds = ["shared:/srv/state"]
+    container = start(host, IDLE, Binds=binds)
     code = "import os, time\nwhile not os.path.exists('/srv/go'): time.sleep(0.01)\nopen('/srv/state/a', 'w').write('changed')"
-    writer = host.run_python("writer", code, {}, MODEL, host_config=binds)
+    writer = host.run_python("writer", code, {}, MODEL, host_config={**NO_NETWORK, "Binds": binds})
     go = root_of(host, writer) / "srv" / "go"
 
     def disturb() -> None:
@@ -290,17 +289,17 @@ def test_another_container_writes_into_a_shared_volume(host: Host, push: Push, r
 
 @pytest.mark.parametrize("reader", ["api", "direct"])
 def test_a_volume_that_nothing_writes_to_is_taken(here: Host, push: Push, reader: str) -> None:
-    start(here, IDLE, host_config={"Binds": ["calm:/srv/state"]})
+    start(here, IDLE, Binds=["calm:/srv/state"])
     assert push(here, reader, lambda: None).bundle.metadata.exports[0].volume
 
 
 @pytest.fixture
-def silent_podman(here: Host, tmp_path: Path) -> Iterator[Host]:
+def silent_podman(models: Path, tmp_path: Path) -> Iterator[Host]:
     """A host whose Podman keeps no events."""
     with private_podman(events="none") as address:
         (tmp_path / "silent").mkdir()
         host = Host(address, tmp_path / "silent")
-        host.take_image(here, MODEL)
+        host.take_model(models)
         yield host
         host.clean()
 

@@ -18,8 +18,6 @@ from world import Host, wait_until, within
 from bundler.engines.docker import DockerEngine
 from bundler.errors import INTERRUPTED, EngineError
 
-BIG = "import os; os.mkdir('/srv')\nwith open('/srv/big','wb') as f:\n for _ in range(400): f.write(os.urandom(1 << 20))"
-
 
 @pytest.fixture
 def model(here: Host) -> str:

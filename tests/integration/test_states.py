@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import tally
 from states import BIG, PLAIN_EXPORTS, Changes, draw, with_big_file
-from world import MODEL, Host, program
+from world import MODEL, NO_NETWORK, Host, program
 
 STATES = int(os.environ.get("FPS_BUNDLE_STATES", "20"))
 DEEP_STATES = int(os.environ.get("FPS_BUNDLE_DEEP_STATES", "0"))
@@ -125,7 +125,7 @@ def learn(host: Host, name: str, image: str, changes: list[Changes]) -> tuple[st
 
 def run(host: Host, image: str) -> Listing:
     """What a container of an image sees when it runs."""
-    container = host.run_python("lister", LIST, {"paths": "[]", **program("state_lister")}, image)
+    container = host.run_python("lister", LIST, {"paths": "[]", **program("state_lister")}, image, host_config=NO_NETWORK)
     assert host.api.wait(container)["StatusCode"] == 0, host.api.logs(container)
     found = Listing(host.read(container, "/script/listing"))
     host.api.remove_container(container, force=True)

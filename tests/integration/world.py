@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -22,11 +23,15 @@ from typing import Any
 
 import docker
 import preloaded
+from privateengine import private_engine
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 MODEL = "example-model:1.0"
 BASE_TAG = re.compile(r"(docker.io/library/|localhost/)?example-model:[19]\.0")  # a newer one would be a second base
+
+NO_NETWORK = {"NetworkMode": "host"}
+"""Of a container that is not connected to: engines start it in half of the time."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,23 @@ class Host:
         assert outcome.code == 0, outcome.err + outcome.out
         return outcome
 
-    def build_model(self, version: str = "1.0") -> None:
-        build = ROOT / "examples" / "model" / "build.py"
-        name = f"example-model:{version}"
-        subprocess.run([sys.executable, str(build), "--host", self.address, "--version", version, "--name", name], check=True)
+    def take_model(self, directory: Path, version: str = "1.0") -> None:
+        """Get the example model, which is built once for all hosts that share a directory."""
+        saved = directory / f"model-{version}.tar"
+        with (directory / "model.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not saved.exists():
+                save_model(saved, f"example-model:{version}", version)
+        with saved.open("rb") as file:
+            self.load_image(file)
 
     def take_image(self, other: Host, name: str) -> None:
         """Get an image from another host, as ``docker save`` and ``docker load`` would."""
-        for line in self.api.load_image(other.api.get_image(name)):
+        self.load_image(other.api.get_image(name))
+
+    def load_image(self, saved: Any) -> None:
+        """Load what ``docker save`` wrote."""
+        for line in self.api.load_image(saved):
             assert "error" not in line, line
 
     def run(self, image: str, name: str, **options: Any) -> str:
@@ -122,23 +136,28 @@ class Host:
             stop_signal="SIGKILL",  # Python as the first process heeds no other
             **options,
         )["Id"]
-        self.api.put_archive(container, "/", _archive({f"script/{key}": value for key, value in files.items()}))
+        self.put(container, {f"script/{key}": value for key, value in files.items()})
         self.api.start(container)
         return container
 
+    def put(self, container: str, files: Mapping[str, str]) -> None:
+        """Write files of a container, by their paths below its root."""
+        self.api.put_archive(container, "/", _archive(dict(files)))
+
     def script_image(self, name: str, requests: Sequence[Sequence[str]], mood: str = "", setup: str = "", **config: Any) -> None:
         """Make the image of a newer model, whose Ingest asks for ``requests``; ``setup`` has been run in it."""
-        container = self.api.create_container(MODEL, [self._python(MODEL), "-c", setup], stop_signal="SIGKILL")["Id"]
+        command = [self._python(MODEL), "-c", setup]
+        container = self.api.create_container(MODEL, command, stop_signal="SIGKILL", host_config=NO_NETWORK)["Id"]
         files = {
             **program("scripted_model"),
             "requests": json.dumps(requests),
             "paths": '["/script"]',
             "mood": mood,
         }
-        self.api.put_archive(container, "/", _archive({f"script/{key}": value for key, value in files.items()}))
+        self.put(container, {f"script/{key}": value for key, value in files.items()})
         self.api.start(container)
         assert self.api.wait(container)["StatusCode"] == 0, self.api.logs(container)
-        changes = [f'CMD ["{self._python(MODEL)}", "/script/scripted_model.py"]', "ENV PYTHONPATH=/app"]
+        changes = [f'CMD ["{self._python(MODEL)}", "/script/scripted_model.py"]', "ENV PYTHONPATH=/app", "STOPSIGNAL SIGKILL"]
         changes += [f"VOLUME {volume}" for volume in config.get("volumes", ())]
         repository, _, tag = name.rpartition(":")
         self.api.commit(container, repository, tag, changes=changes)
@@ -222,7 +241,7 @@ class Host:
     def output(self, image: str, code: str) -> str:
         """What Python code prints in a new container of an image."""
         python = self.api.inspect_image(image)["Config"]["Cmd"][0]
-        container = self.api.create_container(image, [python, "-c", code])["Id"]
+        container = self.api.create_container(image, [python, "-c", code], host_config=NO_NETWORK)["Id"]
         self.api.start(container)
         status = self.api.wait(container)["StatusCode"]
         printed: str = self.api.logs(container).decode()
@@ -263,6 +282,15 @@ class Host:
     def leftovers(self) -> list[str]:
         """Half files below the home of this host."""
         return [str(path) for path in self.home.rglob(".fps-bundle-part-*")]
+
+
+def save_model(path: Path, name: str, version: str) -> None:
+    """Build the example model on an engine for it alone, and write it as ``docker save`` does."""
+    build, part = ROOT / "examples" / "model" / "build.py", path.with_suffix(".part")
+    with private_engine() as address, part.open("wb") as file:
+        subprocess.run([sys.executable, str(build), "--host", address, "--version", version, "--name", name], check=True)
+        file.writelines(docker.APIClient(base_url=address, version="auto", timeout=300).get_image(name))
+    part.rename(path)
 
 
 def serves(address: str) -> bool:
