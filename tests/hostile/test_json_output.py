@@ -30,7 +30,7 @@ SCHEMA = json.loads((ROOT / "schemas" / "cli.v1.json").read_text())
 NOISE = random.Random(1).randbytes(200_000)
 FURTHER = {"dry-run", "files"}
 """What options of a command print instead of its usual output."""
-VALUES = {"digest", "size", "change", "side", "blobs", "displaced", "delta", "settings", "entry", "signatures"}
+VALUES = {"digest", "size", "change", "side", "blobs", "displaced", "removed", "delta", "settings", "entry", "signatures"}
 
 
 def closed(schema: Any) -> Any:
@@ -122,6 +122,10 @@ def test_of_bundles(archives: tuple[str, str], run: Run, tmp_path: Path) -> None
         ("split", printed("split", old, "64KiB")),
         ("prune", printed("prune", "--dry-run")),
         ("prune", printed("prune")),
+        ("tag", printed("tag", "model:1", "model:2")),
+        ("untag", printed("untag", "model:2")),
+        ("prune", printed("prune", "model", "--keep-last", "1", "--dry-run")),
+        ("rm", printed("rm", "model:1")),
     ]
     assert [(name, found) for name, document in documents if (found := fault(name, document))] == []
 
