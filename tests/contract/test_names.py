@@ -287,6 +287,16 @@ def test_a_layout_with_an_image_of_another_tool_loses_no_blob(tmp_path: Path) ->
     assert blobs(tmp_path, where) == before
 
 
+def test_a_wildcard_matches_the_names_of_other_tools_too(tmp_path: Path) -> None:
+    where = f"oci:{tmp_path}/layout"
+    put(f"{where}:1", "one")
+    path = tmp_path / "layout" / "index.json"
+    path.write_text(path.read_text().replace('"1"', '"detector:\\u001b[2J1"'))
+    assert "\x1b" not in run("rm", f"{where}:det*", code=2)
+    assert printed("rm", f"{where}:det*", "--yes")["bundles"][0]["name"] == "detector:\x1b[2J1"
+    assert tags(where) == {}
+
+
 def test_a_damaged_bundle_can_be_removed_and_blocks_the_removal_of_others(where: str, tmp_path: Path) -> None:
     if "/names/" in where:
         return  # the files of a registry are its own
