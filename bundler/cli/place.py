@@ -39,6 +39,7 @@ def opened(texts: Sequence[str], store_options: StoreOptions) -> tuple[Place, li
 
 def confirmed(place: Place, wanted: list[Wanted], action: str, terminal: Terminal, *, asks: bool) -> list[Wanted]:
     """Return the references without wildcards; where there were some, ask on the terminal, or raise `UsageError` without one."""
+    from bundler.cli import console
     from bundler.errors import UsageError
     from bundler.verbs import names
 
@@ -47,7 +48,7 @@ def confirmed(place: Place, wanted: list[Wanted], action: str, terminal: Termina
         return exact
     if not is_terminal():
         raise UsageError(
-            f"{action} {len(exact)} bundles by a wildcard needs a confirmation, and standard input is no terminal",
+            f"{action} {console.counted(len(exact), 'bundle')}: a wildcard needs a confirmation, and standard input is no terminal",
             hint="Look at them with --dry-run, then add --yes.",
         )
     with terminal.still():

@@ -68,8 +68,7 @@ Template = Annotated[
     typer.Option(
         "--tag-template",
         metavar="TEMPLATE",
-        help="Make the tag from {version}, {date}, {time}, {digest}, {title} and {hostname}, as in '{version}-{date}'. "
-        "DEST then has no tag.",
+        help="Make the tag from fields in braces: version, date, time (both UTC), digest, title, hostname. DEST then has no tag.",
     ),
 ]
 Start = Annotated[bool, typer.Option("--start", help="Start a stopped container for the push, and stop it afterwards.")]

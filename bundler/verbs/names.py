@@ -197,7 +197,8 @@ def _name(parsed: Reference) -> str:
 
 
 def _exact(entry: Entry, wanted: Wanted) -> Wanted:
-    tag = entry.named.name.rpartition(":")[2]
+    name = entry.named.name
+    tag = name.rpartition(":")[2] if isinstance(wanted.reference, LocalReference) else name
     parsed = replace(wanted.reference, tag=tag)
     return Wanted(str(parsed), parsed)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import random
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,12 @@ from fakes import MemoryStore, RecordingProgress, file, tree
 from opened import store
 from typer.testing import CliRunner
 
+from bundler.api.stores import StoreOptions, open_readable
 from bundler.bundle import read_bundle
 from bundler.cli.main import app
 from bundler.format import artifact
-from bundler.format.reference import LocalReference
-from bundler.ports import Renamable
+from bundler.format.reference import LocalReference, parse
+from bundler.ports import Renamable, Store
 from bundler.stores.layout.local import LocalStore
 from bundler.stores.layout.store import LayoutStore
 from bundler.verbs import copy
@@ -58,6 +63,11 @@ def put(reference: str, content: str, created: str = "2026-01-02T03:04:05Z") -> 
     source = MemoryStore()
     bundle(source, tree(file("/s/f", NOISE + content.encode())), created=created)
     return str(copy.copy(source, store(reference), RecordingProgress()).bundle.digest)
+
+
+def opened_for_reading(reference: str) -> Store:
+    """The store with its deltas as the bundles that they make."""
+    return open_readable(parse(reference), StoreOptions())
 
 
 def tags(where: str) -> dict[str, str]:
@@ -166,7 +176,10 @@ def test_deltas_keep_their_sources(where: str) -> None:
     assert found["kept"][0]["reasons"] == ["source of 2"]
     assert found["bundles"] == []
     run("rm", f"{where}@{whole[1]}", code=2)
-    run("rm", "local:1", "local:2", "local:3")
+    run("tag", f"{where}:2", f"{where}:also")
+    run("rm", "local:2", "local:3")
+    assert str(verified(opened_for_reading(f"{where}:also"))) == whole[1]
+    run("rm", "local:1")
     assert str(verified(store(f"{where}:3"))) == whole[2]
     gone = printed("prune", where, "--keep-last", "1")
     assert {it["name"] for it in gone["bundles"]} >= {"1", "2"}
@@ -183,6 +196,19 @@ def test_a_store_writes_to_the_tag_that_it_was_given_later(where: str) -> None:
     copy.copy(source, target, RecordingProgress())
     assert target.where.endswith(":2026-01-02")
     assert list(tags(where)) == ["2026-01-02"]
+
+
+def test_the_source_of_the_next_push_is_no_bundle_of_a_policy() -> None:
+    digest = put("n:1", "one")
+    put("n:2", "two", "2027-01-01T00:00:00Z")
+    run("tag", "n:1", "n:delta-0123456789ab")
+    run("untag", "n:1")
+    assert [it["name"] for it in printed("list")] == ["n:2", "n:delta-0123456789ab", f"n@{digest}"]
+    assert [it["name"] for it in printed("prune", "n", "--keep-last", "1")["bundles"]] == [f"n@{digest}"]
+    run("rm", "n:*", "--yes")
+    assert str(verified(store("n:delta-0123456789ab"))) == digest
+    run("rm", "n:delta-0123456789ab")
+    assert printed("list") == []
 
 
 WRONG: list[tuple[list[str], int, str]] = [
@@ -261,6 +287,16 @@ def test_a_layout_with_an_image_of_another_tool_loses_no_blob(tmp_path: Path) ->
     assert blobs(tmp_path, where) == before
 
 
+def test_a_wildcard_matches_the_names_of_other_tools_too(tmp_path: Path) -> None:
+    where = f"oci:{tmp_path}/layout"
+    put(f"{where}:1", "one")
+    path = tmp_path / "layout" / "index.json"
+    path.write_text(path.read_text().replace('"1"', '"detector:\\u001b[2J1"'))
+    assert "\x1b" not in run("rm", f"{where}:det*", code=2)
+    assert printed("rm", f"{where}:det*", "--yes")["bundles"][0]["name"] == "detector:\x1b[2J1"
+    assert tags(where) == {}
+
+
 def test_a_damaged_bundle_can_be_removed_and_blocks_the_removal_of_others(where: str, tmp_path: Path) -> None:
     if "/names/" in where:
         return  # the files of a registry are its own
@@ -283,3 +319,40 @@ def test_the_terminal_is_asked_before_a_wildcard_removes(answer: str, stays: int
     shown = run("rm", "n:*", code=2 if stays else 0, given=f"{answer}\n")
     assert ("not confirmed" in shown) == bool(stays)
     assert len(LocalStore(LocalReference("")).names()) == stays
+
+
+def removed_until(step: int, reference: str) -> int:
+    """Remove a bundle in a process that ends without a word before so many changes of the disk; gives its exit code."""
+    if (process := os.fork()) == 0:
+        changes = itertools.count(1)
+
+        def end(event: str, _: object) -> None:
+            if event in ("os.remove", "os.rename") and next(changes) == step:
+                os._exit(137)
+
+        sys.addaudithook(end)
+        os._exit(CliRunner().invoke(app, ["rm", reference]).exit_code)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def test_a_removal_that_is_killed_before_any_change_of_the_disk_leaves_whole_bundles(tmp_path: Path) -> None:
+    for tag in ("1", "2"):
+        put(f"oci:{tmp_path}/whole:{tag}", tag)
+    left = set()
+    for step in itertools.count(1):
+        layout = tmp_path / str(step)
+        shutil.copytree(tmp_path / "whole", layout)
+        ended = removed_until(step, f"oci:{layout}:1")
+        found = tags(f"oci:{layout}")
+        left.add(tuple(found))
+        assert [str(verified(store(f"oci:{layout}:{tag}"))) for tag in found] == list(found.values())
+        if ended == 0:
+            break
+        assert ended == 137
+        run("rm", f"oci:{layout}:1", code=0 if "1" in found else 6)
+        run("prune", f"oci:{layout}")
+        stays = LayoutStore(layout, "2")
+        assert {it.name for it in (layout / "blobs" / "sha256").iterdir()} == {
+            it.digest.hex for it in (stays.resolve(), *read_bundle(stays).manifest.blobs)
+        }
+    assert left == {("1", "2"), ("2",)}

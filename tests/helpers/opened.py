@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bundler.cli.wiring import Link, open_store
+from bundler.api import stores
+from bundler.api.stores import StoreOptions
 from bundler.format import reference
 from bundler.ports import Store
 
 
 def store(name: str) -> Store:
     """The store that is written so."""
-    return open_store(reference.parse(name), Link())
+    return stores.open_plain(reference.parse(name), StoreOptions())

@@ -31,7 +31,20 @@ SCHEMA = json.loads((ROOT / "schemas" / "cli.v1.json").read_text())
 NOISE = random.Random(1).randbytes(200_000)
 FURTHER = {"apply-to", "dry-run", "files"}
 """What options of a command print instead of its usual output."""
-VALUES = {"container", "digest", "size", "change", "side", "blobs", "displaced", "delta", "settings", "entry", "signatures"}
+VALUES = {
+    "container",
+    "digest",
+    "size",
+    "change",
+    "side",
+    "blobs",
+    "displaced",
+    "removed",
+    "delta",
+    "settings",
+    "entry",
+    "signatures",
+}
 
 
 def closed(schema: Any) -> Any:
@@ -125,6 +138,10 @@ def test_of_bundles(archives: tuple[str, str], run: Run, tmp_path: Path) -> None
         ("split", printed("split", old, "64KiB")),
         ("prune", printed("prune", "--dry-run")),
         ("prune", printed("prune")),
+        ("tag", printed("tag", "model:1", "model:2")),
+        ("untag", printed("untag", "model:2")),
+        ("prune", printed("prune", "model", "--keep-last", "1", "--dry-run")),
+        ("rm", printed("rm", "model:1")),
     ]
     assert [(name, found) for name, document in documents if (found := fault(name, document))] == []
 

@@ -13,6 +13,7 @@ import pytest
 from bundles import bundle
 from fakes import FakeEngine, MemoryStore, RecordingProgress, container, directory, file, image, tree
 
+from bundler.api.stores import StoreOptions
 from bundler.cli import wiring
 from bundler.engines.archive_reader import ArchiveReader
 from bundler.engines.export_reader import ExportReader
@@ -79,7 +80,7 @@ def test_a_list_of_tags_that_goes_on_for_ever_ends(monkeypatch: pytest.MonkeyPat
 def names(answer: bytes, **headers: str) -> None:
     address, found = repositories()
     found["tags"] = Listing(answer, headers)
-    with wiring.opened(reference.parse(f"{address}/tags:1"), wiring.Link()) as store:
+    with wiring.opened(reference.parse(f"{address}/tags:1"), StoreOptions()) as store:
         store.names()
 
 

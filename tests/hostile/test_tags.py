@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fakes import RecordingProgress
 
+from bundler.api.stores import StoreOptions
 from bundler.bundle import read_bundle
 from bundler.cli import wiring
 from bundler.format import reference
@@ -21,7 +22,7 @@ def test_a_tag_that_moves_between_two_looks_moves_nobody() -> None:
         return moving.manifest if len(asked) == 1 else b"{}"
 
     moving.tag = tag
-    with wiring.opened(reference.parse(f"{address}/moving:1"), wiring.Link()) as store:
+    with wiring.opened(reference.parse(f"{address}/moving:1"), StoreOptions()) as store:
         bundle = read_bundle(store)
         verify.verify(bundle, store, RecordingProgress())
     assert str(bundle.digest) == moving.digest

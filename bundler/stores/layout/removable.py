@@ -14,6 +14,7 @@ from bundler.errors import BusyError, IntegrityError, NotFoundError, disk_errors
 from bundler.format import artifact
 from bundler.format.artifact import REF_NAME
 from bundler.format.content import Descriptor, Digest
+from bundler.format.delta_manifest import DELTA
 from bundler.format.reference import without_tag
 from bundler.localfs import locks
 from bundler.localfs.atomic_file import KEPT_SECONDS, is_part, sweep
@@ -74,12 +75,13 @@ class RemovableLayout(LayoutStore):
     def untag(self, entries: Sequence[Entry]) -> None:
         """Remove tags; a bundle without another name stays in the index by its digest."""
         going = [entry.named for entry in entries]
-        others = {item.manifest.digest for item in self.names() if item not in going}
+        others = {it.manifest.digest for it in self.names() if it not in going and self._kind(it.name) is not EntryKind.NEXT_SOURCE}
         untagged = {item.manifest.digest: self._without_tag(item) for item in going if item.manifest.digest not in others}
         self._edit(lambda item: item in going, list(untagged.values()))
 
     def set_tag(self, entry: Entry, tag: str) -> Displaced | None:
-        manifest = replace(entry.named.manifest, annotations={})
+        artifact_type = DELTA if entry.source else entry.named.manifest.artifact_type
+        manifest = replace(entry.named.manifest, annotations={}, artifact_type=artifact_type)
         with self._locked():
             if all(item.manifest.digest != manifest.digest for item in self.names()):
                 raise BusyError(f"{self.where}: another process removed the bundle {manifest.digest} at the same time")
