@@ -15,7 +15,7 @@ RUNS ?= 3
 WORKERS ?= 3
 PYTEST = $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
-.PHONY: setup demo test test-engines unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel soak bench lock clean
+.PHONY: setup demo test test-engines unit contract integration hostile fuzz lint types audit imports proto proto-check docs docs-check check wheel image soak bench lock clean
 .PHONY: coverage test-python mutants
 
 setup: $(STAMP)
@@ -91,6 +91,10 @@ check: lint types imports audit proto-check docs-check
 
 wheel: $(STAMP)
 	@$(BIN)/python tools/wheelcheck.py
+
+# The container image of fps-bundle, built without a network; the Dockerfile is for those who have one.
+image: $(STAMP)
+	@$(BIN)/python tools/programimage.py
 
 soak: $(STAMP)
 	@FPS_BUNDLE_FUZZ_SECONDS=$${FPS_BUNDLE_FUZZ_SECONDS:-3600} $(BIN)/python tests/fuzz/fuzz.py

@@ -8,7 +8,20 @@ if TYPE_CHECKING:
     from bundler.api.engines import MigratorOptions, connect_engine
     from bundler.api.stores import StoreOptions, open_store
     from bundler.api.trust import host_admission, load_policy
-    from bundler.api.verbs import Inspection, Verification, apply, copy, ingest, inspect, push, replace, sign, undo_replace, verify
+    from bundler.api.verbs import (
+        Inspection,
+        Verification,
+        apply,
+        copy,
+        extract,
+        ingest,
+        inspect,
+        push,
+        replace,
+        sign,
+        undo_replace,
+        verify,
+    )
     from bundler.bundle import Bundle
     from bundler.errors import (
         AuthorizationError,
@@ -32,6 +45,7 @@ if TYPE_CHECKING:
     from bundler.trust.signing import Signed
     from bundler.verbs.apply import ApplyOptions, ApplyResult
     from bundler.verbs.copy import CopyResult
+    from bundler.verbs.extract import ExtractOptions, ExtractResult
     from bundler.verbs.ingest import IngestOptions, IngestResult
     from bundler.verbs.push import Options as PushOptions
     from bundler.verbs.push import PushResult
@@ -48,6 +62,8 @@ __all__ = [
     "BusyError",
     "CopyResult",
     "EngineError",
+    "ExtractOptions",
+    "ExtractResult",
     "IngestOptions",
     "IngestResult",
     "Inspection",
@@ -75,6 +91,7 @@ __all__ = [
     "apply",
     "connect_engine",
     "copy",
+    "extract",
     "host_admission",
     "ingest",
     "inspect",
@@ -96,6 +113,7 @@ _MODULES = {
         "Verification",
         "apply",
         "copy",
+        "extract",
         "ingest",
         "inspect",
         "push",
@@ -112,6 +130,7 @@ _MODULES = {
     "trust.signing": ("Signed",),
     "verbs.apply": ("ApplyOptions", "ApplyResult"),
     "verbs.copy": ("CopyResult",),
+    "verbs.extract": ("ExtractOptions", "ExtractResult"),
     "verbs.ingest": ("IngestOptions", "IngestResult"),
     "verbs.push": ("PushResult",),
     "verbs.replace": ("ReplaceOptions", "ReplaceResult", "Replaced"),

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bundler.errors import UsageError
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference, parse
@@ -214,10 +214,14 @@ def _open_split(reference: RegistryReference, options: StoreOptions) -> Store:
 def _open_registry(reference: RegistryReference, options: StoreOptions) -> Store:
     from bundler.stores.registry.store import RegistryStore
 
-    return RegistryStore(
-        reference,
-        plain_http=options.plain_http,
-        limits=Limits(rate=options.rate, parallel=options.parallel, timeout=options.timeout),
-        tell=options.progress.note,
-        verify_written=bool(options.verify_written),
-    )
+    return RegistryStore(reference, **registry_arguments(options))
+
+
+def registry_arguments(options: StoreOptions) -> dict[str, Any]:
+    """Return what a store of a registry takes beside its reference."""
+    return {
+        "plain_http": options.plain_http,
+        "limits": Limits(rate=options.rate, parallel=options.parallel, timeout=options.timeout),
+        "tell": options.progress.note,
+        "verify_written": bool(options.verify_written),
+    }

@@ -15,6 +15,7 @@ from bundler.streams import NULL_PROGRESS, Progress
 
 if TYPE_CHECKING:
     from bundler.bundle import Bundle
+    from bundler.format.delta_manifest import DeltaManifest
     from bundler.format.launch import Change
     from bundler.models.grpc import GrpcModel
     from bundler.ports import Container, Engine, Store
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from bundler.trust.policy import Policy, Signature
     from bundler.trust.signing import Signed
     from bundler.verbs.apply import ApplyOptions, ApplyResult
-    from bundler.verbs.copy import CopyResult
+    from bundler.verbs.copy import CopyResult, Plan
+    from bundler.verbs.extract import ExtractOptions, ExtractResult
     from bundler.verbs.ingest import IngestOptions, IngestResult
     from bundler.verbs.push import Options as PushOptions
     from bundler.verbs.push import PushResult
@@ -109,6 +111,25 @@ def apply(
     return verb.apply(source, engine, LocalSpool(), progress, admission=admission, options=options)
 
 
+def extract(
+    source: Store,
+    directory: Path,
+    *,
+    admission: Admission,
+    options: ExtractOptions | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> ExtractResult:
+    """Write the files of the bundle of ``source`` below a directory, as far as ``admission`` accepts it.
+
+    All of them are verified before the first one gets its name. Raises `TrustError` for an untrusted or older bundle,
+    `IntegrityError` for a damaged one, and `UsageError` for files that are in the way.
+    """
+    from bundler.stores.layout.local import LocalSpool
+    from bundler.verbs import extract as verb
+
+    return verb.extract(source, directory, LocalSpool(), progress, admission=admission, options=options)
+
+
 def replace(
     source: Store,
     container: str,
@@ -179,8 +200,16 @@ def ingest(
     return verb.ingest(nullcontext(source), onto, tag, engine, connect, LocalSpool(), progress, options=options)
 
 
-def copy(source: Store, target: Store, *, admission: Admission, progress: Progress = NULL_PROGRESS) -> CopyResult:
-    """Copy a bundle and its signatures to another store.
+def copy(
+    source: Store,
+    target: Store,
+    *,
+    admission: Admission,
+    bundle: Bundle | None = None,
+    delta: DeltaManifest | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> CopyResult:
+    """Copy a bundle, or the ``delta`` that makes it, and the bundle's signatures to another store.
 
     A copy into the local store must be accepted by ``admission``, and its layers are verified. Raises `TrustError` otherwise.
     """
@@ -189,11 +218,35 @@ def copy(source: Store, target: Store, *, admission: Admission, progress: Progre
     from bundler.verbs import copy as verb
     from bundler.verbs import verify as verifying
 
-    bundle, target = read_bundle(source), stores.containing_store(target)
-    if stores.local_reference(target) and not stores.local_reference(source):
+    bundle = bundle or read_bundle(source)
+    if _is_import(source, target):
         admission.admit(bundle, source, progress, warn_unconfigured=False)
         return verifying.take_in(bundle, stores.containing_store(source), target, LocalSpool(), progress)
-    return verb.copy(stores.containing_store(source), target, progress, bundle)
+    return verb.copy(stores.containing_store(source), target, progress, bundle, delta=delta)
+
+
+def plan_copy(
+    source: Store,
+    target: Store,
+    *,
+    admission: Admission,
+    bundle: Bundle | None = None,
+    delta: DeltaManifest | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> Plan:
+    """Find out which blobs `copy` would send, without any change; raises `TrustError` where `copy` would refuse the bundle."""
+    from bundler.bundle import read_bundle
+    from bundler.verbs import copy as verb
+
+    bundle = bundle or read_bundle(source)
+    if _is_import(source, target):
+        admission.admit(bundle, source, progress, warn_unconfigured=False)
+    return verb.plan(stores.containing_store(source), target, bundle, delta)
+
+
+def _is_import(source: Store, target: Store) -> bool:
+    """Whether a copy brings a bundle into the local store, whose bundles were admitted and verified."""
+    return bool(stores.local_reference(target)) and not stores.local_reference(source)
 
 
 def verify(source: Store, *, policy: Policy | None = None, progress: Progress = NULL_PROGRESS) -> Verification:

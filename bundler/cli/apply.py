@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli import options, replacement
+from bundler.cli import apply_to, options, replacement
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
     from bundler.verbs.apply import ApplyResult
+    from bundler.verbs.replace import ReplaceResult
 
 
 class BaseMatch(Enum):
@@ -22,22 +22,32 @@ class BaseMatch(Enum):
     version = "version"
 
 
+BaseMatchName = Annotated[
+    BaseMatch, typer.Option(help="Accept only the recorded base, or any image with the same title, version and vendor.")
+]
+Tag = Annotated[
+    str | None,
+    typer.Option(metavar="NAME:TAG", help="Tag of the new image. Default: the base's repository, the version and the digest."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Move the tag also if it names an image that fps-bundle did not make.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Verify the bundle, find the base and show the result; change nothing.")]
+AllowDowngrade = Annotated[
+    str | None,
+    typer.Option(metavar="REASON", help="Accept a bundle that is older than the newest applied one. The reason is recorded."),
+]
 
 
 def apply(
     source: Annotated[str, typer.Argument(help="The bundle.")],
-    base: Annotated[str | None, typer.Option(metavar="IMAGE", help="Clean base image. Default: found by its layers.")] = None,
-    base_match: Annotated[
-        BaseMatch, typer.Option(help="Accept only the recorded base, or any image with the same title, version and vendor.")
-    ] = BaseMatch.exact,
-    tag: Annotated[
-        str | None,
-        typer.Option(metavar="NAME:TAG", help="Tag of the new image. Default: the base's repository, the version and the digest."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Move --tag also if it names an image that fps-bundle did not make.")
-    ] = False,
+    to: apply_to.To = None,
+    base: apply_to.BaseName = None,
+    base_match: BaseMatchName = BaseMatch.exact,
+    tag: Tag = None,
+    force: Force = False,
+    layer_compression: apply_to.LayerCompressionName = None,
+    tag_previous: apply_to.TagPrevious = False,
+    state_only: apply_to.StateOnly = False,
+    ignore_removed: apply_to.IgnoreRemoved = False,
     allow_privileged: options.AllowPrivileged = False,
     dry_run: DryRun = False,
     replace: replacement.Replace = None,
@@ -46,10 +56,7 @@ def apply(
     allowed_signers: options.AllowedSigners = None,
     revoked: options.Revoked = None,
     ignore_signatures: options.IgnoreSignatures = False,
-    allow_downgrade: Annotated[
-        str | None,
-        typer.Option(metavar="REASON", help="Accept a bundle that is older than the newest applied one. The reason is recorded."),
-    ] = None,
+    allow_downgrade: AllowDowngrade = None,
     host: options.Host = None,
     parts_from: options.PartsFrom = None,
     limit_rate: options.LimitRate = None,
@@ -65,7 +72,8 @@ def apply(
     The bundle is fetched and verified before the engine is changed. Its signatures are checked by trust.toml, and a bundle
     older than the newest applied one of the same signer, model and repository is refused. By default the base must have
     exactly the recorded layers. Prints the digest of the new image's config, which is the same on every host, and the
-    engine's image ID. With --replace a container is replaced by one of the new image, which must get ready.
+    engine's image ID. With --to an image is written to a registry, layout or archive, and its manifest's digest is printed.
+    With --replace a container is replaced by one of the new image, which must get ready.
     """
     from bundler.cli import console, signatures, wiring
     from bundler.format import reference
@@ -73,15 +81,31 @@ def apply(
 
     admission = signatures.admission(allowed_signers, revoked, ignore_signatures, allow_downgrade)
     chosen = ApplyOptions(base, base_match is BaseMatch.version, tag, force, allow_privileged, dry_run)
-    replacing = replacement.chosen(replace, ready_timeout, keep_mounted_state=keep_mounted_state)
-    with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
+    replacing = replacement.chosen(replace, ready_timeout, to, keep_mounted_state=keep_mounted_state)
+    as_image = apply_to.options(
+        to, tag, layer_compression, chosen, tag_previous=tag_previous, state_only=state_only, ignore_removed=ignore_removed
+    )
+    with console.Terminal(quiet=quiet) as terminal:
         link = wiring.Link(plain_http, limit_rate, parallel, timeout, terminal=terminal)
-        store = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
-        done = replacement.apply(store, wiring.connect(host), replace, replacing, terminal, admission=admission, options=chosen)
+        if to is not None and as_image:
+            made = apply_to.run(source, to, base, host, link, parts_from, admission, as_image, terminal)
+        else:
+            with wiring.opened(reference.parse(source), link, parts_from) as store:
+                done = replacement.apply(store, wiring.connect(host), replace, replacing, admission, chosen, terminal)
+    if to is not None:
+        apply_to.show(made, terminal, json=json, dry_run=dry_run)
+    else:
+        _report(done, replace, terminal, json=json, dry_run=dry_run)
+
+
+def _report(done: ReplaceResult, container: str | None, terminal: Terminal, *, json: bool, dry_run: bool) -> None:
+    """Print the result; ``container`` is what was to be replaced."""
+    from bundler.cli import console
+
     if json:
         console.result_json({**_as_json(done.applied), "dryRun": dry_run, **replacement.as_json(done.replaced)})
     elif dry_run:
-        _show_plan(done.applied, replace, terminal)
+        _show_plan(done.applied, container, terminal)
     else:
         _show(done.applied, terminal)
         replacement.show(done.replaced, terminal)
@@ -101,13 +125,13 @@ def _as_json(result: ApplyResult) -> dict[str, Any]:
     }
 
 
-def _show_plan(result: ApplyResult, replace: str | None, terminal: Terminal) -> None:
+def _show_plan(result: ApplyResult, container: str | None, terminal: Terminal) -> None:
     from bundler.cli import console
 
     how = "exists already and would be tagged" if result.existed else "would be created and tagged"
     terminal.say(f"the bundle is verified and fits {_base_name(result)}; the new image {how} {result.tag}")
-    if replace is not None:
-        terminal.say(f"the container {replace} would be replaced")
+    if container is not None:
+        terminal.say(f"the container {container} would be replaced")
     console.result(f"config {result.config_digest}")
 
 

@@ -78,43 +78,35 @@ def copy(
     A copy into the local store verifies the signatures by trust.toml, and every layer. A copy between other stores
     checks the digests of blobs, and does not decompress layers. Prints the bundle's digest.
     """
+    from bundler.api import verbs
     from bundler.bundle import read_bundle
     from bundler.cli import console, delta, destination, signatures, wiring
     from bundler.cli import dry_run as dry_run_report
     from bundler.format import reference
     from bundler.stores.layout.local import LocalSpool
-    from bundler.verbs import copy, verify
+    from bundler.verbs.copy import CopyResult
+    from bundler.verbs.verify import readable_bundle
 
-    named = reference.parse(source)
+    admission = signatures.admission(allowed_signers, revoked, ignore_signatures)
     target = destination.parse(
         wiring.destination(dest), split=split, only=part or (), have=have or (), delta=delta_from is not None
     )
     with console.Terminal(quiet=quiet) as terminal, ExitStack() as opened:
         link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
-        origin = opened.enter_context(wiring.opened(named, link, parts_from))
+        origin = opened.enter_context(wiring.opened(reference.parse(source), link, parts_from))
         bundle = read_bundle(origin)
-        is_import = target.is_local and not isinstance(named, reference.LocalReference)
-        if is_import:
-            admission = signatures.admission(allowed_signers, revoked, ignore_signatures)
-            admission.admit(bundle, origin, terminal, warn_unconfigured=False)
-        origin, sent = opened.enter_context(
-            delta.prepared(bundle, origin, delta_from, link, terminal, whole=rebuild or target.is_local or bool(have))
-        )
+        whole = rebuild or target.is_local or bool(have)
+        origin, sent = opened.enter_context(delta.prepared(bundle, origin, delta_from, link, terminal, whole=whole))
         store = target.open(link, terminal)
-        if dry_run:
-            plan = copy.plan(origin, store, bundle, sent)
-        else:
-            if target.reads_twice:
-                origin = opened.enter_context(verify.readable_bundle(bundle, origin, LocalSpool(), terminal))
-            if is_import:
-                result = verify.take_in(bundle, origin, store, LocalSpool(), terminal)
-            else:
-                result = copy.copy(origin, store, terminal, bundle, delta=sent)
+        if target.reads_twice and not dry_run:
+            origin = opened.enter_context(readable_bundle(bundle, origin, LocalSpool(), terminal))
+        run = verbs.plan_copy if dry_run else verbs.copy
+        result = run(origin, store, admission=admission, bundle=bundle, delta=sent, progress=terminal)
     with redirect_stdout(sys.stderr) if target.is_pipe else nullcontext():
-        if dry_run:
-            dry_run_report.show(plan, store.where, link.rate, terminal, json=json, in_parts=target.part_size is not None)
-        else:
+        if isinstance(result, CopyResult):
             _report(result, store, terminal, json=json)
+        else:
+            dry_run_report.show(result, store.where, link.rate, terminal, json=json, in_parts=target.reads_twice)
 
 
 def _report(result: CopyResult, target: Store, terminal: Terminal, *, json: bool) -> None:

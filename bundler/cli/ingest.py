@@ -36,9 +36,14 @@ IdleTimeout = Annotated[
         help="Longest time between two requests of the new model.",
     ),
 ]
-Network = Annotated[str, typer.Option(help="Network of the new container, as in docker run.")]
-Memory = Annotated[str, typer.Option(callback=options.checked_memory, help="Memory limit of the new container, as in docker run.")]
-Gpus = Annotated[str, typer.Option(callback=options.checked_gpus, help="GPUs of the new container, as in docker run.")]
+Network = Annotated[str, typer.Option(metavar="NETWORK", help="Network of the new container, as in docker run.")]
+Memory = Annotated[
+    str,
+    typer.Option(metavar="SIZE", callback=options.checked_memory, help="Memory limit of the new container, as in docker run."),
+]
+Gpus = Annotated[
+    str, typer.Option(metavar="GPUS", callback=options.checked_gpus, help="GPUs of the new container, as in docker run.")
+]
 Env = Annotated[
     list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the new container; repeatable.")
 ]

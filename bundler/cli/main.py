@@ -24,6 +24,7 @@ from bundler.errors import BundlerError
 COMMANDS = (
     "push",
     "apply",
+    "extract",
     "ingest",
     "undo",
     "copy",

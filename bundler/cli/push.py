@@ -107,8 +107,8 @@ def push(
     The model's Export is called, the container is paused while its files are read, and resumed before the bundle is
     sent. Prints the bundle's digest.
 
-    With --delta the bundle stays in the local store, one for each container and place, and the next push sends only what
-    changed since. Every command reads such a delta as the bundle, where it finds the bundle before it.
+    With --delta the bundle stays in the local store, and the next push sends only what changed since. One bundle is kept
+    for each container and destination. Every command reads such a delta as the bundle, where the earlier bundle is found.
     """
     from bundler.api import stores
     from bundler.cli import console, signatures, wiring
@@ -118,8 +118,8 @@ def push(
     chosen = verb.Options(
         base=base, strict=strict, allow_empty=allow_empty, audit=audit, record_hostname=record_hostname, dry_run=dry_run
     )
-    chosen = replace(chosen, reader=_checked_reader(reader, extended=extended), compression=compression)
-    chosen = replace(chosen, pause=pause, max_pause=_checked_pause(max_pause, pause=pause))
+    longest, reads = _checked_pause(max_pause, pause=pause), _checked_reader(reader, extended=extended)
+    chosen = replace(chosen, reader=reads, compression=compression, pause=pause, max_pause=longest)
     target = wiring.push_target(dest) if dest else None
     engine = wiring.connect(host)
     model = engine.container(container)

@@ -59,10 +59,14 @@ def seconds(ready_timeout: float | None) -> float:
     return options.checked_seconds(ready_timeout) if ready_timeout is not None else READY_TIMEOUT
 
 
-def chosen(container: str | None, ready_timeout: float | None, *, keep_mounted_state: bool) -> ReplaceOptions | None:
-    """Return how to replace a container, or None; raises `UsageError` for options that need --replace."""
+def chosen(
+    container: str | None, ready_timeout: float | None, to: str | None, *, keep_mounted_state: bool
+) -> ReplaceOptions | None:
+    """Return how to replace a container, or None; raises `UsageError` for options that need --replace, or do not go with it."""
     from bundler.verbs.replace import ReplaceOptions
 
+    if container is not None and to is not None:
+        raise UsageError("--replace and --to cannot be combined", hint="--replace runs the image on this engine; omit --to.")
     if container is not None:
         return ReplaceOptions(seconds(ready_timeout), keep_mounted_state)
     if ready_timeout is not None or keep_mounted_state:
@@ -76,10 +80,9 @@ def apply(
     engine: Engine,
     container: str | None,
     replacing: ReplaceOptions | None,
-    terminal: Terminal,
-    *,
     admission: Admission,
     options: ApplyOptions,
+    terminal: Terminal,
 ) -> ReplaceResult:
     """Apply a bundle, and replace a container if one is named."""
     from bundler.api import verbs

@@ -123,6 +123,19 @@ def build_config(metadata: Metadata, bundle: Digest, on: Base | None = None, mar
     return _image(base, diff_ids, config, metadata.created, f"fps-bundle apply {bundle}")
 
 
+def build_state_only(metadata: Metadata, bundle: Digest) -> bytes:
+    """The configuration of an image of a bundle's layers alone, to be mounted; of our labels it has only the bundle's digest."""
+    diff_ids = [layer.diff_id for layer in metadata.layers]
+    state = metadata.base.model_copy(update={"diff_ids": ()})
+    config = {"Labels": {LABEL_DIGEST: str(bundle)}}
+    return _image(state, diff_ids, config, metadata.created, f"fps-bundle apply --state-only {bundle}")
+
+
+def is_state_only(labels: Mapping[str, str]) -> bool:
+    """Whether an image has the state of a bundle alone."""
+    return [label for label in labels if label.startswith(LABEL_PREFIX)] == [LABEL_DIGEST]
+
+
 def restored(metadata: Metadata, on: Base | None = None) -> dict[str, Any]:
     """The settings of the new image but for its labels; ``on`` as in `build_config`."""
     return _overlay(_known((on or metadata.base).config), metadata.base.config, metadata.image, SETTINGS)

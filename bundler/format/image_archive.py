@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -185,6 +185,14 @@ def layers_of_saved_oci_layout(saved: Readable, diff_ids: Sequence[Digest]) -> l
     )
 
 
+def saved_blobs(saved: Readable, wanted: Collection[Digest]) -> Iterator[tuple[Digest, Readable]]:
+    """Yield the content of each wanted blob of an image that was saved as an OCI layout, by the digest in its name."""
+    names = {f"/{_blob_path(digest)}": digest for digest in wanted}
+    for entry, content in _entries(saved):
+        if entry.kind is tar.Kind.FILE and (digest := names.pop(entry.path, None)):
+            yield digest, content
+
+
 def layer_tars(saved: Readable) -> Iterator[Readable]:
     """Yield the content of each file of a saved image that may be a layer, decompressed if it is zstd.
 
@@ -242,7 +250,11 @@ def _file(name: str, data: bytes) -> Member:
 
 
 def _blob(descriptor: Descriptor) -> str:
-    return f"blobs/sha256/{descriptor.digest.hex}"
+    return _blob_path(descriptor.digest)
+
+
+def _blob_path(digest: Digest) -> str:
+    return f"blobs/sha256/{digest.hex}"
 
 
 def _entries(saved: Readable) -> Iterator[tuple[tar.Entry, tar.Content]]:

@@ -14,6 +14,7 @@ from bundler.ports.engine import (
     Pausing,
     Routing,
 )
+from bundler.ports.image_store import ImageStore, ImageUpload
 from bundler.ports.model import Model
 from bundler.ports.reader import Reader, Surveyor
 from bundler.ports.signature import Signer, Verifier
@@ -46,6 +47,8 @@ __all__ = [
     "Image",
     "ImageCreation",
     "ImageLookup",
+    "ImageStore",
+    "ImageUpload",
     "Model",
     "Named",
     "PathInfo",

@@ -113,6 +113,10 @@ class Recompressing(Protocol):
         """Whether it has made a layer completely: a tar in canonical form with the diff ID, and the table of its entries."""
         ...
 
+    def makes(self, blob: Descriptor) -> bool:
+        """Whether it makes a layer anew, from its beginning, each time the layer is opened."""
+        ...
+
     def recompressed(self, manifest: Descriptor, new_blob: Callable[[], Blob]) -> Iterator[Descriptor]:
         """Make a blob of each layer of a bundle, in their order; only their content is that of the bundle."""
         ...

@@ -32,7 +32,7 @@ MAX_PRINCIPALS = 32
 """Largest number of principals of one key that are tried."""
 
 _MESSAGE, _SIGNATURE, _ALLOWED, _REVOKED = "statement", "statement.sig", "allowed_signers", "revoked"
-_GOOD = re.compile(rf'Good "{NAMESPACE}" signature with (\S+) key (SHA256:[A-Za-z0-9+/]+)')
+_GOOD = re.compile(rf'Good "{NAMESPACE}" signature (?:for .+ )?with (\S+) key (SHA256:[A-Za-z0-9+/]+)')
 _PATTERN = re.compile(r"[*?!]")
 
 
@@ -67,31 +67,34 @@ class SshVerifier:
     def check(self, message: bytes, signature: bytes) -> Checked:
         files = {_MESSAGE: message, _SIGNATURE: signature, _ALLOWED: self._allowed, _REVOKED: self._revoked}
         with _private_directory({name: data for name, data in files.items() if data is not None}) as directory:
+            why = ""
+            if self._allowed is not None:
+                accepted, why = self._accepted(directory)
+                if accepted:
+                    return accepted
             done = _run(directory, ["check-novalidate", "-s", _SIGNATURE], CHECK_SECONDS, given=True)
-            good = _GOOD.fullmatch(done.out.strip())
-            if done.code or not good:
+            good = _good(done)
+            if not good:
                 return Checked(fault=f"the signature does not match the statement{_reason(done)}")
-            key_type, fingerprint = good.groups()
-            if self._allowed is None:
-                return Checked(key_type, fingerprint)
-            principals, why = self._principals(directory)
-            return Checked(key_type, fingerprint, principals, why)
+            return Checked(*good, (), why)
 
-    def _principals(self, directory: Path) -> tuple[tuple[str, ...], str]:
-        """Return the principals that signed, or why the key is not accepted.
+    def _accepted(self, directory: Path) -> tuple[Checked | None, str]:
+        """Return a good signature with the principals that signed, or why the key is not accepted.
 
-        ``find-principals`` gives the names of the first line that matches the key. Whether a name may sign in our namespace,
-        now, is checked by ``verify``.
+        ``find-principals`` gives the names of the first line that matches the key. Whether the signature matches, and whether
+        a name may sign in our namespace, now, is checked by ``verify``.
         """
         matches = _run(directory, ["find-principals", "-f", _ALLOWED, "-s", _SIGNATURE], CHECK_SECONDS)
         if matches.code:
-            return (), matches.reason or "it is not an allowed signer"
+            return None, matches.reason or "it is not an allowed signer"
         names = [name for name in matches.out.splitlines() if not _PATTERN.search(name)]
         if not names:
-            return (), "the allowed signers list it by a pattern only, not by a name"
+            return None, "the allowed signers list it by a pattern only, not by a name"
         outcomes = {name: self._verify(directory, name, self._revoked is not None) for name in names[:MAX_PRINCIPALS]}
-        good = tuple(name for name, outcome in outcomes.items() if not outcome.code)
-        return good, "" if good else self._refusal(directory, names[0], outcomes[names[0]])
+        verified = {name: good for name, outcome in outcomes.items() if (good := _good(outcome))}
+        if not verified:
+            return None, self._refusal(directory, names[0], outcomes[names[0]])
+        return Checked(*next(iter(verified.values())), tuple(verified)), ""
 
     def _verify(self, directory: Path, principal: str, revoked: bool) -> _Done:
         revocation = ["-r", _REVOKED] if revoked else []
@@ -172,6 +175,12 @@ def _run(directory: Path, arguments: Sequence[str], seconds: float, *, given: bo
 def _beginning(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read(MAX_OUTPUT).decode("utf-8", "backslashreplace")
+
+
+def _good(done: _Done) -> tuple[str, str] | None:
+    """The key type and the fingerprint that ssh-keygen gives for a good signature."""
+    found = None if done.code else _GOOD.fullmatch(done.out.strip())
+    return (found[1], found[2]) if found else None
 
 
 def _reason(done: _Done) -> str:

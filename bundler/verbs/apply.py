@@ -17,7 +17,7 @@ from bundler.format.metadata import Base
 from bundler.localfs.atomic_file import check_space
 from bundler.ports import Engine, Image, Spool, Store
 from bundler.streams import Progress
-from bundler.trust.admission import Admission, Admitted
+from bundler.trust.admission import Admission, Admitted, RollbackCheck
 from bundler.verbs import base_image, engine_limits, image_tags, privileges, verify
 
 _TIMES_ON_DISK = {"classic": 2, "podman": 1}
@@ -88,7 +88,7 @@ def apply(
     else:
         base = base_image.find(recorded, engine, options.base)
     if on:
-        progress.warn(f"{base.id} is not the recorded base, it only has the same version: this combination was not tested")
+        warn_untested(base.id, progress)
     return apply_admitted(
         admitted,
         source,
@@ -125,10 +125,7 @@ def apply_admitted(
     """
     bundle, allowed = admitted.bundle, allow_privileged or admitted.trusted
     rollback = admitted.rollback_check(image_tags.repository(tag))
-    rollback.check()
-    new_signers = rollback.new_signers()
-    if new_signers:
-        progress.warn(f"no rollback record yet of {', '.join(new_signers)} for {tag}: an older bundle would not be detected")
+    new_signers = check_order(rollback, tag, progress)
     changes = launch.changes(base.config, image.restored(bundle.metadata, on))
     privileges.check_settings(changes, progress, allowed=allowed)
     with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allowed) as (readable, local):
@@ -141,6 +138,20 @@ def apply_admitted(
         return replace(result, image_id=made.id, existed=existed, previous=previous)
 
 
+def warn_untested(base: str, progress: Progress) -> None:
+    """Warn about a base that only has the version of the recorded one."""
+    progress.warn(f"{base} is not the recorded base, it only has the same version: this combination was not tested")
+
+
+def check_order(rollback: RollbackCheck, tag: str, progress: Progress) -> Sequence[str]:
+    """Raise `TrustError` for an older bundle; returns the signers for whom a downgrade could not be detected, with a warning."""
+    rollback.check()
+    new_signers = rollback.new_signers()
+    if new_signers:
+        progress.warn(f"no rollback record yet of {', '.join(new_signers)} for {tag}: an older bundle would not be detected")
+    return new_signers
+
+
 @contextmanager
 def _checked(
     bundle: Bundle, source: Store, base: Image, engine: Engine, spool: Spool, progress: Progress, *, allow_privileged: bool
@@ -149,8 +160,9 @@ def _checked(
     engine_limits.check_image(len(base.diff_ids), len(bundle.metadata.layers), engine.info())
     with verify.readable_layers(bundle, source, spool, progress) as (readable, local):
         findings = verify.once(readable, local, spool, progress)
-        _check_kept(findings)
-        privileges.check(findings.privileged, base, engine, progress, allowed=allow_privileged)
+        check_kept(findings)
+        in_base = partial(privileges.files_on_engine, base, engine)
+        privileges.check(findings.privileged, in_base, progress, allowed=allow_privileged)
         yield readable, local
 
 
@@ -189,7 +201,7 @@ def loaded(
             yield made
 
 
-def _check_kept(findings: verify.Findings) -> None:
+def check_kept(findings: verify.Findings) -> None:
     """Raise `EngineError` for a bundle whose entries an engine would change without an error."""
     if findings.unkept:
         entries = units.counted(findings.unkept, "entry", "entries")

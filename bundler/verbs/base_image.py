@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from bundler.errors import BaseMismatchError
-from bundler.format import artifact, compatibility, image
+from bundler.format import artifact, compatibility, image, reference
 from bundler.format.content import Digest
 from bundler.format.image_archive import NewImage
 from bundler.format.metadata import Base, Model, Platform
@@ -21,6 +22,11 @@ def of_container(container: Container, source: Image, given: str | None, engine:
     """
     if given:
         return _given(container, source, engine.image(given), given)
+    if image.is_state_only(source.labels):
+        raise BaseMismatchError(
+            f"the image of {container.name} has the state of a bundle alone, without its base",
+            hint="Push from a container of the whole image, made without --state-only.",
+        )
     clean = image.clean_layers(source.labels, source.diff_ids)
     if clean is None:
         if any(label.startswith(image.LABEL_PREFIX) for label in source.labels):
@@ -92,15 +98,24 @@ def find_version(model: Model, recorded: Base, engine: Engine, given: str | None
     for candidate in candidates:
         if not compatibility.check(recorded, candidate.platform, candidate.diff_ids):
             return candidate, None
-    same = [candidate for candidate in candidates if _is_version(model, candidate)]
+    same = [candidate for candidate in candidates if is_version(model, candidate.labels)]
     if not same:
-        wanted = " ".join(part for part in (model.title, model.version, model.vendor) if part)
-        raise BaseMismatchError(
-            f"{given or 'no local image'} is {'not ' if given else ''}labelled as {wanted}",
-            hint="Load the base of that version first.",
-        )
+        raise no_version(model, given or "", "no local image")
     chosen = min(same, key=lambda candidate: candidate.names)
-    return chosen, describe(chosen)
+    return chosen, version_base(model, chosen.platform, chosen.diff_ids, chosen.config)
+
+
+def version_base(model: Model, platform: Platform, diff_ids: Sequence[Digest], config: Mapping[str, Any]) -> Base:
+    """Describe an image with the labels of a model's base as the base of a new image, the same wherever the image was found."""
+    return Base(
+        names=(f"{reference.image_name(model.title)}:{reference.image_tag(model.version)}",),
+        repo_digests=(),
+        image_id="",
+        platform=platform,
+        diff_ids=tuple(diff_ids),
+        chain_id=image.chain_id(diff_ids),
+        config=image.settings(config),
+    )
 
 
 def image_with(engine: Engine, diff_ids: Sequence[Digest], platform: Platform, names: Sequence[str]) -> Image | None:
@@ -115,8 +130,16 @@ def image_with(engine: Engine, diff_ids: Sequence[Digest], platform: Platform, n
     )
 
 
-def _is_version(model: Model, candidate: Image) -> bool:
-    labels = candidate.labels
+def no_version(model: Model, given: str, nothing: str) -> BaseMismatchError:
+    """The error for a ``given`` base with other labels, or for ``nothing`` found that has them."""
+    wanted = " ".join(part for part in (model.title, model.version, model.vendor) if part)
+    return BaseMismatchError(
+        f"{given or nothing} is {'not ' if given else ''}labelled as {wanted}", hint="Load the base of that version first."
+    )
+
+
+def is_version(model: Model, labels: Mapping[str, str]) -> bool:
+    """Whether the labels of an image are those of a model's base."""
     labelled = (labels.get(artifact.TITLE), labels.get(artifact.VERSION), labels.get(artifact.VENDOR) or None)
     return labelled == (model.title, model.version, model.vendor) and not image.is_ours(labels)
 

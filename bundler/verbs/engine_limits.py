@@ -68,6 +68,14 @@ def check_image(base_layers: int, new_layers: int, engine: EngineInfo) -> None:
         )
 
 
+def warn_portable(base_layers: int, new_layers: int, progress: Progress) -> None:
+    """Warn when an image has more layers than every engine runs."""
+    if base_layers + new_layers > PORTABLE:
+        progress.warn(
+            f"the new image has {base_layers + new_layers} layers: Docker's classic image store runs images of at most {_CLASSIC}"
+        )
+
+
 def _name(engine: EngineInfo) -> str:
     store = f" with the {engine.image_store} image store" if engine.image_store != "podman" else ""
     return f"{engine.name} {engine.version}{store}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import takewhile
 
@@ -16,9 +16,13 @@ from bundler.streams import Progress
 _SHOWN = 20
 
 
-def check(found: Sequence[Entry], base: Image, engine: Engine, progress: Progress, *, allowed: bool) -> None:
+FilesInBase = Callable[[Sequence[str]], Mapping[str, Entry]]
+"""Reads the files of a base at some paths; a path that the base does not have is missing from the result."""
+
+
+def check(found: Sequence[Entry], read_base: FilesInBase, progress: Progress, *, allowed: bool) -> None:
     """Raise `PrivilegeError` for files with other rights than the base's files at the same paths, unless ``allowed``."""
-    in_base = _in_base([entry.path for entry in found], base, engine) if found else {}
+    in_base = read_base([entry.path for entry in found]) if found else {}
     gained = [entry for entry in found if entry.path not in in_base or _rights(in_base[entry.path]) != _rights(entry)]
     for entry in gained[:_SHOWN]:
         progress.warn(f"{paths.encode(entry.path)} {_describe(entry)}, which the base does not have there")
@@ -45,7 +49,7 @@ def check_settings(changes: Sequence[Change], progress: Progress, *, allowed: bo
         )
 
 
-def _in_base(wanted: Sequence[str], base: Image, engine: Engine) -> Mapping[str, Entry]:
+def files_on_engine(base: Image, engine: Engine, wanted: Sequence[str]) -> Mapping[str, Entry]:
     """Return the files of the base at these paths, read from a container that is never started."""
     with engine.created(base) as clean:
         reader = engine.reader(clean, "api")

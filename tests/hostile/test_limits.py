@@ -114,7 +114,7 @@ SETUID = file("/s/f", mode=0o4755, uid=0)[0]
 def check(found: list[Entry], *base: tuple[Entry, bytes], allowed: bool = False) -> RecordingProgress:
     progress = RecordingProgress()
     engine = FakeEngine(base_files=tree(*base))
-    privileges.check(found, image(), engine, progress, allowed=allowed)
+    privileges.check(found, partial(privileges.files_on_engine, image(), engine), progress, allowed=allowed)
     return progress
 
 

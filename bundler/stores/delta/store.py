@@ -96,6 +96,9 @@ class DeltaStore(WrappedStore):
     def has_made(self, blob: Descriptor) -> bool:
         return any(blob.digest in target.made for target in self._targets.values())
 
+    def makes(self, blob: Descriptor) -> bool:
+        return any(target.makes(blob) for target in self._targets.values())
+
     def recompressed(self, manifest: Descriptor, new_blob: Callable[[], Blob]) -> Iterator[Descriptor]:
         return self._targets[manifest.digest].recompressed(new_blob)
 

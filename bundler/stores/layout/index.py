@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from bundler.errors import IntegrityError, NotFoundError, StoreError
+from bundler.errors import BusyError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, delta_manifest, strict_json
 from bundler.format.artifact import BUNDLE, INDEX, MANIFEST, REF_NAME
 from bundler.format.content import Descriptor, Digest
@@ -78,9 +78,9 @@ def write(named: Iterable[Named]) -> bytes:
     return _dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": [_entry(item) for item in named]})
 
 
-def edit(data: bytes, remove: Callable[[Named], bool], add: Iterable[Named], where: str) -> bytes:
-    """Remove and add manifests of an index; entries of other tools stay unchanged."""
-    removed = [item for item in read(data, where) if remove(item)]
+def edit(data: bytes, remove: Callable[[Named], bool], add: Iterable[Named], where: str, *, also_images: bool = False) -> bytes:
+    """Remove and add manifests of an index; entries of other tools stay unchanged, except ``also_images`` that `images` returns."""
+    removed = [item for item in [*read(data, where), *(images(data, where) if also_images else ())] if remove(item)]
     content = strict_json.load(data, where)
     kept = [entry for entry in content["manifests"] if _named(Descriptor.from_json(entry)) not in removed]
     content["manifests"] = kept + [_entry(item) for item in add]
@@ -118,6 +118,33 @@ def find_in(named: Sequence[Named], data: bytes, name: str, digest: Digest | Non
     raise NotFoundError(f"{where}: no such bundle", hint=f"Available: {names}" if names else "There is no bundle in it.")
 
 
+def find_image(data: bytes, name: str, digest: Digest | None, where: str) -> Descriptor:
+    """Find a manifest or an index of images: by digest, by name, or the only image; raises `NotFoundError`.
+
+    What has the digest or the name is returned whatever it is.
+    """
+    named = [*read(data, where), *images(data, where)]
+    found = {item.manifest.digest: item.manifest for item in named if _is_wanted(item, name, digest)}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    names = ", ".join(sorted({item.name for item in named if item.name})[:20])
+    if found:
+        raise NotFoundError(f"{where} has several images: name required", hint=f"Name one of: {names}")
+    raise NotFoundError(f"{where}: no such image", hint=f"Available: {names}" if names else "There is no image in it.")
+
+
+def _is_wanted(item: Named, name: str, digest: Digest | None) -> bool:
+    if digest or name:
+        return item.manifest.digest == digest if digest else item.name == name
+    return item.manifest.artifact_type in ("", artifact.IMAGE_CONFIG, artifact.DOCKER_CONFIG)
+
+
+def as_image(manifest: Descriptor) -> Descriptor:
+    """Return the descriptor of an image for an index: its artifact type is the media type of its config (OCI, descriptor.md)."""
+    is_marked = manifest.media_type != MANIFEST or manifest.artifact_type
+    return manifest if is_marked else replace(manifest, artifact_type=artifact.IMAGE_CONFIG)
+
+
 def referrers(
     named: Sequence[Named], manifest: Descriptor, read_manifest: Callable[[Descriptor], bytes], where: str
 ) -> list[Descriptor]:
@@ -145,6 +172,15 @@ def check_digest(manifest: Descriptor, wanted: Digest | None, where: str) -> Non
         raise StoreError(f"cannot write {manifest.digest} to {where}: its digest differs", hint="Write to a tag.")
 
 
+def check_unmoved(now: Descriptor | None, before: Descriptor | None, where: str) -> None:
+    """Raises `BusyError` when a name refers to something else than when the work began."""
+    if (now and now.digest) != (before and before.digest):
+        raise BusyError(
+            f"{where}: another process moved this name to {now.digest if now else 'nothing'} while the image was made",
+            hint="Check what is there now, then run the same command again.",
+        )
+
+
 def _named(descriptor: Descriptor) -> Named:
     return Named(descriptor.annotations.get(REF_NAME, ""), descriptor)
 
@@ -153,7 +189,8 @@ def _entry(item: Named) -> dict[str, Any]:
     if not item.name:
         return item.manifest.to_json()
     annotations = {**item.manifest.annotations, REF_NAME: item.name}
-    return replace(item.manifest, artifact_type=item.manifest.artifact_type or BUNDLE, annotations=annotations).to_json()
+    kind = item.manifest.artifact_type or (BUNDLE if item.manifest.media_type == MANIFEST else "")
+    return replace(item.manifest, artifact_type=kind, annotations=annotations).to_json()
 
 
 def _dump(content: dict[str, Any]) -> bytes:

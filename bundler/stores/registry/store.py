@@ -12,7 +12,7 @@ from typing import TypeVar
 import requests
 import urllib3
 
-from bundler.errors import BundlerError, BusyError, IntegrityError, NotFoundError, StoreError
+from bundler.errors import AuthorizationError, BundlerError, BusyError, IntegrityError, NotFoundError, StoreError
 from bundler.format import artifact, delta_manifest, strict_json
 from bundler.format.content import Descriptor, Digest, RangeReader, VerifyingReader
 from bundler.format.delta_manifest import DeltaSource
@@ -174,7 +174,7 @@ class RegistryStore:
                 location = self._client.follow(response.headers.get("Location", url), url)
                 self._client.request("DELETE", location, self.where, (200, 202, 204, 404, 405))
                 return False
-        except StoreError:
+        except (StoreError, NotFoundError, AuthorizationError):
             return False
         return self.has(blob)
 
@@ -296,7 +296,11 @@ class RegistryUpload:
         return sum(self._sizes)
 
     def has(self, blob: Descriptor) -> bool:
-        return self._store.has(blob) or any(self._store.mount(blob, origin) for origin in self._origins(blob))
+        return self.has_or_mounts(blob, self._neighbour)
+
+    def has_or_mounts(self, blob: Descriptor, neighbour: str) -> bool:
+        """Whether a blob is in the repository, or is now mounted from the repository ``neighbour`` or an earlier target."""
+        return self._store.has(blob) or any(self._store.mount(blob, origin) for origin in self._origins(blob, neighbour))
 
     def reserve(self, size: int) -> None:
         """Do nothing: a registry does not report its free space."""
@@ -316,10 +320,10 @@ class RegistryUpload:
             raise StoreError(f"{self._store.where}: the registry returns another manifest than was sent", hint=_AGAIN)
         return self._store.tag(manifest, self._data[manifest.digest])
 
-    def _origins(self, blob: Descriptor) -> list[str]:
+    def _origins(self, blob: Descriptor, neighbour: str) -> list[str]:
         """Return other repositories that may have a blob: the source repository, and earlier targets."""
         reference = self._store.reference
-        candidates = [self._neighbour, *UploadRecord(reference.registry, blob.digest, blob.size).repositories()]
+        candidates = [neighbour, *UploadRecord(reference.registry, blob.digest, blob.size).repositories()]
         return [origin for origin in dict.fromkeys(candidates) if origin and origin != reference.repository]
 
 
