@@ -249,7 +249,7 @@ def _with_log(container: Container, engine: Engine) -> Iterator[None]:
 
 @contextmanager
 def _advised(old: Container, applied: ApplyResult) -> Iterator[None]:
-    """Say about a failure in the block, unless it has a command of its own, what the old container does and where the new image is."""
+    """Say about a failure in the block that the old container is as before, and where the new image is."""
     try:
         yield
     except BundlerError as error:
