@@ -6,6 +6,7 @@ This module is the Python API; docs/user/api.md describes it. Names are imported
 TYPE_CHECKING = False  # typing is slow to load, and signals are not handled before this module is loaded
 if TYPE_CHECKING:
     from bundler.api.engines import MigratorOptions, connect_engine
+    from bundler.api.images import apply_to
     from bundler.api.stores import StoreOptions, open_store
     from bundler.api.trust import host_admission, load_policy
     from bundler.api.verbs import (
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
         TrustError,
         UsageError,
     )
+    from bundler.format.image_compression import ImageCompression
     from bundler.ports import RunOptions
     from bundler.streams import Progress
     from bundler.trust.admission import Admission
     from bundler.trust.policy import Policy, Signature
     from bundler.trust.signing import Signed
     from bundler.verbs.apply import ApplyOptions, ApplyResult
+    from bundler.verbs.apply_to import ApplyToOptions, ApplyToResult
     from bundler.verbs.copy import CopyResult
     from bundler.verbs.extract import ExtractOptions, ExtractResult
     from bundler.verbs.ingest import IngestOptions, IngestResult
@@ -55,6 +58,8 @@ __all__ = [
     "Admission",
     "ApplyOptions",
     "ApplyResult",
+    "ApplyToOptions",
+    "ApplyToResult",
     "AuthorizationError",
     "BaseMismatchError",
     "Bundle",
@@ -64,6 +69,7 @@ __all__ = [
     "EngineError",
     "ExtractOptions",
     "ExtractResult",
+    "ImageCompression",
     "IngestOptions",
     "IngestResult",
     "Inspection",
@@ -89,6 +95,7 @@ __all__ = [
     "UsageError",
     "Verification",
     "apply",
+    "apply_to",
     "connect_engine",
     "copy",
     "extract",
@@ -106,6 +113,7 @@ __all__ = [
 
 _MODULES = {
     "api.engines": ("MigratorOptions", "connect_engine"),
+    "api.images": ("apply_to",),
     "api.stores": ("StoreOptions", "open_store"),
     "api.trust": ("host_admission", "load_policy"),
     "api.verbs": (
@@ -123,12 +131,14 @@ _MODULES = {
         "verify",
     ),
     "bundle": ("Bundle",),
+    "format.image_compression": ("ImageCompression",),
     "ports": ("RunOptions",),
     "streams": ("Progress",),
     "trust.admission": ("Admission",),
     "trust.policy": ("Policy", "Signature"),
     "trust.signing": ("Signed",),
     "verbs.apply": ("ApplyOptions", "ApplyResult"),
+    "verbs.apply_to": ("ApplyToOptions", "ApplyToResult"),
     "verbs.copy": ("CopyResult",),
     "verbs.extract": ("ExtractOptions", "ExtractResult"),
     "verbs.ingest": ("IngestOptions", "IngestResult"),

@@ -48,7 +48,11 @@ def private_podman(suite: str = "", events: str = "file") -> Iterator[str]:
             (place.outside / "networks" / "podman.json").write_text(json.dumps(_netavark(bridge)))
         else:
             (place.outside / "networks" / "podman.conflist").write_text(json.dumps(_cni(bridge, root)))
-        environment = {**os.environ, "CONTAINERS_CONF": f"{root}/containers.conf", "NETAVARK_FW": "none"}
+        # Podman looks for the packages of conmon and runc at each `version` and `info`: `dpkg -S` in an empty database ends at once.
+        (place.outside / "dpkg" / "info").mkdir(parents=True)
+        (place.outside / "dpkg" / "status").touch()
+        settings = {"CONTAINERS_CONF": f"{root}/containers.conf", "NETAVARK_FW": "none", "DPKG_ADMINDIR": f"{root}/dpkg"}
+        environment = {**os.environ, **settings}
         command = [*place.prefix, podman, f"--root={root}/data", f"--runroot={root}/run", f"--tmpdir={root}/tmp"]
         with (place.outside / "log").open("wb") as log:
             process = subprocess.Popen(

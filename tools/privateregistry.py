@@ -32,8 +32,10 @@ class Tls:
 
 
 @contextmanager
-def private_registry(user: str = "", password: str = "", storage: Path | None = None, tls: Tls | None = None) -> Iterator[str]:
-    """Run a registry; gives its ``HOST:PORT``. With a ``user`` it wants basic authentication."""
+def private_registry(
+    user: str = "", password: str = "", storage: Path | None = None, tls: Tls | None = None, *, deletes: bool = True
+) -> Iterator[str]:
+    """Run a registry; gives its ``HOST:PORT``. With a ``user`` it wants basic authentication; with ``deletes`` it can delete."""
     program = ensure("docker-registry", "docker-registry")
     with tempfile.TemporaryDirectory(prefix="fps-registry-") as directory:
         root = Path(directory)
@@ -45,7 +47,8 @@ def private_registry(user: str = "", password: str = "", storage: Path | None = 
             auth = f"auth:\n  htpasswd:\n    realm: tests\n    path: {root}/htpasswd\n"
         (root / "config.yml").write_text(
             "version: 0.1\nlog:\n  level: warn\n"
-            f"storage:\n  filesystem:\n    rootdirectory: {storage or root / 'storage'}\n  delete:\n    enabled: true\n"
+            f"storage:\n  filesystem:\n    rootdirectory: {storage or root / 'storage'}\n"
+            f"  delete:\n    enabled: {str(deletes).lower()}\n"
             "  cache:\n    blobdescriptor: inmemory\n"  # as Debian's own: it answers HEAD for blobs that are gone
             f"http:\n  addr: {address}\n  secret: fixed\n{tls or ''}{auth}"
         )

@@ -20,8 +20,10 @@ def connect_engine(host: str | None = None, progress: Progress = NULL_PROGRESS) 
 
     What an interrupted run left on the engine, such as a paused container, is cleaned up first, with a warning.
     """
+    from bundler.api.processes import resume_abandoned
     from bundler.engines.docker import DockerEngine
 
+    resume_abandoned(progress)
     engine = DockerEngine(host)
     for cleaned in engine.recover():
         progress.warn(f"cleaned up after an interrupted run: {cleaned}")

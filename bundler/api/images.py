@@ -63,7 +63,10 @@ def apply_to(
     target = _with_tag(target, bundle)
     spool = LocalSpool()
     find = partial(_find, named, target, engine, spool, links, progress, options)
-    where = verb.Destination(open_images(target, links), repository(target), _previous(target) if options.keep_previous else "")
+    where = verb.Destination(open_images(target, links), repository(target))
+    if options.keep_previous:
+        kept = replace(target, tag=_previous(target))
+        where = replace(where, previous=kept.tag, previous_store=open_images(kept, links))
     return verb.apply_to(
         bundle, stores.containing_store(source), where, find, spool, progress, admission=admission, options=options
     )
@@ -113,7 +116,7 @@ def open_images(where: ImageReference, options: StoreOptions) -> ImageStore:
     if isinstance(where, RegistryReference):
         from bundler.stores.registry.images import RegistryImages
 
-        return RegistryImages(where, **stores.registry_arguments(options))
+        return RegistryImages(where, verify_written=bool(options.verify_written), **stores.registry_options(options))
     written: dict[str, Any] = {"verify_written": options.verify_files, "progress": options.progress}
     if isinstance(where, LayoutReference):
         from bundler.stores.layout.images import LayoutImages

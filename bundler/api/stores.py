@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
-from bundler.errors import UsageError
+from bundler.errors import NotFoundError, UsageError
 from bundler.format.reference import ArchiveReference, LayoutReference, LocalReference, Reference, RegistryReference, parse
 from bundler.stores.registry.limits import Limits
 from bundler.streams import NULL_PROGRESS, Progress
@@ -18,11 +18,19 @@ from bundler.streams import NULL_PROGRESS, Progress
 if TYPE_CHECKING:
     from bundler.format.content import Descriptor
     from bundler.format.delta_manifest import DeltaSource
-    from bundler.ports import ImageLookup, Store
+    from bundler.ports import ImageLookup, Place, Store
     from bundler.stores.archive.store import ArchiveStore
     from bundler.stores.delta.store import DeltaStore
     from bundler.stores.layout.store import LayoutStore
     from bundler.verbs.push_destination import RemoteTarget
+
+
+class RegistryOptions(TypedDict):
+    """How to reach a registry, in the words of `RegistryStore`."""
+
+    plain_http: bool
+    limits: Limits
+    tell: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,31 @@ def opened(reference: Reference, options: StoreOptions, parts_from: Sequence[Pat
         _with_deltas(completed(received, received.holds), reference, options) as store,
     ):
         yield store
+
+
+def open_place(reference: Reference, options: StoreOptions) -> Place:
+    """Open the place of a reference to remove bundles there, or to give one of them the tag of the reference."""
+    if isinstance(reference, LocalReference):
+        from bundler.stores.layout.local import LocalStore, directory
+
+        if not directory().is_dir():
+            raise NotFoundError(f"there is no local store: {directory()}", hint="Push or copy a bundle into it first.")
+        local = LocalStore(reference)
+        local.where = "the local store"
+        return local
+    if isinstance(reference, LayoutReference):
+        from bundler.stores.layout.removable import RemovableLayout
+
+        return RemovableLayout(Path(reference.path), where=f"oci:{reference.path}")
+    if isinstance(reference, RegistryReference):
+        from bundler.stores.registry.repository import Repository
+
+        repository = Repository(reference, **registry_options(options))
+        repository.where = f"{reference.registry}/{reference.repository}"
+        return repository
+    raise UsageError(
+        f"{reference} is an archive, which is never changed in place", hint="Name a layout, a registry or the local store."
+    )
 
 
 def completed(store: Store, holds: Callable[[Descriptor], bool]) -> Store:
@@ -214,14 +247,10 @@ def _open_split(reference: RegistryReference, options: StoreOptions) -> Store:
 def _open_registry(reference: RegistryReference, options: StoreOptions) -> Store:
     from bundler.stores.registry.store import RegistryStore
 
-    return RegistryStore(reference, **registry_arguments(options))
+    return RegistryStore(reference, verify_written=bool(options.verify_written), **registry_options(options))
 
 
-def registry_arguments(options: StoreOptions) -> dict[str, Any]:
-    """Return what a store of a registry takes beside its reference."""
-    return {
-        "plain_http": options.plain_http,
-        "limits": Limits(rate=options.rate, parallel=options.parallel, timeout=options.timeout),
-        "tell": options.progress.note,
-        "verify_written": bool(options.verify_written),
-    }
+def registry_options(options: StoreOptions) -> RegistryOptions:
+    """Return what everything that speaks to a registry takes beside a reference."""
+    limits = Limits(rate=options.rate, parallel=options.parallel, timeout=options.timeout)
+    return {"plain_http": options.plain_http, "limits": limits, "tell": options.progress.note}

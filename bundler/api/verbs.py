@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bundler.format.delta_manifest import DeltaManifest
     from bundler.format.launch import Change
     from bundler.models.grpc import GrpcModel
-    from bundler.ports import Container, Engine, Store
+    from bundler.ports import Container, Engine, ReplacingEngine, Store
     from bundler.trust.admission import Admission
     from bundler.trust.policy import Policy, Signature
     from bundler.trust.signing import Signed
@@ -133,7 +133,7 @@ def extract(
 def replace(
     source: Store,
     container: str,
-    engine: Engine,
+    engine: ReplacingEngine,
     *,
     admission: Admission,
     options: ApplyOptions | None = None,
@@ -155,7 +155,9 @@ def replace(
     )
 
 
-def undo_replace(container: str, engine: Engine, *, ready_timeout: float = 60, progress: Progress = NULL_PROGRESS) -> Replaced:
+def undo_replace(
+    container: str, engine: ReplacingEngine, *, ready_timeout: float = 60, progress: Progress = NULL_PROGRESS
+) -> Replaced:
     """Run the container NAME-previous in place of a container that replaced it; the two swap names.
 
     Raises `NotFoundError` when there is none, and `ModelError` when it does not get ready; then the other one runs again.

@@ -23,7 +23,8 @@ class BaseMatch(Enum):
 
 
 BaseMatchName = Annotated[
-    BaseMatch, typer.Option(help="Accept only the recorded base, or any image with the same title, version and vendor.")
+    BaseMatch,
+    typer.Option("--base-match", help="Accept only the recorded base, or any image with the same title, version and vendor."),
 ]
 Tag = Annotated[
     str | None,

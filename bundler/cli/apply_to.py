@@ -105,6 +105,10 @@ def run(
     from bundler.format import reference
 
     wiring.destination(destination)
+    if host is not None and not (base or "").startswith(images.ENGINE):
+        raise UsageError(
+            "--to needs no engine, so --host has no meaning", hint="Omit --host, or name its image: --base engine:NAME."
+        )
     images.check_options(images.parse_destination(destination), base, options)
     with ExitStack() as opened:
         engine = wiring.connect(host) if base and base.startswith(images.ENGINE) else None

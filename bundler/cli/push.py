@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bundler.cli.console import Terminal
     from bundler.verbs.estimate import Estimate
     from bundler.verbs.push import PushResult
+    from bundler.verbs.tag_template import TagTemplate
 
 
 class Reader(Enum):
@@ -27,7 +28,10 @@ class Reader(Enum):
     direct = "direct"
 
 
-Container = Annotated[str, typer.Argument(help="Container of the running model: name, ID, or the beginning of an ID.")]
+Container = Annotated[
+    str | None,
+    typer.Argument(help="Container of the running model: name, ID, or the beginning of an ID. Omit it with --pid."),
+]
 Dest = Annotated[
     str | None, typer.Argument(help="Destination of the bundle. Default: the local store, under the image's title and version.")
 ]
@@ -40,11 +44,34 @@ ReaderOption = Annotated[Reader, typer.Option(help="How to read the files; auto 
 Extended = Annotated[bool, typer.Option("--extended", help="Keep nanoseconds and user attributes; needs the direct reader.")]
 CompressionOption = Annotated[Compression, typer.Option(help="Trade time for a smaller bundle; auto chooses for each content.")]
 Base = Annotated[
-    str | None, typer.Option(metavar="IMAGE", help="Clean base image. Default: the image that the container was started from.")
+    str | None,
+    typer.Option(
+        metavar="IMAGE",
+        help="Clean base image. Default: the image that the container was started from. "
+        "With --pid: that image in a registry, oci:DIR or oci-archive:FILE.",
+    ),
+]
+Pid = Annotated[
+    int | None,
+    typer.Option(
+        "--pid",
+        metavar="PID",
+        min=1,
+        help="Push the container of a process on this host, started by any runtime; needs --base, and root. No engine is asked.",
+    ),
 ]
 Delta = Annotated[
     bool,
     typer.Option("--delta", help="Send only the differences from the last push to this place, and keep the bundle for the next."),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--tag-template",
+        metavar="TEMPLATE",
+        help="Make the tag from {version}, {date}, {time}, {digest}, {title} and {hostname}, as in '{version}-{date}'. "
+        "DEST then has no tag.",
+    ),
 ]
 Start = Annotated[bool, typer.Option("--start", help="Start a stopped container for the push, and stop it afterwards.")]
 Strict = Annotated[
@@ -72,8 +99,9 @@ SignKey = Annotated[
 
 
 def push(
-    container: Container,
+    container: Container = None,
     dest: Dest = None,
+    pid: Pid = None,
     endpoint: options.Endpoint = None,
     port: options.Port = None,
     wait: options.Wait = 30,
@@ -85,6 +113,7 @@ def push(
     compression: CompressionOption = Compression.AUTO,
     base: Base = None,
     delta: Delta = False,
+    tag_template: Template = None,
     start: Start = False,
     strict: Strict = False,
     allow_empty: AllowEmpty = False,
@@ -107,6 +136,8 @@ def push(
     The model's Export is called, the container is paused while its files are read, and resumed before the bundle is
     sent. Prints the bundle's digest.
 
+    With --pid the only argument is DEST. The base is read where --base says, and the container is paused by its cgroup.
+
     With --delta the bundle stays in the local store, and the next push sends only what changed since. One bundle is kept
     for each container and destination. Every command reads such a delta as the bundle, where the earlier bundle is found.
     """
@@ -116,22 +147,52 @@ def push(
     from bundler.verbs import push as verb
 
     chosen = verb.Options(
-        base=base, strict=strict, allow_empty=allow_empty, audit=audit, record_hostname=record_hostname, dry_run=dry_run
+        base=None if pid else base,
+        strict=strict,
+        allow_empty=allow_empty,
+        audit=audit,
+        record_hostname=record_hostname,
+        dry_run=dry_run,
     )
     longest, reads = _checked_pause(max_pause, pause=pause), _checked_reader(reader, extended=extended)
     chosen = replace(chosen, reader=reads, compression=compression, pause=pause, max_pause=longest)
+    named, dest = _checked_source(container, dest, pid, base, reader, host, start=start)
+    chosen = replace(chosen, template=_checked_template(tag_template, dest))
     target = wiring.push_target(dest) if dest else None
-    engine = wiring.connect(host)
-    model = engine.container(container)
-    target = target or verb.local_name(model, engine.image(model.image_id))
     terminal = console.Terminal(quiet=quiet)
-    seal = signatures.seal(sign_key, terminal)
     link = wiring.Link(plain_http, limit_rate, parallel, timeout, verify_written, terminal)
+    engine = wiring.connect_process(pid, base, link) if pid and base else wiring.connect(host)
+    model = engine.container(named)
+    target = target or verb.local_name(model, engine.image(model.image_id))
+    seal = signatures.seal(sign_key, terminal)
     opened = stores.push_target(target, link.store_options, delta=delta)
     connect = partial(wiring.migrator, engine, endpoint=endpoint, port=port, wait=wait, deadline=export_timeout)
     with terminal, verb.running(model, engine, start=start) as running, connect(running) as migrator:
         result = verb.push(running, engine, migrator, LocalSpool(), opened, terminal, chosen, seal)
     _report(result, link.rate, terminal, json=json)
+
+
+def _checked_source(
+    container: str | None, dest: str | None, pid: int | None, base: str | None, reader: Reader, host: str | None, *, start: bool
+) -> tuple[str, str | None]:
+    """The container, or the PID in its place, and the destination; raises `UsageError` for what contradicts --pid."""
+    from bundler.errors import UsageError
+
+    if pid is None:
+        if container is None:
+            raise UsageError("no container named", hint="Name it: fps-bundle push CONTAINER [DEST], or use --pid.")
+        return container, dest
+    if container is not None and dest is not None:
+        raise UsageError(f"--pid names the container already, and {container!r} another one", hint="Omit CONTAINER, or --pid.")
+    if base is None:
+        raise UsageError(
+            "--pid needs --base: no engine is asked for the image of the container",
+            hint="Name the image in a registry, or write oci:DIR or oci-archive:FILE.",
+        )
+    for given, option in ((start, "--start"), (host is not None, "--host"), (reader is Reader.api, "--reader api")):
+        if given:
+            raise UsageError(f"{option} needs an engine, and with --pid none is asked", hint=f"Omit {option}.")
+    return str(pid), container
 
 
 def _checked_reader(reader: Reader, *, extended: bool) -> str:
@@ -141,6 +202,19 @@ def _checked_reader(reader: Reader, *, extended: bool) -> str:
     if extended and reader is Reader.api:
         raise UsageError("--extended needs the direct reader", hint="Omit --reader.")
     return "extended" if extended else reader.value
+
+
+def _checked_template(text: str | None, dest: str | None) -> TagTemplate | None:
+    """The template of the tag; raises `UsageError` for an invalid one, and for a destination that has a tag already."""
+    from bundler.errors import UsageError
+    from bundler.format import reference
+    from bundler.verbs import tag_template
+
+    if text is None:
+        return None
+    if dest and reference.is_exact(dest, reference.parse(dest)):
+        raise UsageError(f"--tag-template contradicts the tag of {dest}", hint="Leave the tag out of DEST.")
+    return tag_template.parse(text)
 
 
 def _checked_pause(max_pause: str | None, *, pause: bool) -> float | None:

@@ -11,7 +11,7 @@ from bundler.errors import UsageError
 
 if TYPE_CHECKING:
     from bundler.cli.console import Terminal
-    from bundler.ports import Engine, Store
+    from bundler.ports import ReplacingEngine, Store
     from bundler.trust.admission import Admission
     from bundler.verbs.apply import ApplyOptions
     from bundler.verbs.replace import Replaced, ReplaceOptions, ReplaceResult
@@ -77,7 +77,7 @@ def chosen(
 
 def apply(
     source: Store,
-    engine: Engine,
+    engine: ReplacingEngine,
     container: str | None,
     replacing: ReplaceOptions | None,
     admission: Admission,

@@ -27,6 +27,7 @@ from bundler.stores.registry.limits import Limits
 
 if TYPE_CHECKING:
     from bundler.engines.docker import DockerEngine
+    from bundler.engines.process.engine import ProcessEngine
     from bundler.models.grpc import GrpcModel
     from bundler.ports import Container, Engine, Store
     from bundler.streams import Progress
@@ -123,6 +124,14 @@ def connect(host: str | None) -> DockerEngine:
     from bundler.cli.console import Terminal
 
     return connect_engine(host, Terminal())
+
+
+def connect_process(pid: int, base: str, link: Link) -> ProcessEngine:
+    """Read the container of a process in place of an engine's."""
+    from bundler.api import processes
+
+    options = link.store_options
+    return processes.connect_process(pid, base, store_options=options, progress=options.progress)
 
 
 @contextmanager

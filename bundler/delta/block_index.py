@@ -84,7 +84,7 @@ class BlockIndex:
             number = min(max((place - self._base) // self._stride, 0), (1 << _NUMBER_BITS) - 1)
             at = int(self._keys.searchsorted(np.uint64(key << _NUMBER_BITS | number)))
             around = self._keys[max(at - 1, first) : at + 1].tolist()
-            keys = [it for it in around if it >> _NUMBER_BITS == key] + keys[:1]
+            keys = dict.fromkeys([it for it in around if it >> _NUMBER_BITS == key] + keys[:1])
         else:
             keys = keys[:1]
         return [self._base + (it & ((1 << _NUMBER_BITS) - 1)) * self._stride for it in keys]

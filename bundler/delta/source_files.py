@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -39,7 +39,7 @@ class File:
     _layer: int
     _end: int
     _chunks: bytes
-    _read: Callable[[StoredChunk, int, int], bytes]
+    _cache: ChunkCache
 
     def chunk_digest(self, number: int) -> Digest | None:
         """The digest of a chunk; None behind the last one."""
@@ -50,18 +50,30 @@ class File:
     def read_ahead(self, number: int) -> None:
         """Have a chunk ready, if there is one, for `read_at` of another thread."""
         if number * CHUNK < self.size:
-            self._read(self._chunk(number), 0, 0)
+            self._cache.prepare(self._chunk(number))
 
-    def read_at(self, position: int, size: int) -> bytes:
+    def expect(self, position: int) -> None:
+        """Begin to read the chunk behind that of a position, if there is one, for a thread that reads one after another."""
+        if (number := position // CHUNK + 1) * CHUNK < self.size:
+            self._cache.expect(self._chunk(number))
+
+    def read_at(self, position: int, size: int) -> bytes | memoryview:
         """Return these bytes; raises `IntegrityError` where the layer has not the frames of its table."""
-        parts = []
+        parts: list[bytes | memoryview] = []
         while size:
             number, start = divmod(position, CHUNK)
-            part = self._read(self._chunk(number), start, size)
+            part = self._cache.read(self._chunk(number), start, size)
             parts.append(part)
             position += len(part)
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def frame_at(self, position: int, size: int) -> tuple[bytes, bytes] | None:
+        """Return the frame of the chunk with exactly these bytes, and the bytes; None where no chunk has them, and no more."""
+        number, start = divmod(position, CHUNK)
+        if start or size != min(CHUNK, self.size - position):
+            return None
+        return self._cache.frame(self._chunk(number))
 
     def _chunk(self, number: int) -> StoredChunk:
         place = number * _CHUNK
@@ -126,7 +138,7 @@ class SourceFiles:
         if row is None:
             return None
         name, layer, size, end, digest, chunks = row
-        return File(name, size, Digest(digest.hex()), layer, end, chunks, self._cache.read)
+        return File(name, size, Digest(digest.hex()), layer, end, chunks, self._cache)
 
 
 def _row(number: int, layer: StoredLayer, item: Item) -> tuple[str, int, int, int, bytes, bytes, bytes]:

@@ -7,7 +7,6 @@ headers and padding are sent as data.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
 from enum import IntEnum
 from typing import IO, Protocol, cast
 
@@ -27,7 +26,9 @@ MAX_WINDOW = 32 << 20
 _OUTPUT_PER_OPERATION = 64
 _OPERATIONS_PER_ENTRY = 8
 _MAX_VARINT = 9  # bytes of a number below 2^63
+_LONGEST = 1 + _MAX_VARINT  # bytes of an operation without its content
 _READ = 1 << 17
+_BREAKS_OFF = "breaks off in an operation"
 
 
 class Kind(IntEnum):
@@ -46,8 +47,16 @@ class SourceFile(Protocol):
     @property
     def size(self) -> int: ...
 
-    def read_at(self, position: int, size: int) -> bytes:
+    def read_at(self, position: int, size: int) -> bytes | memoryview:
         """Return exactly these bytes, all of which the file has."""
+        ...
+
+    def expect(self, position: int) -> None:
+        """Prepare to read what comes behind a position."""
+        ...
+
+    def frame_at(self, position: int, size: int) -> tuple[bytes, bytes] | None:
+        """Return the frame that holds exactly these bytes, and the bytes; None where no frame does."""
         ...
 
 
@@ -74,71 +83,96 @@ class Rebuilder(Stream):
         self._operations_left = size // _OUTPUT_PER_OPERATION + _OPERATIONS_PER_ENTRY * (entries + 1)
         self._what = what
         self._operations = _Operations(delta, what)
-        self._blocks = self._rebuilt()
-        self._block = memoryview(b"")
+        self._kind = 0
+        self._number = 0  # bytes left of the current operation
+        self._file: SourceFile | None = None
+        self._position = 0
+        self._framed = b""  # the next bytes, of which the frame was given
 
     def read(self, size: int = -1, /) -> bytes:
         if size < 0:
             return b"".join(iter(lambda: self.read(BLOCK), b""))
-        if not self._block:
-            self._block = memoryview(next(self._blocks, b""))
-        data = bytes(self._block[:size])
-        self._block = self._block[size:]
-        return data
+        framed, self._framed = self._framed, b""
+        if framed and size == len(framed):
+            self._advance(size)
+            return framed
+        parts = []
+        while size and self._has_more():
+            part = self._piece(min(size, self._number))
+            parts.append(part)
+            size -= len(part)
+            self._advance(len(part))
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+
+    def frame(self, size: int) -> bytes | None:
+        """Return the frame of the source that holds exactly the next ``size`` bytes, if there is one; `read` gives them."""
+        if not self._has_more() or self._kind != Kind.COPY or self._number < size or not self._file:
+            return None
+        found = self._file.frame_at(self._position, size)
+        if found is None:
+            return None
+        frame, self._framed = found
+        return frame
 
     def close(self) -> None:
-        self._blocks.close()
+        """Do nothing, as the caller closes the delta."""
 
-    def _rebuilt(self) -> Generator[bytes]:
-        file: SourceFile | None = None
-        position = 0
-        while (operation := self._operations.next()) is not None:
-            kind, number = operation
-            self._operations_left -= 1
-            if self._operations_left < 0:
-                raise self._refused("has more operations than its layer can need")
-            if kind == Kind.OPEN:
-                file, position = self._open(number), 0
-                continue
-            if kind == Kind.SEEK:
-                position = number
-                self._check_inside(file, position, 0)
-                continue
-            if number > self._left:
-                raise self._refused(f"gives more than the {self._size} bytes of its layer")
+    def _advance(self, size: int) -> None:
+        self._number -= size
+        if self._kind != Kind.DATA:
+            self._position += size
+
+    def _piece(self, size: int) -> bytes | memoryview:
+        """Return some of the next ``size`` bytes, which the current operation gives."""
+        if self._kind == Kind.DATA:
+            return self._operations.block(size)
+        assert self._file, "checked before"
+        size = min(size, BLOCK)
+        old = self._file.read_at(self._position, size)
+        self._file.expect(self._position)
+        return old if self._kind == Kind.COPY else add(old, self._operations.data(size))
+
+    def _has_more(self) -> bool:
+        """Go on to the next operation that gives bytes, unless some of the current one are left; False at the end."""
+        while not self._number:
+            if (operation := self._operations.next()) is None:
+                if self._left:
+                    raise self._refused(f"ends after {self._size - self._left} of the {self._size} bytes of its layer")
+                return False
+            self._begin(*operation)
+        return True
+
+    def _begin(self, kind: int, number: int) -> None:
+        self._operations_left -= 1
+        if self._operations_left < 0:
+            raise self._refused("has more operations than its layer can need")
+        if kind == Kind.OPEN:
+            self._file, self._position = self._open(number), 0
+        elif kind == Kind.SEEK:
+            self._check_inside(number, 0)
+            self._position = number
+        elif number > self._left:
+            raise self._refused(f"gives more than the {self._size} bytes of its layer")
+        else:
+            if kind != Kind.DATA:
+                self._check_inside(self._position, number)
             self._left -= number
-            if kind == Kind.DATA:
-                yield from self._operations.data(number)
-                continue
-            self._check_inside(file, position, number)
-            assert file is not None, "checked before"
-            yield from self._copied(file, position, number) if kind == Kind.COPY else self._added(file, position, number)
-            position += number
-        if self._left:
-            raise self._refused(f"ends after {self._size - self._left} of the {self._size} bytes of its layer")
+            self._kind, self._number = kind, number
 
     def _open(self, length: int) -> SourceFile:
         if not 0 < length <= MAX_NAME:
             raise self._refused(f"opens a file whose name has {length} bytes")
-        name = b"".join(self._operations.data(length)).decode("utf-8", "surrogateescape")
+        name = self._operations.data(length).decode("utf-8", "surrogateescape")
         file = self._source.open(name)
         if file is None:
             raise self._refused(f"opens {name[:200]!r}, which is not a regular file of its source")
         return file
 
-    def _check_inside(self, file: SourceFile | None, position: int, size: int) -> None:
-        if file is None:
+    def _check_inside(self, position: int, size: int) -> None:
+        if self._file is None:
             raise self._refused("reads from a file before it opens one")
-        if position + size > file.size:
-            raise self._refused(f"reads up to byte {position + size} of a file that has {file.size}")
-
-    def _copied(self, file: SourceFile, position: int, size: int) -> Iterator[bytes]:
-        for begin, length in _pieces(position, size):
-            yield file.read_at(begin, length)
-
-    def _added(self, file: SourceFile, position: int, size: int) -> Iterator[bytes]:
-        for begin, length in _pieces(position, size):
-            yield add(file.read_at(begin, length), b"".join(self._operations.data(length)))
+        if position + size > self._file.size:
+            raise self._refused(f"reads up to byte {position + size} of a file that has {self._file.size}")
 
     def _refused(self, why: str) -> IntegrityError:
         return IntegrityError(f"{self._what} {why}")
@@ -154,6 +188,7 @@ class Writer:
         target.write(MAGIC)
         self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
         self._stream = self._compressor.stream_writer(cast(IO[bytes], target))
+        self._pending = bytearray()  # operations that are passed to the compressor together
         self._copying = 0
         self._position = 0
 
@@ -180,21 +215,33 @@ class Writer:
 
     def finish(self) -> None:
         self._flush_copy()
+        self._pass_on()
         self._stream.flush(zstandard.FLUSH_FRAME)
 
     def _operation(self, kind: Kind, number: int, content: bytes | memoryview = b"") -> None:
         self._flush_copy()
-        self._stream.write(bytes([kind]) + _varint(number))
-        if content:
+        self._pending.append(kind)
+        self._pending += _varint(number)
+        if len(content) > _READ:
+            self._pass_on()
             self._stream.write(content)
+        else:
+            self._pending += content
+            if len(self._pending) > _READ:
+                self._pass_on()
 
     def _flush_copy(self) -> None:
         size, self._copying = self._copying, 0
         if size:
-            self._stream.write(bytes([Kind.COPY]) + _varint(size))
+            self._pending.append(Kind.COPY)
+            self._pending += _varint(size)
+
+    def _pass_on(self) -> None:
+        self._stream.write(self._pending)
+        self._pending.clear()
 
 
-def add(one: bytes, other: bytes) -> bytes:
+def add(one: bytes | memoryview, other: bytes) -> bytes:
     """Return the sums of two byte strings of one length, byte by byte, modulo 256."""
     return (np.frombuffer(one, np.uint8) + np.frombuffer(other, np.uint8)).tobytes()
 
@@ -205,7 +252,7 @@ def subtract(one: bytes | memoryview, other: bytes | memoryview) -> bytes:
 
 
 class _Operations:
-    """The operations of a stream, one after another; the content of one is read by `data` before the next one.
+    """The operations of a stream, one after another; the content of one is read by `data` or `block` before the next one.
 
     A stream that is cut at the end of an operation looks complete here: what it gives is too short, which the caller checks.
     """
@@ -219,40 +266,47 @@ class _Operations:
 
     def next(self) -> tuple[int, int] | None:
         """Return the kind and number of the next operation; None at the end."""
-        if not self._available():
+        if len(self._buffer) - self._at < _LONGEST:
+            self._fill()
+        buffer, at = self._buffer, self._at
+        if at == len(buffer):
             return None
-        kind = self._byte()
+        kind = buffer[at]
         if kind > Kind.SEEK:
             raise self._refused(f"has an operation of the unknown kind {kind}")
-        number = 0
-        for shift in range(0, 7 * _MAX_VARINT, 7):
-            byte = self._byte()
+        number = shift = 0
+        for place, byte in enumerate(buffer[at + 1 : at + _LONGEST], at + 2):
             number |= (byte & 0x7F) << shift
             if byte < 0x80:
+                self._at = place
                 return kind, number
-        raise self._refused("has a number of more than 63 bits")
+            shift += 7
+        raise self._refused("has a number of more than 63 bits" if len(buffer) - at >= _LONGEST else _BREAKS_OFF)
 
-    def data(self, size: int) -> Iterator[bytes]:
-        """Give the content of an operation in blocks."""
+    def data(self, size: int) -> bytes:
+        """Return the next ``size`` bytes of an operation."""
+        blocks = []
         while size:
-            if not self._available():
-                raise self._refused("breaks off in an operation")
-            block = self._buffer[self._at : self._at + size]
-            self._at += len(block)
+            block = self.block(size)
+            blocks.append(block)
             size -= len(block)
-            yield block
+        return b"".join(blocks)
 
-    def _byte(self) -> int:
-        if not self._available():
-            raise self._refused("breaks off in an operation")
-        self._at += 1
-        return self._buffer[self._at - 1]
-
-    def _available(self) -> bool:
-        """Whether there is a byte in the buffer, which is filled again when all of it was used."""
+    def block(self, size: int) -> bytes:
+        """Return some of the next ``size`` bytes of an operation."""
         if self._at == len(self._buffer):
             self._buffer, self._at = self._read(), 0
-        return bool(self._buffer)
+            if not self._buffer:
+                raise self._refused(_BREAKS_OFF)
+        block = self._buffer[self._at : self._at + size]
+        self._at += len(block)
+        return block
+
+    def _fill(self) -> None:
+        """Have a whole operation without its content in the buffer, unless the stream ends earlier."""
+        self._buffer, self._at = self._buffer[self._at :], 0
+        while len(self._buffer) < _LONGEST and (more := self._read()):
+            self._buffer += more
 
     def _read(self) -> bytes:
         if self._stream is None:
@@ -273,11 +327,6 @@ class _Operations:
 
     def _refused(self, why: str) -> IntegrityError:
         return IntegrityError(f"{self._what} {why}")
-
-
-def _pieces(position: int, size: int) -> Iterator[tuple[int, int]]:
-    for begin in range(position, position + size, BLOCK):
-        yield begin, min(BLOCK, position + size - begin)
 
 
 def _varint(number: int) -> bytes:

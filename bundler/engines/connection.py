@@ -7,6 +7,7 @@ import json
 import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,14 @@ class Client(APIClient):
     def mount(self, prefix: str | bytes, adapter: Any) -> None:
         super().mount(prefix, transport.adapter(adapter))
 
+    @cached_property
+    def engine(self) -> answers.Version:
+        """Product and versions of the engine, requested once: Podman takes up to a second for the answer."""
+        return answers.read(answers.Version, self.version(api_version=False))
+
     def negotiate(self) -> None:
         """Use the engine's API version."""
-        version = answers.read(answers.Version, self.version(api_version=False)).api_version
+        version = self.engine.api_version
         if version_lt(version, MINIMUM_DOCKER_API_VERSION):
             raise answers.BadAnswer(f"its API version is {version}, and {MINIMUM_DOCKER_API_VERSION} is required")
         self._version = version

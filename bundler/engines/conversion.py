@@ -32,7 +32,7 @@ def container(answer: answers.Inspected, host: str) -> Container:
         running=answer.state.running,
         paused=answer.state.paused,
         addresses=(host,) if on_host else addresses,
-        exposed=tuple(sorted(filter(None, map(_tcp_port, config.exposed_ports)))),
+        exposed=tuple(sorted(filter(None, map(tcp_port, config.exposed_ports)))),
         published=_published(settings.ports, host),
         mounts=_mounts(answer),
         instance=answer.state.instance,
@@ -69,13 +69,13 @@ def image(answer: answers.InspectedImage) -> Image | None:
 def _published(ports: Mapping[str, list[answers.Binding] | None], host: str) -> dict[int, str]:
     published = {}
     for name, bindings in ports.items():
-        if (port := _tcp_port(name)) and bindings and bindings[0].host_port:
+        if (port := tcp_port(name)) and bindings and bindings[0].host_port:
             address = bindings[0].host_ip
             published[port] = f"{host if address in _ANY_ADDRESS else address}:{bindings[0].host_port}"
     return published
 
 
-def _tcp_port(name: str) -> int | None:
+def tcp_port(name: str) -> int | None:
     """Parse a port such as ``80/tcp``; None for another protocol."""
     number, _, protocol = name.partition("/")
     is_port = protocol == "tcp" and number.isascii() and number.isdigit() and len(number) <= 5

@@ -22,7 +22,7 @@ class EngineFacts:
     @cached_property
     def info(self) -> EngineInfo:
         with errors(self._api, "requesting the engine's version"):
-            version = answers.read(answers.Version, self._api.version())
+            version = self._api.engine
         root = self._settings.docker_root_dir
         root = root if self.is_local and _is_directory(root) else ""
         if any("Podman" in component.name for component in version.components):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +44,17 @@ def guarded(state: Path, url: str, container: str, given: str) -> Iterator[Note]
     ``url`` is the engine's, for the journal; ``given`` is its name on the command line, for the watchdog. If the block
     ends and the note is not settled, the watchdog or the next command resumes the container.
     """
-    directory = _directory(state)
+    with watched(state, container, {"host": url, "container": container}, "bundler.engines.watchdog", given, container) as note:
+        yield note
+
+
+@contextmanager
+def watched(state: Path, name: str, content: Mapping[str, str], module: str, *arguments: str) -> Iterator[Note]:
+    """The same with a watchdog of another module; ``content`` of the note is for `journal.abandoned`."""
+    directory = directory_of(state)
     with (
-        _watchdog(given, container, journal.path_of(directory, container)),
-        journal.noted(directory, container, {"host": url, "container": container}) as note,
+        _watchdog(module, *arguments, str(journal.path_of(directory, name))),
+        journal.noted(directory, name, content) as note,
     ):
         yield note
 
@@ -57,7 +64,7 @@ def abandoned(state: Path) -> Iterator[Abandoned]:
 
     Each note is locked until the next is asked for.
     """
-    for left in journal.abandoned(_directory(state)):
+    for left in journal.abandoned(directory_of(state)):
         yield Abandoned(left.path, left.content.get("host", ""), left.path.stem)
 
 
@@ -75,19 +82,19 @@ class Paused(Protocol):
     def resume(self) -> None: ...
 
 
-def watch(note: Path, connect: Callable[[], Paused]) -> None:
+def watch(note: Path, connect: Callable[[Mapping[str, str]], Paused | None]) -> None:
     """Wait for the end of the pipe on stdin, and resume the container if its note is still there and no other process acts on it.
 
-    The engine is only connected then. The note stays unless a paused container was resumed: the engine may still carry out a
-    request to pause.
+    ``connect`` gets the content of the note, only then, and may return None for a damaged one. The note stays unless a paused
+    container was resumed: the engine may still carry out a request to pause.
     """
     sys.stdin.buffer.read()
     with journal.claimed(note, RELEASE) as left:
         if not left:
             return
-        container = connect()
+        container = connect(left.content)
         deadline = time.monotonic() + GRACE
-        while time.monotonic() < deadline:
+        while container and time.monotonic() < deadline:
             if container.is_paused():
                 container.resume()
                 note.unlink(missing_ok=True)
@@ -96,8 +103,8 @@ def watch(note: Path, connect: Callable[[], Paused]) -> None:
 
 
 @contextmanager
-def _watchdog(given: str, container: str, note: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "bundler.engines.watchdog", given, container, str(note)]
+def _watchdog(module: str, *arguments: str) -> Iterator[None]:
+    command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -113,5 +120,6 @@ def _watchdog(given: str, container: str, note: Path) -> Iterator[None]:
         process.stdout.close()
 
 
-def _directory(state: Path) -> Path:
+def directory_of(state: Path) -> Path:
+    """The directory of the notes."""
     return state / "paused"

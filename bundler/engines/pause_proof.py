@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 
 from bundler.engines import answers
 from bundler.engines.answers import State
@@ -17,21 +16,13 @@ from bundler.engines.connection import TIMEOUT, Client, errors, url
 from bundler.engines.containers import Containers
 from bundler.engines.events import Event, EventLog
 from bundler.engines.journal import Note
-from bundler.errors import BundlerError, EngineError, ModelError
+from bundler.engines.proven_pause import HINT, Fault, disturbed, proven
+from bundler.errors import EngineError, ModelError
 from bundler.ports import Container
 
 _WRITTEN = "extract-to-dir"
 """The event of ``docker cp`` into a container."""
 _RESUMED = ("unpause", "die", "died", "start", "restart", "stop")
-_HINT = "Disable the program that did it for this container (an autoheal tool, for example), then run the command again."
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why the files read are not of one moment; ``ours`` tells whether our pause still lasts."""
-
-    error: ModelError
-    ours: bool = False
 
 
 @contextmanager
@@ -56,33 +47,6 @@ def proven_pause(
             yield
 
 
-@contextmanager
-def proven(proof: Proof, resume: Callable[[], None], settle: Callable[[], None]) -> Iterator[None]:
-    """The same for a container that was just paused; ``settle`` is called when it needs no further action."""
-    failure: BaseException | None = None
-    try:
-        proof.begin()
-        yield
-    except BaseException as error:
-        failure = error
-    fault, unproven = None, None
-    try:
-        fault = proof.fault()
-    except BundlerError as error:
-        unproven = error
-    if fault is None or fault.ours:
-        resume()
-    settle()
-    if failure and not isinstance(failure, BundlerError):
-        raise failure
-    if fault:
-        raise fault.error from failure
-    if failure:
-        raise failure
-    if unproven:
-        raise unproven
-
-
 class Proof:
     """The observations of one container from its pause on."""
 
@@ -102,7 +66,7 @@ class Proof:
             raise ModelError(f"{name} was restarted before it was paused", hint="Run the command again.")
         events = [event for event in self._log.after(None) or () if event.action in ("pause", "unpause")]
         if len(events) > 1:
-            raise ModelError(f"another process paused or resumed {name} at the same time", hint=_HINT)
+            raise ModelError(f"another process paused or resumed {name} at the same time", hint=HINT)
         if not state.paused:
             raise EngineError(
                 f"the engine reported that it paused {name}, but it is not paused", hint="Read the engine's log, or use --no-pause."
@@ -124,11 +88,11 @@ class Proof:
             return None
         name, state = self._container.name, self._state()
         if not state or not state.running:
-            return Fault(_disturbed(f"{name} was stopped"))
+            return Fault(disturbed(f"{name} was stopped"))
         if state.instance != self._container.instance:
-            return Fault(_disturbed(f"another process restarted {name}", self._pause_of_others(state)))
+            return Fault(disturbed(f"another process restarted {name}", self._pause_of_others(state)))
         if not state.paused:
-            return Fault(_disturbed(f"another process resumed {name}"))
+            return Fault(disturbed(f"another process resumed {name}"))
         return self._fault_by_cpu_time() if self._pause is None else self._fault_by_events()
 
     def _fault_by_events(self) -> Fault | None:
@@ -140,9 +104,9 @@ class Proof:
             )
         actions = [event.action for event in events[1:]]
         if any(action in _RESUMED for action in actions):
-            return Fault(_disturbed(f"another process resumed {name} and paused it again", name))
+            return Fault(disturbed(f"another process resumed {name} and paused it again", name))
         if _WRITTEN in actions:
-            return Fault(_disturbed(f"another process copied files into {name}"), ours=True)
+            return Fault(disturbed(f"another process copied files into {name}"), ours=True)
         return None
 
     def _fault_by_cpu_time(self) -> Fault | None:
@@ -153,7 +117,7 @@ class Proof:
                 hint="Run the command again.",
             )
         if now != self._cpu_time:
-            return Fault(_disturbed(f"another process resumed {self._container.name} and paused it again", self._container.name))
+            return Fault(disturbed(f"another process resumed {self._container.name} and paused it again", self._container.name))
         return None
 
     def _pause_of_others(self, state: State) -> str:
@@ -168,15 +132,3 @@ class Proof:
         with errors(self._api, "requesting the container's CPU time"):
             response = self._api.get(url(self._api, f"/containers/{self._container.id}/stats"), params=parameters, timeout=TIMEOUT)
             return answers.read(answers.Stats, answers.parse(response.content)).cpu_time or None if response.ok else None
-
-
-def _disturbed(what: str, paused: str = "") -> ModelError:
-    """The error for a pause that did not last; ``paused`` is the container's name if another process has paused it now."""
-    message = f"{what} while fps-bundle read its files: they are not of one moment"
-    if not paused:
-        return ModelError(message, hint=_HINT)
-    return ModelError(
-        message,
-        hint=f"{_HINT} The container is paused by that process, so fps-bundle does not resume it. To resume it, run:",
-        command=f"docker unpause {paused}",
-    )

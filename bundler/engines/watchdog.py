@@ -15,7 +15,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     host, container, note = sys.argv[1:]
     pause_guard.say_ready()
-    pause_guard.watch(Path(note), lambda: _Paused(host, container))
+    pause_guard.watch(Path(note), lambda _: _Paused(host, container))
 
 
 class _Paused:

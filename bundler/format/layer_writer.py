@@ -7,7 +7,7 @@ contents are a frame, too. So all cores can compress and decompress, and the tab
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -62,6 +62,13 @@ class _BatchEntry:
 
 
 Finished = tuple[Descriptor, metadata.Layer]
+FindFrame = Callable[[int], bytes | None]
+"""Finds a zstd frame that holds exactly the next so many bytes of a content, compressed as `LayerWriter` does it."""
+
+
+def no_frame(size: int) -> None:
+    """Find no frame."""
+    del size
 
 
 class LayerWriter:
@@ -76,6 +83,7 @@ class LayerWriter:
         self._size = 0
         self._between = bytearray()  # padding and headers that follow the last content
         self._frames: list[bytes] = []
+        self._compressed: dict[int, bytes] = {}
         self._waiting = 0  # bytes in them
         self._batch: list[_BatchEntry] = []
         self._table = TableWriter()
@@ -89,8 +97,11 @@ class LayerWriter:
         """Whether the layer has no entry of a directory yet."""
         return directory not in self._ancestors
 
-    def add(self, entry: tar.Entry, content: Readable | None = None) -> None:
-        """Append an entry; a file's ``content`` is read for exactly ``entry.size`` bytes."""
+    def add(self, entry: tar.Entry, content: Readable | None = None, frame: FindFrame = no_frame) -> None:
+        """Append an entry; a file's ``content`` is read for exactly ``entry.size`` bytes.
+
+        ``frame`` is asked for a ready frame with the next bytes of the content, which are read then nevertheless.
+        """
         if entry.kind is tar.Kind.DIRECTORY:
             self._ancestors.add(entry.path)
         self._between += tar.encode(entry)
@@ -106,6 +117,8 @@ class LayerWriter:
                 self._add_hole(_BatchEntry(entry, 0, start, whole=whole), skipped // CHUNK)
                 start += skipped
                 continue
+            if ready := frame(min(CHUNK, entry.size - start)):
+                self._compressed[len(self._frames)] = ready
             chunk = _exactly(content, min(CHUNK, entry.size - start), entry)
             self._batch.append(
                 _BatchEntry(entry, len(self._frames), start, Digest.of(chunk) if len(chunk) < _SHORT else None, whole)
@@ -169,7 +182,7 @@ class LayerWriter:
             self._compress()
         self._pipeline.run(
             partial(self._digest_zeros, first, count),
-            partial(_compressed, [_ZEROS], [first], self._compression),
+            partial(_compressed, [_ZEROS], [first], self._compression, {}),
             partial(self._write_zeros, first, count),
         )
 
@@ -183,11 +196,11 @@ class LayerWriter:
             self._write([_ZEROS], [replace(first, start=first.start + number * CHUNK)], batch)
 
     def _compress(self) -> None:
-        contents, entries = self._frames, self._batch
-        self._frames, self._batch, self._waiting = [], [], 0
+        contents, entries, ready = self._frames, self._batch, self._compressed
+        self._frames, self._batch, self._compressed, self._waiting = [], [], {}, 0
         self._pipeline.run(
             partial(self._digest, contents, entries),
-            partial(_compressed, contents, entries, self._compression),
+            partial(_compressed, contents, entries, self._compression, ready),
             partial(self._write, contents, entries),
         )
 
@@ -228,9 +241,14 @@ class _CompressedBatch:
     digests: Sequence[Digest]
 
 
-def _compressed(contents: Sequence[bytes], entries: Sequence[_BatchEntry], compression: Compression) -> _CompressedBatch:
+def _compressed(
+    contents: Sequence[bytes], entries: Sequence[_BatchEntry], compression: Compression, ready: Mapping[int, bytes]
+) -> _CompressedBatch:
+    """Hash the contents that are chunks, and compress those that have no ready frame, by their number."""
     digests = [part.digest or Digest.of(contents[part.number]) for part in entries if part.number >= 0]
-    return _CompressedBatch(compress(contents, compression), digests)
+    others = [content for number, content in enumerate(contents) if number not in ready] if ready else contents
+    made = iter(compress(others, compression))
+    return _CompressedBatch([ready.get(number) or next(made) for number in range(len(contents))], digests)
 
 
 def _exactly(content: Readable | None, size: int, entry: tar.Entry) -> bytes:

@@ -11,6 +11,7 @@ Without it containers/storage pulls a layer whole, so the table serves the comma
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import re
@@ -51,6 +52,13 @@ _CAPABILITY = "security.capability"
 _BEGIN, _END = b'{"version":1,"entries":[\n', b"\n]}\n"
 _CHUNK_LINE = '{"type":"chunk",'
 _CHUNK_BEGIN = _CHUNK_LINE.encode()
+_PLAIN = re.compile(
+    rb'\{"type":"(reg|dir)","name":"([^"\\\x00-\x1f]+)"'
+    rb'(?:,"mode":([1-9]\d{0,8}))?(?:,"size":([1-9]\d{0,17}))?(?:,"uid":([1-9]\d{0,17}))?(?:,"gid":([1-9]\d{0,17}))?'
+    rb',"modtime":"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{0,8}[1-9]))?Z"'
+    rb'(?:,"digest":"sha256:([0-9a-f]{64})","offset":(0|[1-9]\d{0,17}),"endOffset":([1-9]\d{0,17}))?\}'
+)
+"""What `_line` writes for most items: those on one line, without a target, attributes, or a name that JSON escapes."""
 _MAX_LINE = 2 << 20
 """Most bytes of an entry in a table, with its path, target and attributes in their longest forms."""
 _MAX_WINDOW = 8 << 20
@@ -233,6 +241,8 @@ def _chunk_line(name: str, chunk: Chunk) -> str:
 
 def _item(group: Sequence[bytes], where: str) -> Item:
     """Parse the lines that `_line` wrote."""
+    if len(group) == 1 and (item := _plain_item(group[0])):
+        return item
     try:
         told, *others = [json.loads(line) for line in group]
         kind = _KINDS[told["type"]]
@@ -258,6 +268,38 @@ def _item(group: Sequence[bytes], where: str) -> Item:
     except (IntegrityError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         pass
     raise _refused(where)
+
+
+def _plain_item(line: bytes) -> Item | None:
+    """Parse a line of the usual form, several times faster than JSON; None for any other line, valid or not."""
+    if not (found := _PLAIN.fullmatch(line)):
+        return None
+    form, raw, mode, size, uid, gid, time, fraction, digest, offset, end = found.groups()
+    try:
+        name, seconds = raw.decode(), _whole_seconds(time)
+    except ValueError:
+        return None
+    is_directory = form == b"dir"
+    if name.endswith("/") != is_directory:
+        return None
+    entry = Entry(
+        path="/" + (name[:-1] if is_directory else name),
+        kind=Kind.DIRECTORY if is_directory else Kind.FILE,
+        mode=int(mode or 0),
+        uid=int(uid or 0),
+        gid=int(gid or 0),
+        mtime=seconds,
+        size=int(size or 0),
+        nanoseconds=int(fraction.ljust(9, b"0")) if fraction else 0,
+    )
+    if entry_rules.fault(entry):
+        return None
+    if digest is None:
+        return Item(entry)
+    content, begin, behind = Digest(digest.decode()), int(offset), int(end)
+    if is_directory or not 0 < entry.size <= CHUNK or begin >= behind:
+        return None
+    return Item(entry, content, (Chunk(begin, 0, entry.size, content),), behind)
 
 
 def _content(entry: Entry, told: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> tuple[Digest, tuple[Chunk, ...], int]:
@@ -306,7 +348,12 @@ def _time(entry: Entry) -> str | None:
 
 def _seconds(text: str) -> tuple[int, int]:
     whole, _, fraction = text.removesuffix("Z").partition(".")
-    return int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()), int(fraction.ljust(9, "0"))
+    return _whole_seconds(whole.encode()), int(fraction.ljust(9, "0"))
+
+
+@functools.lru_cache(64)  # many files have the same time
+def _whole_seconds(text: bytes) -> int:
+    return int(datetime.fromisoformat(text.decode()).replace(tzinfo=UTC).timestamp())
 
 
 def _refused(where: str) -> IntegrityError:

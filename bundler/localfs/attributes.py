@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from errno import EINVAL, ENOTSUP, EPERM
 from pathlib import Path
@@ -12,8 +13,8 @@ from pathlib import Path
 from bundler.errors import UsageError
 
 CAPABILITY = "security.capability"
-CAP_CHOWN, CAP_SETFCAP = 0, 31
-"""Capabilities of a process (linux/capability.h): to give files away, and to give them capabilities."""
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_SETFCAP = 0, 1, 31
+"""Capabilities of a process (linux/capability.h): to give files away, to pass by their modes, and to give them capabilities."""
 
 _COMPARED = (CAPABILITY, "user.")
 
@@ -94,12 +95,8 @@ def _owner_error(error: OSError, uid: int, gid: int) -> Exception:
 
 
 def has_capability(number: int) -> bool:
-    """Whether this process has a capability (proc_pid_status(5), ``CapEff``)."""
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return bool(int(found[1], 16) >> number & 1) if found else os.geteuid() == 0
-
-
-def may_own(uid: int, gid: int) -> bool:
-    """Whether this process can give a file of its own this owner."""
-    own = {os.getegid(), *os.getgroups()}
-    return has_capability(CAP_CHOWN) or (uid == os.geteuid() and gid in own)
+    """Whether this process has a capability (proc_pid_status(5), ``CapEff``); without /proc, whether it is root's."""
+    with suppress(OSError):
+        if found := re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE):
+            return bool(int(found[1], 16) >> number & 1)
+    return os.geteuid() == 0

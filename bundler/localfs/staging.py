@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EBUSY, EINVAL, ENOSYS, EXDEV
 from pathlib import Path
 
-from bundler.errors import BusyError, StoreError, TrustError, UsageError, disk_errors
+from bundler.errors import BusyError, TrustError, UsageError, disk_errors
 from bundler.localfs import locks, walk
 from bundler.localfs.walk import Names, Walk
 
@@ -29,37 +30,37 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def real_directory(path: Path) -> Path:
     """Return the absolute path of a directory without links above it; raises `UsageError` for a link itself."""
-    if path.is_symlink():
-        raise _link(path)
-    return Path(os.path.realpath(path))
+    with disk_errors(path):
+        if path.is_symlink():
+            raise _link(path)
+        return Path(os.path.realpath(path))
 
 
 @contextmanager
 def opened_directory(path: Path) -> Iterator[int | None]:
     """Open the directory that gets files; None where it does not exist yet. Raises `UsageError` for anything but a directory."""
-    try:
-        with disk_errors(path):
-            descriptor = walk.open_directory(path)
-    except StoreError as error:
-        cause = error.__cause__
-        if isinstance(cause, FileNotFoundError) and path.parent.is_dir() and not os.path.lexists(path):
-            yield None
-            return
-        raise _no_directory(path, cause) or error from cause
+    descriptor = _open(path)
     try:
         yield descriptor
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _no_directory(path: Path, cause: BaseException | None) -> UsageError | None:
-    if path.is_symlink():
-        return _link(path)
-    if isinstance(cause, FileNotFoundError):
-        return UsageError(f"{path} cannot be created: {path.parent} does not exist", hint="Create that directory first.")
-    if isinstance(cause, NotADirectoryError):
-        return UsageError(f"{path} is not a directory", hint="Name a directory, or one that does not exist yet.")
-    return None
+def _open(path: Path) -> int | None:
+    with disk_errors(path):
+        try:
+            return walk.open_directory(path)
+        except FileNotFoundError as error:
+            if path.parent.is_dir():
+                return None
+            raise UsageError(
+                f"{path} cannot be created: {path.parent} does not exist", hint="Create that directory first."
+            ) from error
+        except NotADirectoryError as error:
+            if path.is_symlink():
+                raise _link(path) from error
+            raise UsageError(f"{path} is not a directory", hint="Name a directory, or one that does not exist yet.") from error
 
 
 def _link(path: Path) -> UsageError:
@@ -252,7 +253,7 @@ def _not_ours(path: Path) -> TrustError:
     return TrustError(
         f"{place} is not a private directory of this user",
         hint="Check its content, then move it away:",
-        command=f"mv {place} {place}.old",
+        command=f"mv {shlex.quote(str(place))} {shlex.quote(f'{place}.old')}",
     )
 
 

@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from errno import ELOOP
-from itertools import takewhile
 from pathlib import Path
 
 Names = tuple[bytes, ...]
@@ -37,20 +36,24 @@ class Walk:
     def __init__(self, top: int, *, create: bool = False) -> None:
         self._top = top
         self._create = create
-        self._names: Names = ()
-        self._open: list[int] = []  # the first `_KEPT` directories on the way
-        self._last: int | None = None  # the directory at the position, when it is further down
+        self._names: list[bytes] = []
+        self._open: list[int] = []  # the first directories on the way, at most `_KEPT`
+        self._passed: list[tuple[int, int]] = []  # device and number of each directory below these
+        self._last: int | None = None  # the directory at the position, when it is one of these
 
     def enter(self, names: Names) -> int:
         """Return the descriptor of a directory, valid until the next call.
 
         Raises ``FileNotFoundError`` and ``NotADirectoryError``.
         """
-        if names != self._names:
-            pairs = zip(names, self._names, strict=False)
-            self._leave(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
-            for name in names[len(self._names) :]:
-                self._down(name)
+        common = 0
+        for wanted, entered in zip(names, self._names, strict=False):
+            if wanted != entered:
+                break
+            common += 1
+        self._leave(common)
+        for name in names[len(self._names) :]:
+            self._down(name)
         return self._current
 
     @property
@@ -74,14 +77,26 @@ class Walk:
         return self._open[-1] if self._open else self._top
 
     def _leave(self, depth: int) -> None:
-        if depth < len(self._names):
-            if self._last is not None:
-                os.close(self._last)
-                self._last = None
-                depth = min(depth, _KEPT)
+        while self._last is not None and len(self._names) > depth:
+            self._last = self._above(self._last, is_needed=depth > _KEPT)
+        if self._last is None:
             while len(self._open) > depth:
                 os.close(self._open.pop())
-            self._names = self._names[:depth]
+            del self._names[min(depth, len(self._open)) :]
+
+    def _above(self, last: int, *, is_needed: bool) -> int | None:
+        """Leave the last directory for the one above it; None, for the last one that is open, when that was moved meanwhile."""
+        above = os.open(b"..", _OPEN, dir_fd=last) if is_needed else None
+        os.close(last)
+        if above is not None and _identity(above) == self._passed[-2]:
+            self._names.pop()
+            self._passed.pop()
+            return above
+        if above is not None:
+            os.close(above)
+        del self._names[_KEPT:]
+        self._passed.clear()
+        return None
 
     def _down(self, name: bytes) -> None:
         parent = self._current
@@ -95,7 +110,13 @@ class Walk:
             if self._last is not None:
                 os.close(self._last)
             self._last = opened
-        self._names = (*self._names, name)
+            self._passed.append(_identity(opened))
+        self._names.append(name)
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def children(directory: int) -> list[bytes]:

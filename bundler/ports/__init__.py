@@ -12,13 +12,15 @@ from bundler.ports.engine import (
     ImageCreation,
     ImageLookup,
     Pausing,
+    ReplacingEngine,
     Routing,
 )
 from bundler.ports.image_store import ImageStore, ImageUpload
 from bundler.ports.model import Model
+from bundler.ports.place import Entry, EntryKind, Leftover, Place, Removal, Removed, RemovedBundle
 from bundler.ports.reader import Reader, Surveyor
 from bundler.ports.signature import Signer, Verifier
-from bundler.ports.store import Recompressing, Spool, Store, Upload
+from bundler.ports.store import Recompressing, Renamable, Spool, Store, Upload
 from bundler.ports.values import (
     Checked,
     Container,
@@ -43,18 +45,27 @@ __all__ = [
     "Engine",
     "EngineDescription",
     "EngineInfo",
+    "Entry",
+    "EntryKind",
     "HealthCheck",
     "Image",
     "ImageCreation",
     "ImageLookup",
     "ImageStore",
     "ImageUpload",
+    "Leftover",
     "Model",
     "Named",
     "PathInfo",
     "Pausing",
+    "Place",
     "Reader",
     "Recompressing",
+    "Removal",
+    "Removed",
+    "RemovedBundle",
+    "Renamable",
+    "ReplacingEngine",
     "Routing",
     "RunOptions",
     "Seen",

@@ -194,9 +194,12 @@ class Engine(
     Pausing,
     ContainerFiles,
     ContainerRuns,
-    ContainerReplacement,
     ImageLookup,
     ImageCreation,
     Protocol,
 ):
     """Runs containers and stores images."""
+
+
+class ReplacingEngine(Engine, ContainerReplacement, Protocol):
+    """An engine whose containers can be replaced; a single process has none."""

@@ -122,6 +122,15 @@ class Recompressing(Protocol):
         ...
 
 
+@runtime_checkable
+class Renamable(Protocol):
+    """A `Store` whose name can be chosen after it was opened, before a bundle gets it."""
+
+    def rename(self, tag: str) -> None:
+        """Use another tag than the one that the store was opened for."""
+        ...
+
+
 class Spool(Protocol):
     """The local store, in which captured state is packed before the upload."""
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """Name and version of an engine; ``image_store`` is ``classic``, ``containerd`` or ``podman``."""
+    """Name and version of an engine; ``image_store`` is ``classic``, ``containerd`` or ``podman``, or empty without an engine."""
 
     name: str
     version: str

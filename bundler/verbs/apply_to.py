@@ -54,7 +54,9 @@ class Destination:
     repository: str
     """The repository, or the path of a layout or archive: the place for which downgrades are refused."""
     previous: str = ""
-    """The name for the image that is there now."""
+    """The tag for the image that is there now, which is not kept without one."""
+    previous_store: ImageStore | None = None
+    """The store, opened for that tag."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,10 @@ class _Application:
         """Check everything that needs no transfer, then verify, send and name."""
         store = self.destination.store
         holder = image_under_tag.read(store)
-        image_under_tag.check(holder, store.where, self.admitted, force=self.options.force)
+        image_under_tag.check(holder, store.where, force=self.options.force)
+        image_under_tag.check_lineage(holder, store.where, self.admitted)
+        if kept := self.destination.previous_store:
+            image_under_tag.check(image_under_tag.read(kept), kept.where, force=self.options.force)
         rollback = self.admitted.rollback_check(self.destination.repository)
         new_signers = apply.check_order(rollback, f"{self.destination.repository} on this host", self.progress)
         changes = self._check_settings()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from bundler.errors import BaseMismatchError, BundlerError, EngineError, IntegrityError, UsageError
-from bundler.format import compatibility, image_archive, image_compression, oci_image, reference, strict_json
+from bundler.format import compatibility, image_archive, image_compression, oci_image, reference, strict_json, units
 from bundler.format.content import Descriptor, Digest
 from bundler.format.image_compression import ImageCompression
 from bundler.format.metadata import Base, Metadata, Platform
@@ -129,7 +129,8 @@ def read_image(store: ImageStore, descriptor: Descriptor, data: bytes) -> tuple[
     with store.open(manifest.config) as content:
         config = oci_image.read_config(content.read(), store.where)
     if len(config.diff_ids) != len(manifest.layers):
-        raise IntegrityError(f"{store.where}: the config lists {len(config.diff_ids)} layers, the manifest {len(manifest.layers)}")
+        listed, named = units.counted(len(config.diff_ids), "layer"), len(manifest.layers)
+        raise IntegrityError(f"{store.where}: the config lists {listed}, the manifest {named}")
     return manifest, config
 
 

@@ -25,7 +25,7 @@ def find(container: Container, labels: Mapping[str, str], port: int | None) -> s
         return f"{container.addresses[0]}:{port}"
     raise ModelError(
         f"port {port} of {container.name} cannot be reached: it is not published and the container has no address",
-        hint=f"Run the model with a network, or publish the port: docker run -p 127.0.0.1::{port} …",
+        hint=f"Run the model with a network, publish the port (docker run -p 127.0.0.1::{port} …), or use --endpoint HOST:PORT.",
     )
 
 

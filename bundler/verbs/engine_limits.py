@@ -29,7 +29,7 @@ def most_layers(engine: EngineInfo) -> int:
     if engine.image_store == "podman":
         major = engine.version.partition(".")[0]
         return _PODMAN_5 if major.isdigit() and int(major) >= 5 else _PODMAN_4
-    return _CONTAINERD if engine.image_store == "containerd" else _CLASSIC
+    return _CLASSIC if engine.image_store == "classic" else _CONTAINERD
 
 
 def check_push(base_layers: int, engine: EngineInfo, progress: Progress) -> None:
@@ -70,12 +70,11 @@ def check_image(base_layers: int, new_layers: int, engine: EngineInfo) -> None:
 
 def warn_portable(base_layers: int, new_layers: int, progress: Progress) -> None:
     """Warn when an image has more layers than every engine runs."""
-    if base_layers + new_layers > PORTABLE:
-        progress.warn(
-            f"the new image has {base_layers + new_layers} layers: Docker's classic image store runs images of at most {_CLASSIC}"
-        )
+    layers = base_layers + new_layers
+    if layers > PORTABLE:
+        progress.warn(f"the new image has {layers} layers: Docker's classic image store runs images of at most {_CLASSIC}")
 
 
 def _name(engine: EngineInfo) -> str:
-    store = f" with the {engine.image_store} image store" if engine.image_store != "podman" else ""
-    return f"{engine.name} {engine.version}{store}"
+    store = f" with the {engine.image_store} image store" if engine.image_store not in ("podman", "") else ""
+    return f"{engine.name} {engine.version}".rstrip() + store

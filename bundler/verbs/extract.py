@@ -13,7 +13,7 @@ from bundler.errors import UsageError, disk_errors
 from bundler.format import units
 from bundler.format.toc import Table
 from bundler.localfs import staging
-from bundler.localfs.atomic_file import check_space
+from bundler.localfs.atomic_file import check_space, sync_directory
 from bundler.localfs.walk import Walk
 from bundler.ports import Recompressing, Spool, Store
 from bundler.streams import Progress
@@ -148,7 +148,8 @@ def _write(
     with _target(place, top) as target, staging.staged(place, target) as staged, Walk(target) as walk:
         writer = Writer(store, staged, walk, progress)
         with closing(writer):
-            size = sum(blob.blob.size for blob, records in plan.layers if records.count)
+            unlisted = (it.blob for it, records in plan.layers if records.count and Table.of(it.blob) is None)
+            size = plan.compressed + sum(blob.size for blob in unlisted)
             progress.stage(f"writing {units.counted(plan.files, 'file')} ({units.shown(plan.size)})", size)
             for layer, records in plan.layers:
                 writer.write(layer, records)
@@ -175,6 +176,7 @@ def _target(place: Path, top: int | None) -> Iterator[int]:
         return
     with disk_errors(place):
         place.mkdir()
+        sync_directory(place.parent)
     try:
         with staging.opened_directory(place) as created:
             if created is None:

@@ -23,6 +23,8 @@ class State(Enum):
     """A file or link that can be replaced, or a directory with other attributes."""
     BLOCKED = "blocked"
     """A file in the place of a directory, or the other way round."""
+    BEHIND = "behind"
+    """Nothing, as something is in the place of a directory above it."""
     FOREIGN = "foreign"
     """A directory of another file system."""
 
@@ -75,7 +77,7 @@ class Comparison:
                 self._missing = names[: self._walk.depth + 1]  # nothing below it needs a look
             return State.MISSING
         except NotADirectoryError:
-            return State.BLOCKED
+            return State.BEHIND
         return parent, status
 
     def _directory(self, record: Record, status: os.stat_result) -> State:

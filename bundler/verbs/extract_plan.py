@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cache
 
 from bundler.bundle import Bundle
 from bundler.errors import NotFoundError, PrivilegeError, UsageError
 from bundler.format import entry_rules, paths, tar, units
+from bundler.format.content import Digest
 from bundler.format.tar import Entry, Kind
-from bundler.format.toc import Item
+from bundler.format.toc import CHUNK, Item
 from bundler.localfs import attributes
 from bundler.localfs.attributes import CAPABILITY, Attributes
 from bundler.localfs.staging import NAME
@@ -59,6 +61,8 @@ class Plan:
     made: int = 0
     """How many directories are new."""
     size: int = 0
+    compressed: int = 0
+    """Bytes of the frames of the files, as far as a table lists them."""
     space: int = 0
     unchanged: int = 0
     overwritten: int = 0
@@ -88,6 +92,18 @@ class _Paths:
         return ", ".join(self._first) + more
 
 
+@cache
+def _zeros() -> Digest:
+    return Digest.of(bytes(CHUNK))
+
+
+def _holes(record: Record) -> int:
+    """Return the number of bytes that take no space, as whole chunks of zeros become holes."""
+    if len(record.chunks) < 2:
+        return 0
+    return sum(chunk.size for chunk in record.chunks if chunk.digest == _zeros())
+
+
 class Planner:
     """Builds the plan of one extraction."""
 
@@ -97,11 +113,13 @@ class Planner:
         self._comparison = comparison
         self._rules = rules
         self._may_chown = attributes.has_capability(attributes.CAP_CHOWN)
+        self._is_limited = not attributes.has_capability(attributes.CAP_DAC_OVERRIDE)
         self._keeps_capabilities = attributes.has_capability(attributes.CAP_SETFCAP)
         self._groups = {os.getegid(), *os.getgroups()}
         self._needed: set[str] = set()  # directories above wanted files of the layers but the last
         self._first_links: dict[str, str] = {}  # files that are not wanted, with the first wanted hard link to each
         self._other, self._blocked, self._foreign, self._unowned, self._privileged = (_Paths() for _ in range(5))
+        self._has_hidden = False  # whether a wanted path is behind a link or file
         self.plan = Plan()
 
     def read(self, entries: Entries) -> Plan:
@@ -205,7 +223,8 @@ class Planner:
         plan.files += record.kind is Kind.FILE
         plan.links += record.kind is not Kind.FILE
         plan.size += record.size
-        plan.space += record.size + -record.size % _UNIT + _UNIT
+        plan.compressed += record.end - record.chunks[0].offset if record.end else 0
+        plan.space += record.size + -record.size % _UNIT + _UNIT - _holes(record)
 
     def _plan_directory(self, entry: Entry, *, is_above: bool) -> None:
         """Plan a directory; one that exists is changed only when it is wanted itself and may be overwritten."""
@@ -223,7 +242,7 @@ class Planner:
             self._check_owner(record, entry.path)
             self.plan.made += 1
             self.plan.space += _UNIT
-            self.plan.directories.add(replace(record, is_new=True, late=kept.mode & 0o700 != 0o700))
+            self.plan.directories.add(replace(record, is_new=True, late=self._is_limited and kept.mode & 0o700 != 0o700))
         elif self._rules.overwrite and not is_above and self._selection.wants(entry.path):
             self.plan.updated += state is State.OTHER
             self.plan.directories.add(replace(record, late=True))
@@ -261,7 +280,8 @@ class Planner:
         faults = {State.BLOCKED: self._blocked, State.FOREIGN: self._foreign}.get(state)
         if faults:
             faults.add(paths.encode(path))
-        return faults is not None
+        self._has_hidden = self._has_hidden or state is State.BEHIND
+        return faults is not None or state is State.BEHIND
 
     def _refuse(self, where: str) -> None:
         """Raise the first reason not to write anything."""
@@ -276,7 +296,7 @@ class Planner:
                 f"{units.counted(self._privileged.count, 'file')} with setuid, setgid or a capability: {self._privileged}",
                 hint="If this host needs these files, use --allow-privileged.",
             )
-        if self._blocked.count:
+        if self._blocked.count or self._has_hidden:
             raise UsageError(
                 f"a file or link is in the place of a directory, or a directory in the place of a file: {self._blocked}",
                 hint="Move it away, or extract into another directory. Links are not followed, and directories not replaced.",

@@ -283,7 +283,7 @@ def _write(descriptor: int, data: bytes, start: int) -> None:
 def set_attributes(walk: Walk, directories: Iterable[Record], where: object, *, is_final: bool) -> int:
     """Set the attributes of directories, in walking order, each after those below it; return how many were not taken.
 
-    This user keeps access to a directory until ``is_final``.
+    This user keeps access to a directory with ``late`` until ``is_final``.
     """
     skipped = 0
     waiting: list[Record] = []
@@ -292,7 +292,7 @@ def set_attributes(walk: Walk, directories: Iterable[Record], where: object, *, 
         nonlocal skipped
         while waiting and (names is None or names[: len(waiting[-1].names)] != waiting[-1].names):
             record = waiting.pop()
-            mode = record.attributes.mode if is_final else record.attributes.mode | 0o700
+            mode = record.attributes.mode | (0o700 if record.late and not is_final else 0)
             skipped += record.attributes.set(walk.enter(record.names), mode=mode)
 
     with disk_errors(where):

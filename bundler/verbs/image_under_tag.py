@@ -56,20 +56,21 @@ def read(store: ImageStore) -> Holder:
         return Holder(descriptor, kind="something that cannot be read")
 
 
-def check(holder: Holder, where: str, admitted: Admitted, *, force: bool) -> None:
-    """Raise `UsageError` for a bundle or an image of another tool, and `TrustError` for an image that came from this bundle."""
+def check(holder: Holder, where: str, *, force: bool) -> None:
+    """Raise `UsageError` for a bundle, and without ``force`` for an image of another tool."""
     if holder.kind == artifact.BUNDLE:
         raise UsageError(f"{where} names a bundle, which an image must not replace", hint="Choose another tag for the image.")
     is_ours = holder.config is not None and image.is_ours(holder.config.labels)
     if holder.descriptor and not is_ours and not force:
         what = holder.kind or "an image that fps-bundle did not make"
         raise UsageError(f"{where} names {what}", hint="Choose another tag, or replace this one with --force.")
-    if holder.config and admitted.by.allow_downgrade is None:
-        _check_lineage(holder.config, where, admitted)
 
 
-def _check_lineage(config: ImageConfig, where: str, admitted: Admitted) -> None:
-    line = image.lineage(config.labels, config.diff_ids)
+def check_lineage(holder: Holder, where: str, admitted: Admitted) -> None:
+    """Raise `TrustError` for an image of a bundle that came from the admitted one, unless a downgrade is allowed."""
+    if not holder.config or admitted.by.allow_downgrade is not None:
+        return
+    line = image.lineage(holder.config.labels, holder.config.diff_ids)
     if admitted.bundle.digest in [ancestor.digest for ancestor in line[1:]]:
         raise TrustError(
             f"refusing to downgrade: the image at {where} has the bundle {line[0].digest} of {line[0].created}, "

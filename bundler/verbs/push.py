@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -26,6 +27,7 @@ from bundler.verbs.early_upload import Sender
 from bundler.verbs.estimate import Estimate
 from bundler.verbs.have import is_sound
 from bundler.verbs.push_destination import Destination, LocalDestination, RemoteDestination, RemoteTarget, Seal
+from bundler.verbs.tag_template import TagTemplate
 
 DATA_SET_LABEL = "t1.fps.model.data-set-uuid"
 """Image label that holds the data-set UUID of an FPS ModelKey."""
@@ -67,6 +69,7 @@ class Options(CaptureOptions):
 
     ``reader`` says how the container is read, and ``base`` names the clean base if not the detected one. ``audit`` looks
     for changes outside of the exports. A ``dry_run`` captures too, as only that shows what would be sent, but keeps nothing.
+    With a ``template`` the bundle gets a tag made from it, in place of the tag of the destination.
     """
 
     reader: str = "auto"
@@ -74,6 +77,7 @@ class Options(CaptureOptions):
     audit: bool = False
     record_hostname: bool = True
     dry_run: bool = False
+    template: TagTemplate | None = None
 
 
 def local_name(container: Container, source: Image) -> LocalReference:
@@ -190,6 +194,9 @@ def _pack(
         spool.drop(layers)
         return _Packed(present, unchanged=True)
     bundle = _describe_bundle(metadata, layers, spool)
+    if options.template:
+        with _dropped_on_failure([bundle.manifest.config], spool):
+            destination.rename(options.template.tag(bundle))
     if options.dry_run:
         try:
             return _Packed(
@@ -254,7 +261,7 @@ def _metadata(
         created=meta.now(),
         tool=meta.Tool(name="fps-bundle", version=version("fps-bundle")),
         source=meta.Source(
-            engine=f"{info.name} {info.version}",
+            engine=f"{info.name} {info.version}".rstrip(),
             container_name=container.name,
             container_id=container.id,
             host_name=socket.gethostname() if options.record_hostname else None,
@@ -291,7 +298,7 @@ def running(container: Container, engine: Engine, *, start: bool) -> Iterator[Co
 
     Raises `BusyError` when another process holds the container, and `ModelError` for one that does not run or is paused.
     """
-    with state_directory.hold("container", container.id):
+    with state_directory.hold("container", _lock_name(container)):
         if container.running:
             if container.paused:
                 raise ModelError(
@@ -307,6 +314,14 @@ def running(container: Container, engine: Engine, *, start: bool) -> Iterator[Co
             )
         with engine.started(container) as started:
             yield started
+
+
+def _lock_name(container: Container) -> str:
+    """The name of a container's lock: its ID; a process has the path of its cgroup in place of it, which engines make of the ID."""
+    if "/" not in container.id:
+        return container.id
+    ids = re.findall("[0-9a-f]{64}", container.id)
+    return ids[-1] if ids else Digest.of(container.id.encode("utf-8", "surrogateescape")).hex
 
 
 def _model(container: Container, source: Image) -> meta.Model:

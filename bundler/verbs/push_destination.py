@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bundler.bundle import Bundle
-from bundler.errors import BundlerError
+from bundler.errors import BundlerError, UsageError
 from bundler.format.content import Descriptor, Digest
 from bundler.format.delta_manifest import DeltaManifest
 from bundler.format.reference import LocalReference, image_name
-from bundler.ports import Spool, Store
+from bundler.ports import Renamable, Spool, Store
 from bundler.streams import Progress
 from bundler.verbs import copy, early_upload
 from bundler.verbs.copy import CopyResult
@@ -50,6 +50,10 @@ class Destination(Protocol):
     @property
     def last(self) -> Bundle | None:
         """The bundle that was last pushed here, if that is recorded."""
+        ...
+
+    def rename(self, tag: str) -> None:
+        """Use another tag for the bundle; raises `UsageError` where the destination has none."""
         ...
 
     def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
@@ -91,6 +95,9 @@ class LocalDestination:
     def last(self) -> Bundle | None:
         return None
 
+    def rename(self, tag: str) -> None:
+        self._name = replace(self._name, tag=tag)
+
     def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
         del blobs
         return nullcontext()
@@ -129,6 +136,11 @@ class RemoteDestination:
     @property
     def last(self) -> Bundle | None:
         return None
+
+    def rename(self, tag: str) -> None:
+        if not isinstance(self._store, Renamable):
+            raise UsageError(f"{self.where}: the tag of this destination cannot be chosen", hint="Push without a tag template.")
+        self._store.rename(tag)
 
     def early_upload(self, blobs: Iterable[Descriptor]) -> AbstractContextManager[Sender | None]:
         return early_upload.sending(self._spool.open(LocalReference("")), self._store, blobs)

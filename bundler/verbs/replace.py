@@ -12,7 +12,7 @@ from bundler.errors import BundlerError, ModelError, UsageError
 from bundler.format import paths
 from bundler.format.metadata import Metadata
 from bundler.localfs import state_directory
-from bundler.ports import Container, Engine, Model, Spool, Store
+from bundler.ports import Container, Model, ReplacingEngine, Spool, Store
 from bundler.streams import Progress
 from bundler.trust.admission import Admission
 from bundler.verbs import apply as applying
@@ -61,7 +61,7 @@ class ReplaceResult:
 def replace(
     name: str,
     source: Store,
-    engine: Engine,
+    engine: ReplacingEngine,
     connect: Connect,
     spool: Spool,
     progress: Progress,
@@ -92,7 +92,7 @@ def replace(
     return ReplaceResult(applied, Replaced(engine.container(new.id), image.id, f"{old.name}-previous", ready))
 
 
-def undo(name: str, engine: Engine, connect: Connect, progress: Progress, *, ready_timeout: float) -> Replaced:
+def undo(name: str, engine: ReplacingEngine, connect: Connect, progress: Progress, *, ready_timeout: float) -> Replaced:
     """Run the container NAME-previous in place of the container ``name`` again; the two swap names.
 
     Raises `ModelError` when it does not get ready; then the other one runs again. Raises `NotFoundError` when there is none.
@@ -106,14 +106,14 @@ def undo(name: str, engine: Engine, connect: Connect, progress: Progress, *, rea
 
 
 @contextmanager
-def _locked(name: str, engine: Engine) -> Iterator[Container]:
+def _locked(name: str, engine: ReplacingEngine) -> Iterator[Container]:
     """Lock a container for the block; raises `BusyError` while it is pushed or replaced."""
     found = engine.container(name)
     with state_directory.hold("container", found.id):
         yield engine.container(found.id)
 
 
-def _check(old: Container, metadata: Metadata, engine: Engine, options: ReplaceOptions, progress: Progress) -> None:
+def _check(old: Container, metadata: Metadata, engine: ReplacingEngine, options: ReplaceOptions, progress: Progress) -> None:
     """Check everything about a container that can be checked before its new image is made."""
     check(old)
     check_mounts(old, metadata, keep=options.keep_mounted_state)
@@ -164,7 +164,7 @@ def _hidden(old: Container, exports: Sequence[str]) -> Iterator[str]:
 
 
 def wait_until_ready(
-    container: Container, labels: Mapping[str, str], engine: Engine, connect: Connect, seconds: float, progress: Progress
+    container: Container, labels: Mapping[str, str], engine: ReplacingEngine, connect: Connect, seconds: float, progress: Progress
 ) -> str:
     """Wait until a started container is ready, and return by what it was recognised.
 
@@ -186,7 +186,7 @@ def wait_until_ready(
         return "running"
 
 
-def _wait_for_health(container: Container, engine: Engine, deadline: float, seconds: float) -> None:
+def _wait_for_health(container: Container, engine: ReplacingEngine, deadline: float, seconds: float) -> None:
     while (found := _same_run(engine.probed(container), container)).health != "healthy":
         if time.monotonic() > deadline:
             raise ModelError(
@@ -203,7 +203,7 @@ def _has_endpoint(container: Container, labels: Mapping[str, str]) -> bool:
     return False
 
 
-def _wait_for_migrator(container: Container, engine: Engine, connect: Connect, deadline: float, seconds: float) -> None:
+def _wait_for_migrator(container: Container, engine: ReplacingEngine, connect: Connect, deadline: float, seconds: float) -> None:
     """Connect until the Migrator answers; the container is looked at in between, because it may have ended."""
     while True:
         found = _same_run(engine.container(container.id), container)
@@ -222,7 +222,7 @@ def _wait_for_migrator(container: Container, engine: Engine, connect: Connect, d
         return
 
 
-def _watch(container: Container, engine: Engine, until: float) -> None:
+def _watch(container: Container, engine: ReplacingEngine, until: float) -> None:
     while time.monotonic() < until:
         _same_run(engine.container(container.id), container)
         time.sleep(_STEP)
@@ -237,7 +237,7 @@ def _same_run(found: Container, started: Container) -> Container:
 
 
 @contextmanager
-def _with_log(container: Container, engine: Engine) -> Iterator[None]:
+def _with_log(container: Container, engine: ReplacingEngine) -> Iterator[None]:
     """Add the container's log to a `ModelError` of the block."""
     try:
         yield

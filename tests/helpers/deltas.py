@@ -21,6 +21,12 @@ class Bytes:
         assert 0 <= position <= position + size <= len(self._content)
         return self._content[position : position + size]
 
+    def expect(self, position: int) -> None:
+        del position
+
+    def frame_at(self, position: int, size: int) -> None:
+        del position, size
+
 
 class Files:
     """A source in memory."""

@@ -1,25 +1,30 @@
 """Runs the program in forks of a process that has loaded it: to load it takes most of the time of a short command.
 
-Each run is a process with its own environment, directory, output and exit code, as if ``python -m bundler`` had been started.
+Each run is a process with its own environment, directory, streams and exit code, as if ``python -m bundler`` had been started.
+Only what the interpreter does before the program begins needs a real start: closed streams, the encoding of streams.
 Run as a program, this module is the server that forks; each worker of the tests starts one.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import gc
 import importlib
 import json
 import os
 import pkgutil
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Expired
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, CompletedProcess, TimeoutExpired
 from typing import Any
 
 import bundler
@@ -27,27 +32,126 @@ import bundler
 _LARGEST_REQUEST = 1 << 20
 _LIBRARIES = ("docker", "grpc", "jsonschema", "requests", "rich.console", "rich.progress", "rich.table", "rich.traceback", "typer")
 """What the program loads late, when a command needs it."""
+_STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+
+
+class Process:
+    """A command that runs. It has what the tests need of ``subprocess.Popen``, by the same names."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        stdin: int = DEVNULL,
+        stdout: int = PIPE,
+        stderr: int = PIPE,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+        text: bool = False,
+    ) -> None:
+        self.args = [str(argument) for argument in arguments]
+        self.returncode: int | None = None
+        request = {
+            "arguments": self.args,
+            "environment": dict(environment or os.environ),
+            "directory": str(directory or Path.cwd()),
+        }
+        theirs, ours = zip(*(_stream(given, number) for number, given in enumerate((stdin, stdout, stderr))), strict=True)
+        status, told = os.pipe()
+        try:
+            socket.send_fds(_server(), [json.dumps(request).encode()], [*theirs, told])
+        finally:
+            for file in (*theirs, told):
+                os.close(file)
+        kind = "" if text else "b"
+        self.stdin, self.stdout, self.stderr = (
+            None if file is None else os.fdopen(file, ("r" if number else "w") + kind) for number, file in enumerate(ours)
+        )
+        self._status = os.fdopen(status, "rb", buffering=0)
+        self.pid = int(self._status.readline())
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in (self.stdin, self.stdout, self.stderr):
+            if file:
+                with contextlib.suppress(BrokenPipeError):
+                    file.close()
+        self.wait()
+
+    def poll(self) -> int | None:
+        return self._ended(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._ended(timeout)
+        if code is None:
+            raise TimeoutExpired(self.args, timeout or 0)
+        return code
+
+    def _ended(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+            self.returncode = os.waitstatus_to_exitcode(int(self._status.readline()))
+            self._status.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """Give all of the input, read both outputs, and wait for the end."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        read: dict[Any, Any] = {}
+
+        def give() -> None:
+            with contextlib.suppress(BrokenPipeError):
+                self.stdin.write(input)
+            with contextlib.suppress(BrokenPipeError):
+                self.stdin.close()
+
+        def take(file: Any) -> None:
+            read[file] = file.read()
+
+        threads = [threading.Thread(target=take, args=(file,), daemon=True) for file in (self.stdout, self.stderr) if file]
+        if input is not None:
+            threads.append(threading.Thread(target=give, daemon=True))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(None if deadline is None else max(0, deadline - time.monotonic()))
+            if thread.is_alive():
+                raise TimeoutExpired(self.args, timeout or 0)
+        self.wait(None if deadline is None else max(0, deadline - time.monotonic()))
+        return read.get(self.stdout), read.get(self.stderr)
+
+
+def completed(*arguments: str | Path, given: bytes | None = None, timeout: float = 300, **options: Any) -> CompletedProcess[Any]:
+    """Run a command to its end, with ``given`` as its input."""
+    process = Process(arguments, stdin=options.pop("stdin", DEVNULL if given is None else PIPE), **options)
+    try:
+        out, err = process.communicate(given, timeout)
+    except TimeoutExpired:
+        process.kill()
+        raise
+    return CompletedProcess(process.args, process.wait(), out, err)
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str], directory: Path, timeout: float) -> tuple[int, str, str]:
     """Run a command to its end; gives its exit code as ``subprocess`` does, and what it wrote to stdout and to stderr."""
-    request = {"arguments": list(arguments), "environment": dict(environment), "directory": str(directory)}
-    pipes = [os.pipe() for _ in range(3)]
-    try:
-        socket.send_fds(_server(), [json.dumps(request).encode()], [writing for _, writing in pipes])
-    finally:
-        for _, writing in pipes:
-            os.close(writing)
-    out, err, status = (os.fdopen(reading) for reading, _ in pipes)
-    with out, err, status, ThreadPoolExecutor(3) as pool:
-        read = [pool.submit(file.read) for file in (out, err)]
-        pid = int(status.readline())
-        try:
-            code = int(pool.submit(status.readline).result(timeout))
-        except Expired:
-            os.kill(pid, signal.SIGKILL)
-            raise
-        return code, read[0].result(), read[1].result()
+    done = completed(*arguments, environment=environment, directory=directory, timeout=timeout, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def _stream(given: int, number: int) -> tuple[int, int | None]:
+    """A descriptor for the command, and the other end when it is a pipe."""
+    if given == PIPE:
+        reading, writing = os.pipe()
+        return (writing, reading) if number else (reading, writing)
+    return os.open(os.devnull, os.O_RDWR) if given == DEVNULL else os.dup(given), None
 
 
 @functools.cache
@@ -69,43 +173,79 @@ def _load() -> None:
     gc.freeze()  # a fork that collects or frees what it has inherited would copy all of it
 
 
-def _serve(requests: socket.socket) -> list[str] | None:
-    """Fork for each request; gives the arguments of the command in the process that is to run it, None at the end of the server."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # of those that wait for commands, which say how these ended themselves
+def _serve(requests: socket.socket) -> dict[str, Any] | None:
+    """Fork for each request; gives the request in the process that is to run it, None at the end of the server."""
+    running: dict[int, int] = {}
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
-        data, files, _, _ = socket.recv_fds(requests, _LARGEST_REQUEST, 3)
+        if woken in select.select([requests, woken], [], [])[0]:
+            os.read(woken, 1 << 10)
+            _tell_ends(running)
+            continue
+        data, files, _, _ = socket.recv_fds(requests, _LARGEST_REQUEST, 4)
         if not data:
             return None
-        if not os.fork():
-            requests.close()
-            return _begin(json.loads(data), *files)
-        for file in files:
+        *streams, status = files
+        pid = os.fork()
+        if not pid:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for file in (requests.detach(), woken, wakes, status, *running.values()):
+                os.close(file)
+            return {**json.loads(data), "streams": streams}
+        running[pid] = status
+        os.write(status, b"%d\n" % pid)
+        for file in streams:
             os.close(file)
 
 
-def _begin(request: dict[str, Any], out: int, err: int, status: int) -> list[str]:
-    """Become the process that runs the command, below one that waits for its end and writes its exit code to ``status``."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if pid := os.fork():
-        os.close(out)
-        os.close(err)
-        os.write(status, b"%d\n" % pid)
-        os.write(status, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-        os._exit(0)
-    os.close(status)
-    for source, target in ((out, 1), (err, 2)):
-        os.dup2(source, target)
-        os.close(source)
+def _tell_ends(running: dict[int, int]) -> None:
+    """Write the wait status of each command that has ended to the pipe of its starter."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            status = running.pop(ended[0])
+            with contextlib.suppress(BrokenPipeError):  # nobody waits for it
+                os.write(status, b"%d\n" % ended[1])
+            os.close(status)
+
+
+def _begin(request: dict[str, Any]) -> None:
+    """Become the process that runs the command."""
+    for number, file in enumerate(request["streams"]):
+        os.dup2(file, number)
+        os.close(file)
+    for number, (name, mode) in enumerate(_STREAMS):
+        former, buffering = getattr(sys, name), 1 if number == 2 or os.isatty(number) else -1
+        setattr(sys, name, open(number, mode, buffering, former.encoding, former.errors, closefd=False))  # noqa: SIM115
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["directory"])
-    return list(request["arguments"])
+    sys.argv = [str(Path(bundler.__path__[0]) / "__main__.py"), *request["arguments"]]
+
+
+def _leave(code: object) -> None:
+    """End this process as the interpreter does, without the end of every module, which would copy all that was loaded."""
+    if threading.active_count() > 1 or not isinstance(code, int):
+        sys.exit(code)  # type: ignore[arg-type]
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        sys.exit(code)  # the interpreter has its own code for that
+    os._exit(code)
 
 
 if __name__ == "__main__":
     _load()
-    if (command := _serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
-        sys.argv = [str(Path(bundler.__path__[0]) / "__main__.py"), *command]
+    if (request := _serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
+        _begin(request)
         from bundler.__main__ import main
 
-        main()
+        try:
+            main()
+        except SystemExit as end:
+            _leave(end.code)

@@ -128,6 +128,11 @@ def ingested(named: str, target: Path) -> tuple[int, str]:
     return with_engine(named, run)
 
 
+def extracted(named: str, target: Path) -> tuple[int, str]:
+    (state_directory.directory() / "applied.json").unlink(missing_ok=True)  # as for `with_engine`
+    return cli("extract", "--quiet", "--allow-privileged", named, str(target / "extracted"))
+
+
 def with_engine(named: str, run: Callable[[Store, FakeEngine, Admission, Progress], None]) -> tuple[int, str]:
     """The exit code is 1 for an error that is not ours, or that came when the engine had been touched."""
     engine = FakeEngine()
@@ -150,6 +155,7 @@ COMMANDS: dict[str, Callable[[str, Path], tuple[int, str]]] = {
     "store": lambda named, _: cli("copy", "--quiet", named, "copied:1"),
     "apply": applied,
     "ingest": ingested,
+    "extract": extracted,
 }
 KEPT = ("case", "store", "config")
 """What no command may change that refuses a case, or carries it elsewhere."""
@@ -171,9 +177,12 @@ def fingerprint(path: Path) -> str:
 
 
 def restore(target: Path) -> None:
-    """Take away what a copy has made, so that the next command finds what this one found."""
+    """Take away what a command has made, so that the next one finds what this one found."""
     for path in target.iterdir():
-        path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     store = LocalStore(reference.parse("copied:1"))
     store.forget()
 

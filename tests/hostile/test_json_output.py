@@ -29,9 +29,9 @@ from hostile.running import Run
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "schemas" / "cli.v1.json").read_text())
 NOISE = random.Random(1).randbytes(200_000)
-FURTHER = {"dry-run", "files"}
+FURTHER = {"apply-to", "dry-run", "files"}
 """What options of a command print instead of its usual output."""
-VALUES = {"digest", "size", "change", "side", "blobs", "displaced", "delta", "container", "settings", "entry", "signatures"}
+VALUES = {"container", "digest", "size", "change", "side", "blobs", "displaced", "delta", "settings", "entry", "signatures"}
 
 
 def closed(schema: Any) -> Any:
@@ -118,6 +118,8 @@ def test_of_bundles(archives: tuple[str, str], run: Run, tmp_path: Path) -> None
         ("inspect", printed("inspect", new)),
         ("files", printed("inspect", new, "--files")),
         ("verify", printed("verify", new)),
+        ("extract", printed("extract", new, str(tmp_path / "out"))),
+        ("extract", printed("extract", new, str(tmp_path / "out"), "--dry-run")),
         ("list", printed("list")),
         ("history", printed("history", "model:1")),
         ("split", printed("split", old, "64KiB")),
@@ -127,7 +129,7 @@ def test_of_bundles(archives: tuple[str, str], run: Run, tmp_path: Path) -> None
     assert [(name, found) for name, document in documents if (found := fault(name, document))] == []
 
 
-def test_of_an_engine(archives: tuple[str, str], run: Run, engine: Engine) -> None:
+def test_of_an_engine(archives: tuple[str, str], run: Run, engine: Engine, tmp_path: Path) -> None:
     documents = [("doctor", printed("doctor"))]
     assert run("doctor")[0] == 0
     with migrator.serving() as endpoint:
@@ -138,6 +140,8 @@ def test_of_an_engine(archives: tuple[str, str], run: Run, engine: Engine) -> No
         documents += [("ingest", printed(*ingest))]
     for archive in archives:
         documents += [("apply", printed("apply", archive, "--tag", "new:1"))]
+    for to in (f"oci:{tmp_path}/layout:1", f"oci:{tmp_path}/layout:1", f"oci-archive:{tmp_path}/image.tar:1"):
+        documents += [("apply-to", printed("apply", archives[0], "--to", to, "--state-only", "--force"))]
     documents += [("undo", printed("undo", "new:1"))]
     engine.health = "healthy"
     documents += [("apply", printed("apply", archives[0], "--tag", "new:1", "--replace", "detector"))]

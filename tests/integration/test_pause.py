@@ -7,10 +7,10 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import preloaded
 import pytest
 from guardedsocket import Silence, silenced
 from world import Host, wait_until, within
@@ -39,7 +39,7 @@ def silence(here: Host, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shutil.rmtree(here.home / "state" / "fps-bundle" / "paused", ignore_errors=True)
 
 
-def push(host: Host, container: str) -> subprocess.Popen[str]:
+def push(host: Host, container: str) -> preloaded.Process:
     """A push that has paused the model, and waits for the engine to give its files."""
     process = host.start("push", "first", "waiting:1", "--reader", "api")
     wait_until(lambda: host.paused(container))

@@ -62,11 +62,8 @@ class Host:
             "XDG_CONFIG_HOME": str(home / "config"),
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "bundler", *arguments]
-        return subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.home
-        )
+    def start(self, *arguments: str) -> preloaded.Process:
+        return preloaded.Process(arguments, environment=self.environment, directory=self.home, text=True)
 
     def bundle(self, *arguments: str) -> Outcome:
         return Outcome(*preloaded.run(arguments, self.environment, self.home, timeout=300))

@@ -22,11 +22,12 @@ from bundler.verbs import ingest as ingesting
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAMES = """
-Admission ApplyOptions ApplyResult AuthorizationError BaseMismatchError Bundle BundlerError BusyError CopyResult EngineError
-IngestOptions IngestResult Inspection IntegrityError MigratorOptions ModelError NoSpaceError NotFoundError Policy PrivilegeError
-Progress PushOptions PushResult ReplaceOptions ReplaceResult Replaced RunOptions Signature Signed StoreError StoreOptions
-TrustError UsageError Verification
-apply connect_engine copy host_admission ingest inspect load_policy open_store push replace sign undo_replace verify
+Admission ApplyOptions ApplyResult ApplyToOptions ApplyToResult AuthorizationError BaseMismatchError Bundle BundlerError
+BusyError CopyResult EngineError ExtractOptions ExtractResult ImageCompression IngestOptions IngestResult Inspection
+IntegrityError MigratorOptions ModelError NoSpaceError NotFoundError Policy PrivilegeError Progress PushOptions PushResult
+ReplaceOptions ReplaceResult Replaced RunOptions Signature Signed StoreError StoreOptions TrustError UsageError Verification
+apply apply_to connect_engine copy extract host_admission ingest inspect load_policy open_store push replace sign undo_replace
+verify
 """
 
 

@@ -152,6 +152,10 @@ class ArchiveStore(BundleArchive):
         self._verify_written = verify_written
         self._progress = progress
 
+    def rename(self, tag: str) -> None:
+        """Use another tag from now on."""
+        self._name, self.where = tag, where(self._path, tag, None)
+
     @contextmanager
     def upload(self, name: str, source: Store | None = None) -> Iterator[ArchiveUpload]:
         part_files.refuse_list(self._path)

@@ -150,6 +150,8 @@ class _Target:
         self._failure: BundlerError | None = None
         self.made: set[Digest] = set()
         """The layers that were rebuilt to their ends."""
+        self._compressed_otherwise: set[Digest] = set()
+        """Layers that did not become what they are when frames of the source were copied."""
 
     @cached_property
     def manifest(self) -> bytes:
@@ -175,8 +177,10 @@ class _Target:
             return same.open(blob)
 
         def produce(made: Blob) -> None:
-            if self._rebuild(blob, made).digest != blob.digest:
-                raise _other_compression(blob, self._layers[blob.digest], self._inner.where)
+            copies_frames = self._copies_frames(blob)
+            if self._rebuild(blob, made, copies_frames=copies_frames).digest != blob.digest:
+                self._compressed_otherwise.add(blob.digest)
+                raise self._other_frames(blob) if copies_frames and self._is_same_libzstd(blob) else self._other_compression(blob)
             self.made.add(blob.digest)
 
         return RebuiltStream(blob, produce)
@@ -200,7 +204,13 @@ class _Target:
             raise
         return replace(made.finish(blob.media_type), annotations=blob.annotations)
 
-    def _rebuild(self, blob: Descriptor, made: Blob) -> Descriptor:
+    def _copies_frames(self, blob: Descriptor) -> bool:
+        """Whether all layers of the source were compressed as this one, by their records; a wrong one is found by the digest."""
+        compression = self._layers[blob.digest].compression
+        alike = all(it.layer.compression == compression for it in self._source.layers)
+        return compression is not None and alike and blob.digest not in self._compressed_otherwise
+
+    def _rebuild(self, blob: Descriptor, made: Blob, *, copies_frames: bool = False) -> Descriptor:
         """Write a layer into a new blob, with the recorded compression."""
         layer, where = self._layers[blob.digest], self._inner.where
         mode = Compression.named(layer.compression.mode if layer.compression else "")
@@ -211,13 +221,33 @@ class _Target:
                 return layer_rebuild.repack(tar_stream, layer, made, mode, where)
         if diff := self.delta.diffs.get(blob.digest):
             with self._inner.open(diff) as content:
-                return layer_rebuild.rebuild(content, self._source.files, layer, made, mode, where)
+                return layer_rebuild.rebuild(content, self._source.files, layer, made, mode, where, copies_frames=copies_frames)
         raise IntegrityError(f"{where}: neither the delta nor its source has the layer {blob.digest}")
 
     def _same(self, blob: Descriptor) -> StoredLayer | None:
         """Return the layer of the source with the content of a target's layer."""
         diff_id = self._layers[blob.digest].diff_id
         return next((it for it in self._source.layers if it.layer.diff_id == diff_id), None)
+
+    def _is_same_libzstd(self, blob: Descriptor) -> bool:
+        recorded = self._layers[blob.digest].compression
+        return recorded is not None and recorded.libzstd == LIBZSTD
+
+    def _other_frames(self, blob: Descriptor) -> IntegrityError:
+        return IntegrityError(
+            f"{self._inner.where}: the layer {blob.digest} has another digest with frames of its source: "
+            "a layer was compressed otherwise than its bundle records",
+            hint="Run the command again with a whole copy of the bundle.",
+        )
+
+    def _other_compression(self, blob: Descriptor) -> OtherCompressionError:
+        recorded = self._layers[blob.digest].compression
+        was = f"libzstd {recorded.libzstd}" if recorded else "an unknown version of libzstd"
+        return OtherCompressionError(
+            f"{self._inner.where}: the layer {blob.digest} was rebuilt exactly, but its blob has another digest: "
+            f"it was compressed by {was}, and this program has libzstd {LIBZSTD}",
+            hint="Copy the whole bundle, or use the version of fps-bundle that pushed it.",
+        )
 
     @cached_property
     def _bundle(self) -> Bundle:
@@ -257,12 +287,3 @@ class _TargetOnly(WrappedStore):
     def manifest(self, descriptor: Descriptor) -> bytes:
         del descriptor
         return self._data
-
-
-def _other_compression(blob: Descriptor, layer: Layer, where: str) -> OtherCompressionError:
-    was = f"libzstd {layer.compression.libzstd}" if layer.compression else "an unknown version of libzstd"
-    return OtherCompressionError(
-        f"{where}: the layer {blob.digest} was rebuilt exactly, but its blob has another digest: it was compressed by {was}, "
-        f"and this program has libzstd {LIBZSTD}",
-        hint="Copy the whole bundle, or use the version of fps-bundle that pushed it.",
-    )

@@ -6,25 +6,22 @@ Blobs are deleted from this store only, and only while no other process uses it 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
 
-from bundler.errors import IntegrityError, StoreError, disk_errors
-from bundler.format import artifact
+from bundler.errors import BusyError, IntegrityError, StoreError, disk_errors
 from bundler.format.artifact import Manifest
 from bundler.format.content import Descriptor, Digest
 from bundler.format.reference import LocalReference
 from bundler.localfs import private_file
-from bundler.ports import Displaced, Named, Store
+from bundler.ports import Displaced, Store
 from bundler.stores.layout import in_use_lock, index, verified_cache
+from bundler.stores.layout.removable import UPLOADS, NamedLayout
 from bundler.stores.layout.store import LayoutBlob, LayoutStore
-
-UPLOADS = "uploads"
-"""Directory of the local store with the records of interrupted uploads; each is a plain file."""
 
 
 def directory() -> Path:
@@ -33,7 +30,7 @@ def directory() -> Path:
     return Path(chosen) if chosen else platformdirs.user_data_path("fps-bundle") / "store"
 
 
-class LocalStore(LayoutStore):
+class LocalStore(NamedLayout):
     """The local store, opened for one bundle; the layout is created on first use.
 
     A bundle whose tag moves to another one stays, as ``NAME@sha256:…``.
@@ -70,52 +67,18 @@ class LocalStore(LayoutStore):
             self._delete({blob.digest for blob in blobs})
 
     @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Do nothing: this process uses the store until its end."""
+        yield
+
+    @contextmanager
     def alone(self) -> Iterator[bool]:
         """Whether no other process uses the store; if so, store and index are locked for the block."""
         with self._locked(), in_use_lock.alone(self._path) as alone:
             yield alone
 
-    def remaining(self, going: Collection[Named]) -> list[Named]:
-        """Return the index without these bundles, and without referrers whose subject is gone."""
-        others = [item for item in self.names() if item not in going]
-        here = {None, *index.subjects(others, self.manifest, self.where)}
-        return [item for item in others if item.name or self._subject(item.manifest) in here]
-
-    def keep(self, stays: Collection[Named]) -> None:
-        """Remove all other entries from the index; the caller must hold its lock."""
-        self._edit(lambda item: item not in stays)
-
-    def needed(self, named: Iterable[Named]) -> set[Digest]:
-        """Return these manifests and their blobs; raises `IntegrityError` with the names of unreadable ones."""
-        needed, unclear = set(), index.foreign(self._read_index(), self.where)
-        for item in named:
-            try:
-                needed |= self._digests(item.manifest)
-            except IntegrityError:
-                unclear.append(item.name or str(item.manifest.digest))
-        if unclear:
-            raise IntegrityError(
-                f"the local store cannot tell which blobs are needed by {', '.join(unclear)}",
-                hint="Copy these here again, or move their tags to other bundles and run: fps-bundle prune --keep 0",
-            )
-        return needed
-
-    def known_digests(self, named: Iterable[Named]) -> set[Digest]:
-        """Return the readable ones of these manifests' blobs, and the manifests."""
-        found = set()
-        for item in named:
-            found.add(item.manifest.digest)
-            with suppress(IntegrityError):
-                found |= self._digests(item.manifest)
-        return found
-
-    def _digests(self, manifest: Descriptor) -> set[Digest]:
-        return {manifest.digest, *(blob.digest for blob in artifact.blobs(self.manifest(manifest), self.where))}
-
-    def _subject(self, manifest: Descriptor) -> Digest | None:
-        with suppress(IntegrityError):
-            return artifact.subject(self.manifest(manifest), self.where)
-        return None
+    def busy(self) -> BusyError:
+        return in_use_lock.busy(self._path)
 
     def _delete(self, blobs: Collection[Digest]) -> None:
         """Delete unneeded blobs; while another process uses the store they are left to a later prune."""

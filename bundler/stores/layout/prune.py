@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import stat
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from bundler.errors import IntegrityError, disk_errors
 from bundler.format import artifact
 from bundler.format.content import Digest
 from bundler.format.reference import LocalReference, without_tag
-from bundler.localfs.atomic_file import KEPT_SECONDS, is_part, sweep
-from bundler.ports import Named
-from bundler.stores.layout import in_use_lock
-from bundler.stores.layout.local import UPLOADS, LocalStore, directory
-
-_BLOB = re.compile(r"[0-9a-f]{64}")
+from bundler.ports import Named, Removed
+from bundler.stores.layout.local import LocalStore, directory
+from bundler.stores.layout.removable import LayoutRemoval
 
 
-@dataclass(frozen=True)
-class PrunedBundle:
-    """A deleted bundle by its name, or a referrer without a name; ``size`` is the freed space in bytes."""
-
-    name: str
-    digest: Digest
-    size: int
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """Files of one kind that belong to no bundle; ``one`` is the singular of ``what``, ``size`` is in bytes."""
-
-    what: str
-    one: str
-    count: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """What prune deleted, or in a dry run would delete."""
-
-    bundles: Sequence[PrunedBundle]
-    leftovers: Sequence[Leftover]
-
-    @property
-    def size(self) -> int:
-        """Return the freed space in bytes."""
-        return sum(bundle.size for bundle in self.bundles) + sum(leftover.size for leftover in self.leftovers)
-
-
-def prune(keep: int, *, dry_run: bool) -> Pruned:
+def prune(keep: int, *, dry_run: bool) -> Removed:
     """Delete untagged bundles except the ``keep`` newest of each name, and every file that no bundle needs.
 
     Raises `BusyError` while another process uses the store. Raises `IntegrityError` when a remaining manifest is
@@ -62,12 +22,13 @@ def prune(keep: int, *, dry_run: bool) -> Pruned:
     """
     with disk_errors(directory()):
         if not directory().is_dir():
-            return Pruned((), ())
+            return Removed((), ())
     store = LocalStore(LocalReference(""))
     with store.alone() as alone, disk_errors(directory()):
         if not alone:
-            raise in_use_lock.busy(directory())
-        plan = _PrunePlan(store, keep)
+            raise store.busy()
+        names = store.names()
+        plan = LayoutRemoval(store, choose(names, _created(store, names), keep), sweep=True)
         pruned = plan.describe()
         if not dry_run:
             plan.carry_out()
@@ -100,42 +61,6 @@ def _is_tagged(item: Named) -> bool:
     return bool(item.name) and "@" not in item.name
 
 
-class _PrunePlan:
-    """The files to delete, by kind; no file is in two kinds."""
-
-    def __init__(self, store: LocalStore, keep: int) -> None:
-        names = store.names()
-        stays = store.remaining(choose(names, _created(store, names), keep))
-        needed = {digest.hex for digest in store.needed(stays)}
-        blobs = {path.name: path for path in _files(store.blobs) if _BLOB.fullmatch(path.name) and path.name not in needed}
-        self._store = store
-        self._stays = stays
-        self._going = [(item, _take(blobs, store.known_digests([item]))) for item in names if item not in stays]
-        self._blobs = list(blobs.values())
-        self._halves = [path for path in _files(store.blobs) if is_part(path)]
-        self._records = [path for path in _files(directory() / UPLOADS) if time.time() - path.stat().st_mtime > KEPT_SECONDS]
-
-    def describe(self) -> Pruned:
-        sorts = [
-            ("blobs without a bundle", "blob without a bundle", self._blobs),
-            ("half downloads", "half download", self._halves),
-            ("records of old uploads", "record of an old upload", self._records),
-        ]
-        return Pruned(
-            [PrunedBundle(item.name, item.manifest.digest, _size(files)) for item, files in self._going],
-            [Leftover(what, one, len(files), _size(files)) for what, one, files in sorts if files],
-        )
-
-    def carry_out(self) -> None:
-        """Delete unindexed files first: a full disk needs space for the new index."""
-        _unlink([*self._blobs, *self._records])
-        sweep(self._store.blobs, kept_seconds=0)
-        if self._going:
-            self._store.keep(self._stays)
-        for _, files in self._going:
-            _unlink(files)
-
-
 def _created(store: LocalStore, names: Sequence[Named]) -> dict[Digest, str]:
     created = {}
     for item in names:
@@ -144,21 +69,3 @@ def _created(store: LocalStore, names: Sequence[Named]) -> dict[Digest, str]:
             bundle = artifact.read(data, item.name) if artifact.is_bundle(data) else None
             created[item.manifest.digest] = bundle.annotations.get(artifact.CREATED, "") if bundle else ""
     return created
-
-
-def _files(place: Path) -> list[Path]:
-    """Return the plain files in a directory, if it exists."""
-    return [path for path in place.iterdir() if stat.S_ISREG(path.lstat().st_mode)] if place.is_dir() else []
-
-
-def _take(blobs: dict[str, Path], digests: set[Digest]) -> list[Path]:
-    return [blobs.pop(digest.hex) for digest in digests if digest.hex in blobs]
-
-
-def _size(files: Sequence[Path]) -> int:
-    return sum(path.stat().st_size for path in files)
-
-
-def _unlink(files: Sequence[Path]) -> None:
-    for path in files:
-        path.unlink(missing_ok=True)

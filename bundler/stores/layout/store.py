@@ -64,6 +64,11 @@ class LayoutStore:
         self._verify_written = verify_written
         self._progress = progress
 
+    def rename(self, tag: str) -> None:
+        """Use another tag from now on."""
+        self._name = tag
+        self.where = str(LayoutReference(str(self._path), tag))
+
     def resolve(self) -> Descriptor:
         return index.find(self._index(), self._name, self._digest, self.where)
 
@@ -91,6 +96,10 @@ class LayoutStore:
 
     def attach(self, new: NewReferrer) -> None:
         self.prepare()
+        with self.writing():
+            self._attach(new)
+
+    def _attach(self, new: NewReferrer) -> None:
         for blob, data in new.blobs:
             self.take(blob.digest, data)
         self.take(new.referrer.descriptor.digest, new.referrer.data)
@@ -142,7 +151,24 @@ class LayoutStore:
     def upload(self, name: str, source: Store | None = None) -> Iterator[LayoutUpload]:
         self.prepare()
         keep = source is not None and not source.rereadable
-        yield LayoutUpload(self, self._name or name, keep=keep)
+        with self.writing():
+            yield LayoutUpload(self, self._name or name, keep=keep)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep other processes from deleting blobs during the block, because the names of new blobs come last."""
+        directory = self._open_blobs()
+        try:
+            with disk_errors(self.blobs):
+                locks.acquire(directory, self._what, shared=True)
+            yield
+        finally:
+            os.close(directory)
+
+    def _open_blobs(self) -> int:
+        """Open the directory of the blobs, whose lock is shared by all processes that write to the layout."""
+        with disk_errors(self.blobs):
+            return os.open(self.blobs, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def check_digest(self, manifest: Descriptor) -> None:
         """Raises `StoreError` when the store was opened for another digest."""
@@ -188,15 +214,19 @@ class LayoutStore:
 
     def set_name(self, name: str, manifest: Descriptor, referrers: Sequence[Descriptor]) -> Displaced | None:
         """Move a name to a manifest whose blobs are all here, and add its referrers; returns the displaced bundle."""
-        added = {manifest.digest, *(referrer.digest for referrer in referrers)}
         with self._locked():
-            former = [item.manifest for item in self.names() if item.name == name and item.manifest.digest != manifest.digest]
-            untagged = [Named(self._untagged(other), other) for other in former if self._untagged(other)]
-            taken = {name, self._untagged(manifest), *(item.name for item in untagged)} - {""}
-            self._edit(
-                lambda item: item.name in taken or (not item.name and item.manifest.digest in added),
-                [Named(name, manifest), *untagged, *(Named("", referrer) for referrer in referrers)],
-            )
+            return self.move_name(name, manifest, referrers)
+
+    def move_name(self, name: str, manifest: Descriptor, referrers: Sequence[Descriptor] = ()) -> Displaced | None:
+        """Do as `set_name`, while the caller holds the lock of the index."""
+        added = {manifest.digest, *(referrer.digest for referrer in referrers)}
+        former = [item.manifest for item in self.names() if item.name == name and item.manifest.digest != manifest.digest]
+        untagged = [Named(self._untagged(other), other) for other in former if self._untagged(other)]
+        taken = {name, self._untagged(manifest), *(item.name for item in untagged)} - {""}
+        self._edit(
+            lambda item: item.name in taken or (not item.name and item.manifest.digest in added),
+            [Named(name, manifest), *untagged, *(Named("", referrer) for referrer in referrers)],
+        )
         return Displaced(former[0].digest, self._untagged(former[0])) if former else None
 
     def _untagged(self, manifest: Descriptor) -> str:

@@ -63,6 +63,11 @@ class RegistryStore:
         self._tell = tell or (lambda _: None)
         self._client = RegistryClient(reference.registry, plain_http=plain_http, limits=limits, tell=tell)
 
+    def rename(self, tag: str) -> None:
+        """Use another tag from now on."""
+        self.reference = replace(self.reference, tag=tag)
+        self.where = str(self.reference)
+
     def resolve(self) -> Descriptor:
         wanted = self.reference.digest
         response, data = self._manifest(str(wanted or self.reference.tag), ", ".join(artifact.MANIFESTS), wanted)

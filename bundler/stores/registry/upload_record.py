@@ -15,6 +15,7 @@ from bundler.format import strict_json
 from bundler.format.content import Digest
 from bundler.localfs import locks, private_file
 from bundler.stores.layout import local
+from bundler.stores.layout.removable import UPLOADS
 
 LEAST_SIZE = 1 << 20
 """Bytes below which a blob gets no record."""
@@ -97,7 +98,7 @@ class UploadRecord:
 
 def directory() -> Path:
     """Return the directory of the records, in the local store."""
-    return local.use() / local.UPLOADS
+    return local.use() / UPLOADS
 
 
 def _content(path: Path) -> bytes:

@@ -51,7 +51,7 @@ def test_of_equal_blocks_the_nearest_and_the_first_are_candidates() -> None:
     places, first = found.find(OLD[:WINDOW])
     assert places == [0]
     assert found.candidates(first[0], 1300) == [1160, 1320, 1000]
-    assert found.candidates(first[0], 0) == [1000, 1000]
+    assert found.candidates(first[0], 0) == [1000]
     assert found.candidates(first[0], 5000) == [1480, 1000]
 
 

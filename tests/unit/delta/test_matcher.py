@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import random
 import sqlite3
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -239,3 +241,15 @@ EDITS = st.tuples(
 )
 def test_every_edit_is_rebuilt(old: bytes, edits: list[tuple[str, int, int, int]], chunk: int) -> None:
     difference(old, _edited(old, edits), chunk)
+
+
+def test_what_a_matcher_has_read_is_free_at_once() -> None:
+    matching = Matcher(Bytes(LOG), Writer(io.BytesIO(), 3))
+    matching.add(b"begun later\n" + LOG[1000:])
+    cache = weakref.ref(matching._old)
+    gc.disable()
+    try:
+        del matching
+        assert cache() is None
+    finally:
+        gc.enable()

@@ -246,3 +246,37 @@ def test_a_table_that_goes_on_after_its_promised_size_is_refused() -> None:
     data = zstandard.compress(WHOLE + b" " * (100 << 20))
     with pytest.raises(IntegrityError):
         read(bytes(8) + data, Table(1008, len(data), len(WHOLE), Digest.of(data)))
+
+
+def test_both_parsers_give_the_same_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = read(*written(*ITEMS))
+    monkeypatch.setattr(toc, "_plain_item", lambda _: None)
+    assert read(*written(*ITEMS)) == fast == ITEMS
+
+
+PLAIN = b'{"type":"reg","name":"s/a","size":5,"modtime":"2026-01-01T00:00:00Z","digest":"sha256:%b","offset":0,"endOffset":9}' % (
+    b"a" * 64
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"T00:", b"T24:"),
+        (b"2026-01-01", b"2026-02-30"),
+        (b"00Z", b"00.10Z"),
+        (b'"size":5', b'"size":05'),
+        (b'"size":5,', b""),
+        (b"s/a", b"s/a/"),
+        (b"s/a", b"s/../a"),
+        (b"s/a", b"s/\xff"),
+        (b'"reg"', b'"dir"'),
+        (b'"endOffset":9', b'"endOffset":0'),
+        (b'"size":5', b'"size":%d' % (CHUNK + 1)),
+    ],
+)
+def test_a_plain_line_in_any_other_form_is_refused(old: bytes, new: bytes) -> None:
+    begin, end = b'{"version":1,"entries":[\n', b"\n]}\n"
+    assert len(read(*contents(begin + PLAIN + end))) == 1
+    with pytest.raises(IntegrityError):
+        read(*contents(begin + PLAIN.replace(old, new) + end))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import images
 import pytest
 from applied import UNCONFIGURED
 from bundles import BASE, bundle
-from fakes import MemoryStore, RecordingProgress, Tree, directory, file, tree
+from fakes import FakeEngine, MemoryStore, RecordingProgress, Tree, container, directory, file, tree
+from fakes import image as fakes_image
 
 from bundler.api import images as api
 from bundler.api.stores import StoreOptions
@@ -20,6 +23,7 @@ from bundler.bundle import read_bundle
 from bundler.errors import (
     BaseMismatchError,
     BusyError,
+    EngineError,
     IntegrityError,
     NotFoundError,
     PrivilegeError,
@@ -36,9 +40,11 @@ from bundler.format.reference import RegistryReference, parse
 from bundler.stores.archive.images import ArchiveImages
 from bundler.stores.layout import index
 from bundler.stores.layout.images import LayoutImages
+from bundler.stores.layout.local import LocalSpool
 from bundler.stores.layout.store import LayoutStore
 from bundler.trust.admission import Admission
-from bundler.verbs import base_source, copy
+from bundler.verbs import apply as applying
+from bundler.verbs import base_image, base_source, copy
 from bundler.verbs.apply_to import ApplyToOptions, ApplyToResult
 
 ARM = Platform(os="linux", architecture="arm64")
@@ -344,6 +350,14 @@ def test_tag_previous_keeps_the_image_that_had_the_tag(base: str) -> None:
     assert (again.existed, image_at("oci:new:7-previous")[0].descriptor.digest) == (True, first.digest)
 
 
+def test_the_tag_of_the_previous_image_replaces_no_bundle(home: Path, base: str) -> None:
+    source = of()
+    copy.copy(source, LayoutStore(home / "new", "7-previous"), RecordingProgress())
+    apply(source, "oci:new:7", base)
+    with pytest.raises(UsageError, match="oci:new:7-previous names a bundle"):
+        apply(of(tree(file("/s/g"))), "oci:new:7", base, keep_previous=True, force=True)
+
+
 @pytest.mark.parametrize("to", ["oci:new:7", "oci-archive:new.tar:7"])
 def test_a_tag_that_moves_meanwhile_is_exit_code_12(base: str, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = LayoutImages if to.startswith("oci:") else ArchiveImages
@@ -375,9 +389,6 @@ def test_an_image_that_came_from_this_bundle_is_not_replaced_without_a_reason(ba
 
 
 def test_privileged_files_are_compared_with_those_of_the_base(home: Path) -> None:
-    import io
-    import tarfile
-
     layers = []
     for members in ({"s/same": 0o4755, "s/gone": 0o4755, "s/other": 0o755}, {"s/.wh.gone": 0o644}):
         buffer = io.BytesIO()
@@ -424,17 +435,60 @@ def test_a_bundle_with_deletions_has_no_image_of_the_state_alone() -> None:
     apply(source, "oci:alone:7", None, state_only=True, ignore_removed=True)
 
 
-def test_no_space_for_a_layout_is_exit_code_11(base: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bundler.errors import NoSpaceError
-    from bundler.stores.layout import store as layout
+def test_an_image_of_the_state_alone_is_no_source_of_a_push() -> None:
+    source = fakes_image("state:1", config={"Labels": {image.LABEL_DIGEST: "sha256:1"}})
+    with pytest.raises(BaseMismatchError, match="state of a bundle alone"):
+        base_image.of_container(container(), source, None, FakeEngine(), RecordingProgress())
 
-    def full(path: Path, size: int) -> None:
-        raise NoSpaceError(f"{path}: {size} bytes do not fit")
 
-    monkeypatch.setattr(layout, "check_space", full)
-    with pytest.raises(NoSpaceError):
-        apply(of(), "oci:new:7", base)
-    assert json.loads((home / "new" / "index.json").read_text())["manifests"] == []
+def test_an_engine_and_a_store_make_the_same_config_on_a_base_of_the_same_version(home: Path) -> None:
+    """The name of the base is not a tag of one host, and empty settings, as engines report them, do not count."""
+    labels = {artifact.TITLE: "Model", artifact.VERSION: "1.0"}
+    settings = {"Cmd": ["serve"], "Env": ["A=1"], "Labels": labels}
+    near = images.in_layout(home / "near", images.made((b"rebuilt",), settings=settings))
+    reported = {**settings, "Volumes": None, "OnBuild": [], "User": ""}
+    held = fakes_image("mirror.example/model:new", diff_ids=(Digest.of(b"rebuilt"),), config=reported)
+    engine, source = FakeEngine(held=[held]), of()
+    options = applying.ApplyOptions(same_version=True, tag="copy:1")
+    on_engine = applying.apply(source, engine, LocalSpool(), RecordingProgress(), admission=UNCONFIGURED, options=options)
+    assert apply(source, "oci:new:7", near, same_version=True).config_digest == on_engine.config_digest
+
+
+def saved(layers: tuple[bytes, ...], names: tuple[str, ...]) -> bytes:
+    """An image as an engine saves it: any files, in any order."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, layer in zip(names, layers, strict=True):
+            info = tarfile.TarInfo(name)
+            info.size = len(layer)
+            archive.addfile(info, io.BytesIO(layer))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("compression", list(ImageCompression))
+def test_the_base_comes_from_an_engine(home: Path, compression: ImageCompression) -> None:
+    base = fakes_image()
+    content = (b"{}", *reversed(images.BASE_LAYERS))
+    engine = FakeEngine(archives={base.id: saved(content, ("x.json", "b/layer.tar", "a/layer.tar"))})
+    source, options = of(), ApplyToOptions(compression=compression)
+
+    def run(to: str) -> ApplyToResult:
+        return api.apply_to(source, to, base="engine:model:1.0", engine=engine, admission=UNCONFIGURED, options=options)
+
+    result = run("oci:new:7")
+    manifest, _, _ = image_at("oci:new:7")
+    assert {layer.media_type for layer in manifest.layers} == {compression.media_type}
+    assert result.config_digest == apply(source, "oci:other:7", images.in_layout(home / "base", images.made())).config_digest
+    assert run("oci:new:7").existed
+    assert not list(Path("store/blobs/sha256").iterdir()), "nothing is left in the local store"
+
+
+def test_an_engine_that_saves_too_few_layers_is_told(home: Path) -> None:
+    base = fakes_image()
+    engine = FakeEngine(archives={base.id: saved(images.BASE_LAYERS[:1], ("a/layer.tar",))})
+    with pytest.raises(EngineError, match="did not save the layer"):
+        api.apply_to(of(), "oci:new:7", base="engine:model:1.0", engine=engine, admission=UNCONFIGURED)
+    assert not (home / "new").exists()
 
 
 def test_where_a_base_is_searched() -> None:

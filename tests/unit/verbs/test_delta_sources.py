@@ -18,6 +18,8 @@ from bundler.api.stores import StoreOptions, look_for_sources_on, open_store
 from bundler.bundle import read_bundle
 from bundler.errors import IntegrityError, MissingSourceError, OtherCompressionError
 from bundler.format import artifact
+from bundler.format.compression import LIBZSTD
+from bundler.format.compression_mode import Compression
 from bundler.format.content import Descriptor
 from bundler.format.image import LABEL_DIGEST
 from bundler.format.metadata import LayerCompression
@@ -40,13 +42,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def one(files: Tree, *, told: LayerCompression | None = None) -> MemoryStore:
+def one(files: Tree, *, told: LayerCompression | None = None, compression: Compression = Compression.AUTO) -> MemoryStore:
     """A store with a bundle, whose metadata may tell of another compression than that of its layers."""
     store = MemoryStore()
     if told is None:
         bundle(store, files)
         return store
-    packer, descriptors, layers = pack(store, files, ["/s"])
+    packer, descriptors, layers = pack(store, files, ["/s"], compression=compression)
     told_layers = [layer.model_copy(update={"compression": told}) for layer in layers]
     described = metadata(told_layers, exports=exports(packer), parents=parents(packer))
     data = described.to_bytes()
@@ -144,6 +146,21 @@ def test_a_layer_that_is_compressed_otherwise_here_is_applied_by_its_diff_id(tmp
     (loaded,) = engine.loads
     assert loaded.diff_ids[2:] == tuple(layer.diff_id for layer in found.metadata.layers)
     assert any("using it by its diff ID" in note for note in progress.notes)
+
+
+def test_frames_of_the_source_are_copied_only_as_long_as_they_give_the_right_layer(tmp_path: Path) -> None:
+    lines = b"".join(b"line %d of the log\n" % (number * number) for number in range(20_000))
+    recorded = LayerCompression(mode="auto", libzstd=LIBZSTD)
+    old = one(tree(file("/s/log", lines), file("/s/new", b"one")), told=recorded, compression=Compression.BEST)
+    new = one(tree(file("/s/log", lines), file("/s/new", b"two")))
+    copy.copy(old, LocalStore(LocalReference("model", "old")), RecordingProgress())
+    store, progress = into_layout(old, new, tmp_path), RecordingProgress()
+    with pytest.raises(IntegrityError, match="a layer was compressed otherwise than its bundle records"):
+        verified(store)
+    verified(store)
+    store = into_layout(old, new, tmp_path / "again")
+    assert copy.copy(store, LocalStore(LocalReference("model", "new")), progress).bundle.digest == read_bundle(new).digest
+    assert any("fetching the blob once more" in note for note in progress.notes)
 
 
 def test_deltas_that_lead_to_each_other_are_refused() -> None:
