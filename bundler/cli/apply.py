@@ -88,8 +88,7 @@ def apply(
             made = apply_to.run(source, to, base, host, store_options, parts_from, admission, as_image, terminal)
         else:
             with wiring.opened(reference.parse(source), store_options, parts_from) as store:
-                engine = wiring.connect(host)
-                done = replacement.apply(store, engine, replace, replacing, terminal, admission=admission, options=chosen)
+                done = replacement.apply(store, wiring.connect(host), replace, replacing, admission, chosen, terminal)
     if to is not None:
         apply_to.show(made, terminal, json=json, dry_run=dry_run)
     else:
@@ -97,6 +96,7 @@ def apply(
 
 
 def _report(done: ReplaceResult, container: str | None, terminal: Terminal, *, json: bool, dry_run: bool) -> None:
+    """Print the result; ``container`` is what was to be replaced."""
     from bundler.cli import console
 
     if json:
@@ -122,13 +122,13 @@ def _as_json(result: ApplyResult) -> dict[str, Any]:
     }
 
 
-def _show_plan(result: ApplyResult, replace: str | None, terminal: Terminal) -> None:
+def _show_plan(result: ApplyResult, container: str | None, terminal: Terminal) -> None:
     from bundler.cli import console
 
     how = "exists already and would be tagged" if result.existed else "would be created and tagged"
     terminal.say(f"the bundle is verified and fits {_base_name(result)}; the new image {how} {result.tag}")
-    if replace is not None:
-        terminal.say(f"the container {replace} would be replaced")
+    if container is not None:
+        terminal.say(f"the container {container} would be replaced")
     console.result(f"config {result.config_digest}")
 
 

@@ -80,10 +80,9 @@ def apply(
     engine: ReplacingEngine,
     container: str | None,
     replacing: ReplaceOptions | None,
-    terminal: Terminal,
-    *,
     admission: Admission,
     options: ApplyOptions,
+    terminal: Terminal,
 ) -> ReplaceResult:
     """Apply a bundle, and replace a container if one is named."""
     from bundler.api import verbs

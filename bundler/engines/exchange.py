@@ -132,19 +132,33 @@ def exchanged(calls: Calls, notes: Path, plan: Plan) -> Iterator[None]:
             _undo_after(error, calls, plan, restart=stopping)
             note.settle()
             raise
-        _finish(calls, plan)
+        try:
+            _finish(calls, plan)
+        except BundlerError as error:
+            raise EngineError(
+                f"the container {plan.name} was replaced, but this was not completed: {error.message}",
+                hint="The next command that uses this engine completes it:",
+                command="fps-bundle doctor",
+            ) from error
         note.settle()
 
 
 def recover(calls: Calls, notes: Path, host: str) -> list[str]:
-    """Finish or undo the exchanges of dead processes on the engine ``host``; returns what was done."""
+    """Finish or undo the exchanges of dead processes on the engine ``host``; returns what was done.
+
+    Raises `EngineError` when that fails. The note stays then, so each further command tries again.
+    """
     actions = []
     for left in journal.abandoned(notes):
         plan = Plan.of(dict(left.content))
         if plan and plan.host != host:
             continue
         if plan:
-            actions.append(_recovered(calls, plan))
+            try:
+                actions.append(_recovered(calls, plan))
+            except BundlerError as error:
+                error.message = f"cannot clean up after an interrupted replacement of the container {plan.name}: {error.message}"
+                raise
         left.path.unlink(missing_ok=True)
     return actions
 

@@ -87,7 +87,7 @@ def replace(
         exports = check_mounts(old, applied.bundle.metadata, keep=replacing.keep_mounted_state)
         progress.stage(f"replacing the container {old.name}")
         image = engine.image(applied.image_id)
-        with _advised(applied), engine.replaced(old, image, applied.tag, exports) as new:
+        with _advised(old, applied), engine.replaced(old, image, applied.tag, exports) as new:
             ready = wait_until_ready(new, image.labels, engine, connect, replacing.ready_timeout, progress)
     return ReplaceResult(applied, Replaced(engine.container(new.id), image.id, f"{old.name}-previous", ready))
 
@@ -248,12 +248,13 @@ def _with_log(container: Container, engine: ReplacingEngine) -> Iterator[None]:
 
 
 @contextmanager
-def _advised(applied: ApplyResult) -> Iterator[None]:
-    """Say about a failure in the block that the new image keeps its tag."""
+def _advised(old: Container, applied: ApplyResult) -> Iterator[None]:
+    """Say about a failure in the block that the old container is as before, and where the new image is."""
     try:
         yield
     except BundlerError as error:
         if not error.command:
             way = f"; to roll its tag back: fps-bundle undo {applied.tag}" if applied.previous else ""
-            error.hint = f"{error.hint} The new image stays as {applied.tag}{way}".strip()
+            state = "runs again" if old.running else "is stopped as before"
+            error.hint = f"{error.hint} The old container {old.name} {state}. The new image stays as {applied.tag}{way}".strip()
         raise

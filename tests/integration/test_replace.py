@@ -232,7 +232,9 @@ def test_a_container_that_does_not_get_ready_is_undone(here: Host, bundles: list
 def test_a_killed_replacement_is_undone_by_the_next_command(
     here: Host, bundles: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: bytes
 ) -> None:
-    old = here.run(MODEL, "model", host_config=here.api.create_host_config(restart_policy={"Name": "always"}))
+    old = here.run(
+        MODEL, "model", stop_signal="SIGKILL", host_config=here.api.create_host_config(restart_policy={"Name": "always"})
+    )
     here.ask(old, "predict", text="smoke")
     command = ("apply", bundles[0], "--tag", "detector:1", "--replace", "model")
     with guarded(here.address, tmp_path / "engine.sock", request_) as address:
@@ -256,7 +258,7 @@ def test_a_container_of_compose_and_one_that_would_vanish_are_refused(here: Host
     labels = {"com.docker.compose.project": "site", "com.docker.compose.service": "detector"}
     here.run(MODEL, "composed", labels=labels)
     here.run(MODEL, "vanishing", host_config=here.api.create_host_config(auto_remove=True))
-    here.run(MODEL, "mounted", host_config=here.api.create_host_config(binds=["replace-state:/opt/model"]))
+    here.run(MODEL, "mounted", stop_signal="SIGKILL", host_config=here.api.create_host_config(binds=["replace-state:/opt/model"]))
     before, images = states(here), here.images()
     composed = here.bundle("apply", bundles[0], "--replace", "composed")
     assert (composed.code, "docker compose --project-name site up --detach detector" in composed.err) == (2, True)

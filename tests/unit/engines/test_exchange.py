@@ -244,6 +244,29 @@ def test_when_undoing_fails_too_both_reasons_are_told_and_the_next_command_goes_
     check_undone(world)
 
 
+def test_a_clean_up_that_fails_is_told_and_tried_again(tmp_path: Path) -> None:
+    world = left(tmp_path, World(), 4)
+    world.fails_at = len(world.calls) + 1
+    with pytest.raises(EngineError) as caught:
+        exchange.recover(world, tmp_path, HERE)
+    assert caught.value.message == (
+        "cannot clean up after an interrupted replacement of the container model: the engine is on fire"
+    )
+    assert len(exchange.recover(world, tmp_path, HERE)) == 1
+    check_undone(world)
+
+
+def test_an_accepted_container_stays_when_the_rest_fails(tmp_path: Path) -> None:
+    world = World(older=True)
+    world.fails_at = 8
+    with pytest.raises(EngineError, match="the container model was replaced, but this was not completed") as caught:
+        run(world, tmp_path, plan(older=True))
+    assert world.calls[7][:2] == ("set_policy", NEW)
+    assert caught.value.command == "fps-bundle doctor"
+    exchange.recover(world, tmp_path, HERE)
+    check_done(world)
+
+
 def left(tmp_path: Path, world: World, number: int) -> World:
     world.killed_at = number
     with pytest.raises(Killed):

@@ -214,7 +214,7 @@ def test_a_container_that_does_not_get_ready_is_undone_with_its_log(successor: C
         replace(engine, connect=connect)
     assert engine.events[-1] == "undo detector"
     assert caught.value.log == "the last words of detector"
-    assert caught.value.hint.endswith("The new image stays as copy:1")
+    assert caught.value.hint.endswith("The old container detector runs again. The new image stays as copy:1")
 
 
 def test_a_container_that_was_started_anew_meanwhile_is_not_ready() -> None:
