@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import pkgutil
+import resource
 import select
 import signal
 import socket
@@ -48,6 +49,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         text: bool = False,
+        limits: Mapping[int, int] | None = None,
     ) -> None:
         self.args = [str(argument) for argument in arguments]
         self.returncode: int | None = None
@@ -55,6 +57,7 @@ class Process:
             "arguments": self.args,
             "environment": dict(environment or os.environ),
             "directory": str(directory or Path.cwd()),
+            "limits": list((limits or {}).items()),
         }
         theirs, ours = zip(*(_stream(given, number) for number, given in enumerate((stdin, stdout, stderr))), strict=True)
         status, told = os.pipe()
@@ -222,6 +225,8 @@ def _begin(request: dict[str, Any]) -> None:
     for number, (name, mode) in enumerate(_STREAMS):
         former, buffering = getattr(sys, name), 1 if number == 2 or os.isatty(number) else -1
         setattr(sys, name, open(number, mode, buffering, former.encoding, former.errors, closefd=False))  # noqa: SIM115
+    for kind, most in request["limits"]:
+        resource.setrlimit(kind, (most, most))
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["directory"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import random
 import struct
@@ -268,10 +269,15 @@ def test_a_blob_is_a_function_of_its_tar(sizes: list[int], alone: bool, rests: s
     assert odd == usual
 
 
+PARTS = [[0], [0, 0, 0], [1, 0], [0, 1], [1, 0, 0, 1, 0], [0, 1, 0]]
+MORE = [0, 1, 700]
+
+
 @pytest.mark.parametrize(
-    "parts", [[0], [0, 0, 0], [1, 0], [0, 1], [1, 0, 0, 1, 0], [0, 1, 0]], ids=lambda parts: "".join(map(str, parts))
+    ("parts", "more"),
+    list(itertools.product(PARTS, MORE)) if SOAK else list(zip(PARTS, 2 * MORE, strict=True)),
+    ids=lambda it: "".join(map(str, it)) if isinstance(it, list) else str(it),
 )
-@pytest.mark.parametrize("more", [0, 1, 700])
 def test_holes_give_the_blob_that_zeros_give_and_are_not_read(parts: list[int], more: int) -> None:
     data = b"".join(bytes([part]) * CHUNK for part in [*parts, 1, 0, 0]) + bytes(more)
     entry, _ = file("/s/sparse", data)
