@@ -33,8 +33,8 @@ open("/srv/state/a", "w").write("learned")
 open("/srv/ready", "w")
 time.sleep(10000)
 """
-BUSY = IDLE.replace("time.sleep(10000)", "while True: pass")
-"""A model that never rests, so that it has used CPU time whenever it was resumed."""
+BUSY = IDLE.replace("time.sleep(10000)", "while True: time.sleep(0.001)")
+"""A model that wakes all the time, so that it has used CPU time whenever it was resumed."""
 
 
 class DisturbedReader:
