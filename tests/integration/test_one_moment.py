@@ -294,12 +294,12 @@ def test_a_volume_that_nothing_writes_to_is_taken(here: Host, push: Push, reader
 
 
 @pytest.fixture
-def silent_podman(models: Path, tmp_path: Path) -> Iterator[Host]:
+def silent_podman(saved_models: Path, tmp_path: Path) -> Iterator[Host]:
     """A host whose Podman keeps no events."""
     with private_podman(events="none") as address:
         (tmp_path / "silent").mkdir()
         host = Host(address, tmp_path / "silent")
-        host.take_model(models)
+        host.take_model(saved_models)
         yield host
         host.clean()
 
