@@ -55,32 +55,34 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of saved images that all workers share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def builder(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def builder(saved_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """The host where images are built, for all others."""
     with ENGINES[DEFAULT]() as address:
         host = Host(address, tmp_path_factory.mktemp("builder"))
-        host.take_model(models)
+        host.take_model(saved_models)
         yield host
 
 
 @pytest.fixture(scope="session")
-def _first_hosts(builder: Host, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host]]:
+def _first_hosts(builder: Host, saved_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host]]:
     with ENGINES[DEFAULT]() as address:
         there = Host(address, tmp_path_factory.mktemp("there"))
-        there.take_model(models)
+        there.take_model(saved_models)
         VERSIONS[DEFAULT] = there.api.version()["Version"]
         yield builder, there
 
 
 @pytest.fixture(scope="session")
-def _hosts(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host]]:
+def _hosts(
+    request: pytest.FixtureRequest, saved_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Host, Host]]:
     engine = getattr(request, "param", DEFAULT)  # a test that asks for a host by the name of its fixture has no parameter
     if engine == DEFAULT:
         yield request.getfixturevalue("_first_hosts")
@@ -88,7 +90,7 @@ def _hosts(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytes
     with ENGINES[engine]() as first, ENGINES[engine]() as second:
         here, there = Host(first, tmp_path_factory.mktemp("here")), Host(second, tmp_path_factory.mktemp("there"))
         for host in (here, there):
-            host.take_model(models)
+            host.take_model(saved_models)
         VERSIONS[engine] = here.api.version()["Version"]
         yield here, there
 
@@ -114,10 +116,10 @@ def there(_hosts: tuple[Host, Host]) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="session")
-def _podman(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def _podman(saved_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     with ENGINES["podman-4.3"]() as address:
         host = Host(address, tmp_path_factory.mktemp("podman"))
-        host.take_model(models)
+        host.take_model(saved_models)
         yield host
 
 

@@ -98,7 +98,9 @@ def test_a_base_of_as_many_layers_as_docker_takes(here: Host, tmp_path: Path) ->
     here.must("apply", str(tmp_path / "x.tar"), "--tag", "deep-applied:1")
     copy = here.api.create_container("deep-applied:1")["Id"]
     assert here.tree(copy, "/srv") == here.tree(first, "/srv")
-    here.api.commit(here.api.create_container("deep:124")["Id"], "deep", "125")
+    one_more = here.api.create_container("deep:124")["Id"]
+    here.put(one_more, {"opt/one-more": ""})
+    here.api.commit(one_more, "deep", "125")
     assert len(here.layers("deep:125")) == 125
     here.run_script("second", ["/srv"], "import os; os.mkdir('/srv')", image="deep:125")
     outcome = here.bundle("push", "second", str(tmp_path / "y.tar"))

@@ -60,7 +60,7 @@ def test_a_base_that_was_pulled_while_its_layers_were_here_in_another_compressio
 
 
 @pytest.mark.operation("push and apply", only="containerd")
-def test_what_fails_leaves_no_image(builder: Host, models: Path, there: Host, archive: str, registry: str) -> None:
+def test_what_fails_leaves_no_image(builder: Host, saved_models: Path, there: Host, archive: str, registry: str) -> None:
     push_attested(builder, registry, PULLED)
     there.api.pull(f"{registry}/{PULLED}", tag="1")
     there.api.remove_image(MODEL, force=True)
@@ -70,4 +70,4 @@ def test_what_fails_leaves_no_image(builder: Host, models: Path, there: Host, ar
         assert outcome.code in (4, 10)
         assert there.images() == before
     finally:
-        there.take_model(models)
+        there.take_model(saved_models)

@@ -23,12 +23,12 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def _engines(models: Path, disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Host]]:
+def _engines(saved_models: Path, disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Host]]:
     remote = f"tcp://127.0.0.1:{free_port()}"
     with private_engine(f"--data-root={disk}/data", f"--host={remote}") as local:
         home = tmp_path_factory.mktemp("tight")
         hosts = {"local": Host(local, home), "remote": Host(remote, home)}
-        hosts["local"].take_model(models)
+        hosts["local"].take_model(saved_models)
         yield hosts
 
 

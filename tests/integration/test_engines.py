@@ -47,11 +47,11 @@ def test_a_paused_podman_model_is_resumed(podman: Host) -> None:
 
 
 @pytest.fixture
-def namespaced(models: Path, tmp_path: Path) -> Iterator[Host]:
+def namespaced(saved_models: Path, tmp_path: Path) -> Iterator[Host]:
     """A host whose engine maps the users of its containers to others (dockerd's ``--userns-remap``)."""
     with _mapped_users(), private_engine("--userns-remap=daemon") as address:
         host = Host(address, tmp_path)
-        host.take_model(models)
+        host.take_model(saved_models)
         yield host
         host.clean()
 

@@ -23,10 +23,10 @@ REQUESTS = int(os.environ.get("FPS_BUNDLE_REQUESTS", "44"))
 
 
 @pytest.fixture
-def upgraded(models: Path, here: Host, there: Host) -> tuple[Host, Host]:
+def upgraded(saved_models: Path, here: Host, there: Host) -> tuple[Host, Host]:
     """Two hosts that have both versions of the example model."""
     for host in (here, there):
-        host.take_model(models, "2.0")
+        host.take_model(saved_models, "2.0")
     return here, there
 
 
@@ -69,8 +69,8 @@ def test_a_newer_version_gives_the_older_ones_answers(upgraded: tuple[Host, Host
 
 
 @pytest.mark.operation("ingest")
-def test_an_old_model_that_does_not_run_is_read_too(models: Path, here: Host, tmp_path: Path) -> None:
-    here.take_model(models, "2.0")
+def test_an_old_model_that_does_not_run_is_read_too(saved_models: Path, here: Host, tmp_path: Path) -> None:
+    here.take_model(saved_models, "2.0")
     first = here.run(MODEL, "first")
     teach(here, first)
     answer = here.ask(first, "predict", text=QUESTION)
@@ -89,8 +89,8 @@ def test_an_old_model_that_does_not_run_is_read_too(models: Path, here: Host, tm
         here.api.remove_container(second, force=True)
 
 
-def test_the_upgrade_on_podman(models: Path, podman: Host, tmp_path: Path) -> None:
-    podman.take_model(models, "2.0")
+def test_the_upgrade_on_podman(saved_models: Path, podman: Host, tmp_path: Path) -> None:
+    podman.take_model(saved_models, "2.0")
     first = podman.run(MODEL, "first")
     teach(podman, first)
     answer = podman.ask(first, "predict", text=QUESTION)
@@ -407,10 +407,10 @@ MOMENTS = {"reading": b"PUT /", "committing": b"/commit?"}
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_an_engine_that_is_restarted_in_the_middle(models: Path, tmp_path: Path, moment: str) -> None:
+def test_an_engine_that_is_restarted_in_the_middle(saved_models: Path, tmp_path: Path, moment: str) -> None:
     with private_daemon() as daemon:
         host = Host(daemon.address, tmp_path)
-        host.take_model(models)
+        host.take_model(saved_models)
         old = host.run_script("first", [], LARGE)
         host.script_image(SCRIPTED, [("/srv/large", "/large")])
         before = everything(host)

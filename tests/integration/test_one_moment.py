@@ -33,8 +33,8 @@ open("/srv/state/a", "w").write("learned")
 open("/srv/ready", "w")
 time.sleep(10000)
 """
-BUSY = IDLE.replace("time.sleep(10000)", "while True: pass")
-"""A model that never rests, so that it has used CPU time whenever it was resumed."""
+BUSY = IDLE.replace("time.sleep(10000)", "while True: time.sleep(0.001)")
+"""A model that wakes all the time, so that it has used CPU time whenever it was resumed."""
 
 
 class DisturbedReader:
@@ -294,12 +294,12 @@ def test_a_volume_that_nothing_writes_to_is_taken(here: Host, push: Push, reader
 
 
 @pytest.fixture
-def silent_podman(models: Path, tmp_path: Path) -> Iterator[Host]:
+def silent_podman(saved_models: Path, tmp_path: Path) -> Iterator[Host]:
     """A host whose Podman keeps no events."""
     with private_podman(events="none") as address:
         (tmp_path / "silent").mkdir()
         host = Host(address, tmp_path / "silent")
-        host.take_model(models)
+        host.take_model(saved_models)
         yield host
         host.clean()
 

@@ -157,7 +157,7 @@ class Host:
         self.put(container, {f"script/{key}": value for key, value in files.items()})
         self.api.start(container)
         assert self.api.wait(container)["StatusCode"] == 0, self.api.logs(container)
-        changes = [f'CMD ["{self._python(MODEL)}", "/script/scripted_model.py"]', "ENV PYTHONPATH=/app", "STOPSIGNAL SIGKILL"]
+        changes = [f'CMD ["{self._python(MODEL)}", "/script/scripted_model.py"]', "ENV PYTHONPATH=/app"]
         changes += [f"VOLUME {volume}" for volume in config.get("volumes", ())]
         repository, _, tag = name.rpartition(":")
         self.api.commit(container, repository, tag, changes=changes)
