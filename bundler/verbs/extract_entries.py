@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bundler.bundle import Bundle
 from bundler.errors import IntegrityError
-from bundler.format import layer_reader, table_reader, tar
+from bundler.format import layer_reader, table_reader, tar, units
 from bundler.format.content import Descriptor, Digest
 from bundler.format.faults import Fault
 from bundler.format.layer_reader import decompressed
@@ -80,7 +80,8 @@ class Entries:
             self._refuse(checker.check(item.entry), layer)
             yield item
         if count != layer.described.entries:
-            raise IntegrityError(f"{self._what(layer)} has {count} entries; the metadata says {layer.described.entries}")
+            entries = units.counted(count, "entry", "entries")
+            raise IntegrityError(f"{self._what(layer)} has {entries}; the metadata says {layer.described.entries}")
 
     def _refuse(self, fault: Fault | None, layer: StoredLayer | None = None) -> None:
         if fault:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from bundler.bundle import Bundle
 from bundler.errors import NotFoundError, PrivilegeError, UsageError
 from bundler.format import entry_rules, paths, tar, units
+from bundler.format.metadata import Parent
 from bundler.format.tar import Entry, Kind
 from bundler.format.toc import Item
 from bundler.localfs import attributes
@@ -97,6 +97,23 @@ def _holes(record: Record) -> int:
     return sum(chunk.size for chunk in record.chunks if chunk.digest == zeros())
 
 
+def _with_parents(items: Iterable[Item], above: Mapping[str, Parent]) -> Iterator[Item]:
+    """Put the directories above the exports, as the metadata has them, between the other items in walking order."""
+    pending = deque(sorted(above, key=paths.sort_key))
+
+    def parents(end: str | None) -> Iterator[Item]:
+        while pending and (end is None or paths.sort_key(pending[0]) < paths.sort_key(end)):
+            path = pending.popleft()
+            yield Item(Entry(path, Kind.DIRECTORY, above[path].mode, above[path].uid, above[path].gid, 0))
+
+    for item in items:
+        if item.entry.path not in above:
+            if pending:
+                yield from parents(item.entry.path)
+            yield item
+    yield from parents(None)
+
+
 class Planner:
     """Builds the plan of one extraction."""
 
@@ -153,11 +170,8 @@ class Planner:
 
     def _plan_last(self, items: Iterable[Item], records: Records) -> None:
         above = {paths.decode(it.path): it for it in self._bundle.metadata.parents}
-        parents = sorted(above, key=paths.sort_key)
-        parent_items = (Item(Entry(path, Kind.DIRECTORY, it.mode, it.uid, it.gid, 0)) for path in parents for it in [above[path]])
-        own = (item for item in items if item.entry.path not in above)
         waiting: deque[Entry] = deque()  # the directories at and above the last path that are not planned yet
-        for item in heapq.merge(own, parent_items, key=lambda item: paths.sort_key(item.entry.path)):
+        for item in _with_parents(items, above):
             path = item.entry.path
             while waiting and not paths.is_within(path, waiting[-1].path):
                 waiting.pop()

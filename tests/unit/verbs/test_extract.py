@@ -543,6 +543,16 @@ def test_a_disk_that_fills_up_meanwhile_gets_nothing(store: WatchedStore, small:
     assert [path.name for path in small.iterdir()] == ["mine"]
 
 
+def test_another_file_system_in_the_directory_is_refused(store: WatchedStore, out: Path) -> None:
+    (out / "m").mkdir(parents=True)
+    with disks.small_disk(out / "m/s", 64 << 20):
+        error = refused(UsageError, store, out)
+        assert "another file system" in error.message
+        assert error.message.endswith(": /m/s")
+        extract(store, out / "m/s", "/m/s", strip="/m/s")
+    assert list((out / "m").iterdir()) == [out / "m/s"]
+
+
 def test_older_bundles_are_refused_by_directory(out: Path, tmp_path: Path) -> None:
     stores = []
     for number in (1, 2):
