@@ -24,7 +24,7 @@ def test_usage_has_no_braces_and_flags_have_no_type(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "usage"), [("push", "CONTAINER [DEST]"), ("copy", "SOURCE DEST"), ("list", "[WHERE]"), ("undo", "NAME:TAG")]
+    ("command", "usage"), [("push", "[CONTAINER] [DEST]"), ("copy", "SOURCE DEST"), ("list", "[WHERE]"), ("undo", "NAME:TAG")]
 )
 def test_usage_names_arguments_in_capitals(command: str, usage: str) -> None:
     assert help_of(command).splitlines()[0].endswith(f" {command} [OPTIONS] {usage}")
