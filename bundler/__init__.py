@@ -6,8 +6,8 @@ This module is the Python API; docs/user/api.md describes it. Names are imported
 TYPE_CHECKING = False  # typing is slow to load, and signals are not handled before this module is loaded
 if TYPE_CHECKING:
     from bundler.api.engines import MigratorOptions, connect_engine
-    from bundler.api.processes import connect_process
     from bundler.api.images import apply_to
+    from bundler.api.processes import connect_process
     from bundler.api.stores import StoreOptions, open_store
     from bundler.api.trust import host_admission, load_policy
     from bundler.api.verbs import Inspection, Verification, apply, copy, extract, ingest, inspect, push, sign, verify
