@@ -7,6 +7,7 @@ TYPE_CHECKING = False  # typing is slow to load, and signals are not handled bef
 if TYPE_CHECKING:
     from bundler.api.engines import MigratorOptions, connect_engine
     from bundler.api.images import apply_to
+    from bundler.api.processes import connect_process
     from bundler.api.stores import StoreOptions, open_store
     from bundler.api.trust import host_admission, load_policy
     from bundler.api.verbs import (
@@ -97,6 +98,7 @@ __all__ = [
     "apply",
     "apply_to",
     "connect_engine",
+    "connect_process",
     "copy",
     "extract",
     "host_admission",
@@ -113,6 +115,7 @@ __all__ = [
 
 _MODULES = {
     "api.engines": ("MigratorOptions", "connect_engine"),
+    "api.processes": ("connect_process",),
     "api.images": ("apply_to",),
     "api.stores": ("StoreOptions", "open_store"),
     "api.trust": ("host_admission", "load_policy"),

@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,33 +89,37 @@ class Runtime:
     network: str
     address: str
 
-    def start(self, image: str, name: str, directory: Path, python: str, setup: str) -> int:
-        """Start a model in a new container; gives its PID."""
+    @contextmanager
+    def model(self, image: str, directory: Path, python: str, setup: str) -> Iterator[int]:
+        """Run a model in a new container for the length of the block; gives its PID."""
         directory.mkdir()
         for file, text in {**program("scripted_model"), "paths": json.dumps(STATE), "mood": ""}.items():
             (directory / file).write_text(text)
-        self.containerd.pull(image)
         code = f"{setup}\nexec(open('/script/scripted_model.py').read())"
-        self.containerd.ctr(
-            "run", "--detach", "--with-ns", f"network:{self.network}", "--env", "PYTHONPATH=/app",
-            "--mount", f"type=bind,src={directory},dst=/script,options=rbind:ro", image, name, python, "-c", code,
-        )  # fmt: skip
-        wait_until(lambda: serves(self.address), 60)
-        return self.pid(name)
+        mount = f"type=bind,src={directory},dst=/script,options=rbind:ro"
+        options = ("--with-ns", f"network:{self.network}", "--env", "PYTHONPATH=/app", "--mount", mount)
+        with self.running(image, options, python, "-c", code) as pid:
+            wait_until(lambda: serves(self.address), 60)
+            yield pid
 
-    def pid(self, name: str) -> int:
-        return int(self._task(name)[1])
+    @contextmanager
+    def running(self, image: str, options: Sequence[str], *command: str) -> Iterator[int]:
+        """Run a command in a new container for the length of the block; gives its PID."""
+        name = f"fps-{secrets.token_hex(4)}"
+        self.containerd.pull(image)
+        try:
+            self.containerd.ctr("run", "--detach", *options, image, name, *command)
+            yield int(self._task(name)[1])
+        finally:
+            self.containerd.ctr("task", "kill", "--signal", "SIGKILL", name)
+            wait_until(lambda: self._task(name)[2] == "STOPPED", 60)
+            self.containerd.ctr("task", "delete", name)
+            self.containerd.ctr("container", "delete", name)
 
     def _task(self, name: str) -> list[str]:
         """Name, PID and state of a container's main process."""
         lines = [line.split() for line in self.containerd.ctr("task", "list").splitlines()]
         return next(line for line in lines if line[0] == name)
-
-    def stop(self, name: str) -> None:
-        self.containerd.ctr("task", "kill", "--signal", "SIGKILL", name)
-        wait_until(lambda: self._task(name)[2] == "STOPPED", 60)
-        self.containerd.ctr("task", "delete", name)
-        self.containerd.ctr("container", "delete", name)
 
 
 @pytest.fixture(scope="module")
@@ -153,52 +157,48 @@ def test_two_generations_of_a_model_of_containerd_alone(
     python = str(here.api.inspect_image(MODEL)["Config"]["Cmd"][0])
     first, second, image = (f"{registry}/pid/{name}" for name in ("bundle:1", "bundle:2", "applied:1"))
 
-    pid = runtime.start(base, "model", tmp_path / "script", python, SETUP)
-    metadata, its_layers = pushed(here, first, "--pid", str(pid), "--base", base)
-    assert its_layers == layers
-    assert [metadata[key] for key in ("base", "image", "removed", "layers")] == [
-        by_docker[key] for key in ("base", "image", "removed", "layers")
-    ]
-    here.must("apply", first, "--to", image, "--base", base)
-    outcome = here.bundle("push", "--pid", str(pid), "--base", image)
-    assert (outcome.code, "the container was not started from" in outcome.err) == (10, True), outcome.err
-    audited = here.must("push", "--pid", str(pid), "--base", base, "--audit", "--json", first)
-    assert audited.json["unchanged"]
-    assert {item["path"]: item["change"] for item in audited.json["forgotten"]}["/opt/outside"] == "added"
-    assert "the targets of 1 exported symbolic link: /srv/state/outward -> /opt/outside" in audited.err
-    runtime.stop("model")
+    with runtime.model(base, tmp_path / "script", python, SETUP) as pid:
+        process = ("--pid", str(pid), "--base")
+        metadata, its_layers = pushed(here, first, *process, base)
+        assert its_layers == layers
+        for key in ("base", "image", "removed", "layers"):
+            assert metadata[key] == by_docker[key]
+        here.must("apply", first, "--to", image, "--base", base)
+        outcome = here.bundle("push", *process, image)
+        assert (outcome.code, "the container was not started from" in outcome.err) == (10, True), outcome.err
+        audited = here.must("push", *process, base, "--audit", "--json", first)
+        assert audited.json["unchanged"]
+        assert {item["path"]: item["change"] for item in audited.json["forgotten"]}["/opt/outside"] == "added"
+        assert "the targets of 1 exported symbolic link: /srv/state/outward -> /opt/outside" in audited.err
 
-    pid = runtime.start(image, "model", tmp_path / "again", python, GROW)
-    metadata, _ = pushed(here, second, "--pid", str(pid), "--base", image)
+    with runtime.model(image, tmp_path / "again", python, GROW) as pid:
+        metadata, _ = pushed(here, second, "--pid", str(pid), "--base", image)
     assert [it["digest"] for it in metadata["lineage"]] == [here.must("inspect", first, "--json").json["digest"]]
     assert metadata["base"]["diffIDs"] == by_docker["base"]["diffIDs"]
     assert metadata["removed"] == ["/app/state.py"]
-    listed = here.must("list", second, "/srv/state").out
-    assert "grown" in listed
-    assert "empty" not in listed
-    runtime.stop("model")
+    assert here.must("cat", second, "/srv/state/grown").out == "more"
+    assert here.bundle("cat", second, "/srv/state/empty").code == 6
 
 
 def test_what_cannot_be_pushed_is_refused_before_anything_is_paused(here: Host, runtime: Runtime, base: str) -> None:
     python = str(here.api.inspect_image(MODEL)["Config"]["Cmd"][0])
-    runtime.containerd.pull(base)
-    runtime.containerd.ctr("run", "--detach", base, "lonely", python, "-c", "import time; time.sleep(3600)")
-    pid, gone = str(runtime.pid("lonely")), subprocess.Popen(["true"])
+    gone = subprocess.Popen(["true"])
     gone.wait()
-    for arguments, code, words in (
-        (("--pid", str(gone.pid), "--base", base), 6, f"there is no process with PID {gone.pid}"),
-        (("--pid", str(os.getpid()), "--base", base), 2, "is in no container"),
-        (("--pid", pid, "--base", f"{base}-none"), 6, "not found"),
-        (("--pid", pid, "--base", base), 3, "cannot be reached"),
-        (("--pid", pid, "--base", base, "--endpoint", "127.0.0.1:1", "--wait", "0.1"), 3, "127.0.0.1:1"),
-        (("--pid", pid), 2, "--pid needs --base"),
-        (("--pid", pid, "--base", base, "--start"), 2, "--start needs an engine"),
-        (("--pid", pid, "--base", base, "--reader", "api"), 2, "--reader api needs an engine"),
-        (("--pid", pid, "--base", "engine:x"), 2, "not read from an engine"),
-        (("--pid", pid, "--base", base, "one", "two"), 2, "'one' another one"),
-        ((), 2, "no container named"),
-    ):
-        outcome = here.bundle("push", *arguments)
-        assert (outcome.code, words in outcome.err) == (code, True), (arguments, outcome.err)
+    with runtime.running(base, (), python, "-c", "import time; time.sleep(3600)") as lonely:
+        pid = str(lonely)
+        for arguments, code, words in (
+            (("--pid", str(gone.pid), "--base", base), 6, f"there is no process with PID {gone.pid}"),
+            (("--pid", str(os.getpid()), "--base", base), 2, "is in no container"),
+            (("--pid", pid, "--base", f"{base}-none"), 6, "not found"),
+            (("--pid", pid, "--base", base), 3, "cannot be reached"),
+            (("--pid", pid, "--base", base, "--endpoint", "127.0.0.1:1", "--wait", "0.1"), 3, "127.0.0.1:1"),
+            (("--pid", pid), 2, "--pid needs --base"),
+            (("--pid", pid, "--base", base, "--start"), 2, "--start needs an engine"),
+            (("--pid", pid, "--base", base, "--reader", "api"), 2, "--reader api needs an engine"),
+            (("--pid", pid, "--base", "engine:x"), 2, "not read from an engine"),
+            (("--pid", pid, "--base", base, "one", "two"), 2, "'one' another one"),
+            ((), 2, "no container named"),
+        ):
+            outcome = here.bundle("push", *arguments)
+            assert (outcome.code, words in outcome.err) == (code, True), (arguments, outcome.err)
     assert here.leftovers() == []
-    runtime.stop("lonely")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from bundler.errors import EngineError
@@ -32,6 +32,19 @@ class OnlyRunning:
     def running(self, image: Image, options: RunOptions, *, keep: bool) -> AbstractContextManager[Container]:
         del options, keep
         raise self.refusal(f"run the image {image.id}")
+
+    def check_replaceable(self, old: Container) -> None:
+        raise self.refusal(f"replace {old.name}")
+
+    def replaced(self, old: Container, image: Image, name: str, exports: Sequence[str]) -> AbstractContextManager[Container]:
+        del image, name, exports
+        raise self.refusal(f"replace {old.name}")
+
+    def exchanged(self, current: Container) -> AbstractContextManager[Container]:
+        raise self.refusal(f"replace {current.name}")
+
+    def probed(self, container: Container) -> Container:
+        raise self.refusal(f"look at the health of {container.name}")
 
     def saved(self, image: Image) -> AbstractContextManager[Readable]:
         raise self.refusal(f"save the image {image.id}")

@@ -33,8 +33,9 @@ def paused(container: Container, process: ProcessId, freezer: Freezer) -> Iterat
             )
         try:
             freezer.freeze()
-        except ModelError:
-            note.settle()  # it was thawed again
+        except BaseException:
+            if not freezer.is_asked:
+                note.settle()  # it was not frozen, or is thawed again
             raise
         with proven(FrozenProof(process, freezer, container.name), freezer.thaw, note.settle):
             yield
