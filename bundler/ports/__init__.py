@@ -17,7 +17,7 @@ from bundler.ports.model import Model
 from bundler.ports.place import Entry, EntryKind, Leftover, Place, Removal, Removed, RemovedBundle
 from bundler.ports.reader import Reader, Surveyor
 from bundler.ports.signature import Signer, Verifier
-from bundler.ports.store import Recompressing, Renamable, Spool, Store, Upload
+from bundler.ports.store import ManifestLookup, Recompressing, Renamable, Spool, Store, Upload
 from bundler.ports.values import (
     Checked,
     Container,
@@ -48,6 +48,7 @@ __all__ = [
     "ImageCreation",
     "ImageLookup",
     "Leftover",
+    "ManifestLookup",
     "Model",
     "Named",
     "PathInfo",
