@@ -20,7 +20,7 @@ from bundler.ports.model import Model
 from bundler.ports.place import Entry, EntryKind, Leftover, Place, Removal, Removed, RemovedBundle
 from bundler.ports.reader import Reader, Surveyor
 from bundler.ports.signature import Signer, Verifier
-from bundler.ports.store import Recompressing, Renamable, Spool, Store, Upload
+from bundler.ports.store import ManifestLookup, Recompressing, Renamable, Spool, Store, Upload
 from bundler.ports.values import (
     Checked,
     Container,
@@ -54,6 +54,7 @@ __all__ = [
     "ImageStore",
     "ImageUpload",
     "Leftover",
+    "ManifestLookup",
     "Model",
     "Named",
     "PathInfo",

@@ -131,6 +131,13 @@ class Renamable(Protocol):
         ...
 
 
+@runtime_checkable
+class ManifestLookup(Protocol):
+    """A `Store` that can tell cheaply whether it has a manifest."""
+
+    def has_manifest(self, digest: Digest) -> bool: ...
+
+
 class Spool(Protocol):
     """The local store, in which captured state is packed before the upload."""
 

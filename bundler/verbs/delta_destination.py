@@ -13,7 +13,7 @@ from bundler.format import units
 from bundler.format.content import Descriptor, Digest
 from bundler.format.delta_manifest import MAX_LINKS, DeltaManifest
 from bundler.format.reference import LocalReference, image_name
-from bundler.ports import Container, Spool, Store
+from bundler.ports import Container, ManifestLookup, Spool, Store
 from bundler.streams import Progress
 from bundler.verbs.delta import made
 from bundler.verbs.early_upload import Sender
@@ -44,7 +44,9 @@ class DeltaDestination(RemoteDestination):
         self._progress = progress
         self._source = self._find_source()
         if self._source is None:
-            progress.note("no earlier push of this container to this place is kept here: sending whole layers this time")
+            progress.note(
+                "no earlier push of this container to this place is kept here and at the place: sending whole layers this time"
+            )
 
     @property
     def last(self) -> Bundle | None:
@@ -60,6 +62,8 @@ class DeltaDestination(RemoteDestination):
             stored, links, size = manifest.annotations.get(CHAIN, "").split(" ")
             bundle = read_bundle(store, manifest)
             kept = _Kept(bundle, Digest.parse(stored), int(links), int(size))
+            if isinstance(self._store, ManifestLookup) and not self._store.has_manifest(kept.stored):
+                return None  # removed there: readers of a delta would not find its source
             return kept if all(is_sound(store, blob) for blob in bundle.manifest.blobs) else None
         except (BundlerError, ValueError):
             return None  # missing or damaged: the next push keeps another one

@@ -140,6 +140,7 @@ def untag(place: Place, wanted: Sequence[Wanted], *, dry_run: bool) -> list[Entr
     with place.locked():
         entries = place.entries()
         chosen = list(dict.fromkeys(entry for item in wanted for entry in matching(entries, item, place)))
+        _check_sources(entries, chosen)
         if not dry_run:
             place.untag(chosen)
     return chosen
@@ -201,6 +202,14 @@ def _exact(entry: Entry, wanted: Wanted) -> Wanted:
     tag = name.rpartition(":")[2] if isinstance(wanted.reference, LocalReference) else name
     parsed = replace(wanted.reference, tag=tag)
     return Wanted(str(parsed), parsed)
+
+
+def _check_sources(entries: Sequence[Entry], chosen: Sequence[Entry]) -> None:
+    """Raises `UsageError` for the tag that keeps the source of a delta from the registry's garbage collection."""
+    for entry in chosen:
+        deltas = [it.shown for it in entries if it.source and it.source.digest == entry.bundle]
+        if entry.kind is EntryKind.SOURCE and deltas:
+            raise UsageError(f"{entry.shown} keeps the source of the delta {deltas[0]}", hint="Remove that delta first.")
 
 
 def _check_readable(entries: Iterable[Entry]) -> None:

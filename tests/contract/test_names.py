@@ -25,6 +25,8 @@ from bundler.api.stores import StoreOptions, open_readable
 from bundler.bundle import read_bundle
 from bundler.cli.main import app
 from bundler.format import artifact
+from bundler.format.content import Digest
+from bundler.format.delta_manifest import source_tag
 from bundler.format.reference import LocalReference, parse
 from bundler.ports import Renamable, Store
 from bundler.stores.layout.local import LocalStore
@@ -172,6 +174,8 @@ def test_deltas_keep_their_sources(where: str) -> None:
     run("copy", "local:2", f"{where}:2", "--delta-from", "local:1")
     run("copy", "local:3", f"{where}:3")
     assert "is the source of the delta 2, which stays" in run("rm", f"{where}:1", code=2)
+    if "/names/" in where:
+        assert "keeps the source of the delta 2" in run("untag", f"{where}:{source_tag(Digest.parse(whole[0]))}", code=2)
     found = printed("prune", where, "--keep-last", "2", "--dry-run")
     assert found["kept"][0]["reasons"] == ["source of 2"]
     assert found["bundles"] == []

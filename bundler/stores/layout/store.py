@@ -77,6 +77,9 @@ class LayoutStore:
         with self.open(descriptor) as stream:
             return stream.read()
 
+    def has_manifest(self, digest: Digest) -> bool:
+        return any(item.manifest.digest == digest for item in self.names())
+
     def open(self, blob: Descriptor, begun: Begun | None = None) -> Stream:
         return VerifyingReader(self._file(blob, begun.size if begun else 0), blob, self.where, begun)
 

@@ -64,7 +64,7 @@ class Repository(RegistryStore):
     def check_unmoved(self, entry: Entry) -> None:
         """Raises `BusyError` when a tag refers to another manifest than when the tags were listed."""
         with suppress(NotFoundError):
-            if (found := self._tagged(entry.named.name)) and found != entry.manifest:
+            if (found := self.found(entry.named.name)) and found != entry.manifest:
                 raise BusyError(
                     f"{self._shown(entry)}: another process moved this tag to {found} at the same time",
                     hint="List the bundles, then run the same command again.",
@@ -77,7 +77,7 @@ class Repository(RegistryStore):
 
     def check_gone(self, tag: str) -> None:
         """Raises `StoreError` when a deleted tag is still there."""
-        if self._tagged(tag):
+        if self.found(tag):
             raise StoreError(f"{self.where}: the registry accepted the deletion of the tag {tag}, but still has it")
 
     def delete_manifest(self, digest: Digest) -> None:
@@ -96,7 +96,7 @@ class Repository(RegistryStore):
         """Delete what refers to a bundle, and the index under the fallback tag."""
         for referrer in referrers:
             self.delete_manifest(referrer.digest)
-        if listed := self._tagged(fallback_tag(subject)):
+        if listed := self.found(fallback_tag(subject)):
             self.delete_manifest(listed)
 
     def orphans(self, bundles: Collection[Digest]) -> dict[Digest, list[Descriptor]]:
@@ -105,7 +105,7 @@ class Repository(RegistryStore):
         for tag in self._tags():
             match = _FALLBACK_TAG.fullmatch(tag)
             subject = Digest.parse(f"sha256:{match[1]}") if match else None
-            if subject and subject not in bundles and not self._tagged(str(subject)):
+            if subject and subject not in bundles and not self.found(str(subject)):
                 referrers = list(self.referrers(Descriptor(artifact.MANIFEST, subject, 0)))
                 if all(referrer.artifact_type == signature.ARTIFACT_TYPE for referrer in referrers):
                     found[subject] = referrers
@@ -113,12 +113,6 @@ class Repository(RegistryStore):
 
     def blobs_of(self, referrer: Descriptor) -> tuple[Descriptor, ...]:
         return artifact.blobs(self.manifest(referrer), self.where)
-
-    def _tagged(self, name: str) -> Digest | None:
-        """Return the manifest under a tag or digest, or None."""
-        headers = {"Accept": ", ".join(artifact.MANIFESTS)}
-        response = self._client.request("HEAD", self._url(f"manifests/{name}"), self.where, (200, 404), headers=headers)
-        return Digest.parse(response.headers.get("Docker-Content-Digest")) if response.status_code == 200 else None
 
     def _delete(self, name: str) -> None:
         with suppress(NotFoundError):  # an interrupted run, or another process, has deleted it

@@ -76,6 +76,15 @@ class RegistryStore:
     def manifest(self, descriptor: Descriptor) -> bytes:
         return self._manifest(str(descriptor.digest), descriptor.media_type, descriptor.digest)[1]
 
+    def has_manifest(self, digest: Digest) -> bool:
+        return self.found(str(digest)) is not None
+
+    def found(self, name: str) -> Digest | None:
+        """Return the manifest under a tag or digest, or None."""
+        headers = {"Accept": ", ".join(artifact.MANIFESTS)}
+        response = self._client.request("HEAD", self._url(f"manifests/{name}"), self.where, (200, 404), headers=headers)
+        return Digest.parse(response.headers.get("Docker-Content-Digest")) if response.status_code == 200 else None
+
     def _manifest(self, name: str, accept: str, wanted: Digest | None) -> tuple[requests.Response, bytes]:
         """Fetch a manifest and verify its digest, for a tag the one in the response header; a wrong one is fetched once more."""
         for _ in range(2):
