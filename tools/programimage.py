@@ -73,6 +73,10 @@ def _assemble(root: Path) -> None:
         f"bundler.cli.{path.stem}" for path in sorted((site / "bundler/cli").glob("*.py")) if path.stem != "__init__"
     )
     pythonroot.compile_modules(root, [site], f"bundler.__main__, runpy, site, {commands}")
+    shutil.rmtree(site / "bin", ignore_errors=True)  # scripts for the Python of this environment
+    program = root / "usr/bin/fps-bundle"
+    program.write_text(f"#!{pythonroot.PYTHON}\nfrom bundler.__main__ import main\n\nmain()\n")
+    program.chmod(0o755)
     if _CERTIFICATES.exists():
         pythonroot.copy_file(_CERTIFICATES, root)
     (root / HOME).mkdir(parents=True)
@@ -120,7 +124,7 @@ def _config(diff_id: str) -> dict[str, Any]:
         "config": {
             "User": str(USER),
             "Env": [f"HOME=/{HOME}", f"PYTHONHOME={sys.base_prefix}", "PYTHONDONTWRITEBYTECODE=1", "PATH=/usr/bin:/bin"],
-            "Entrypoint": [pythonroot.PYTHON, "-m", "bundler"],
+            "Entrypoint": ["/usr/bin/fps-bundle"],
             "WorkingDir": f"/{HOME}",
             "Labels": {"org.opencontainers.image.title": "fps-bundle", "org.opencontainers.image.version": version("fps-bundle")},
         },

@@ -35,6 +35,9 @@ OwnerOption = Annotated[
     typer.Option(help="Keep the recorded owners, by number, or give all to this user. Default: keep for root, else me."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that differ. Directories are never replaced.")]
+IfEmpty = Annotated[
+    bool, typer.Option("--if-empty", help="Do nothing if DIR has files already, such as those of an earlier start of a pod.")
+]
 Delete = Annotated[
     bool, typer.Option("--delete", help="Also remove from DIR what the model deleted of its base, within the wanted paths.")
 ]
@@ -55,6 +58,7 @@ def extract(
     strip: Strip = "/",
     owner: OwnerOption = None,
     overwrite: Overwrite = False,
+    if_empty: IfEmpty = False,
     delete: Delete = False,
     allow_privileged: AllowPrivileged = False,
     dry_run: DryRun = False,
@@ -84,6 +88,7 @@ def extract(
         strip,
         Owner(owner.value) if owner else None,
         overwrite=overwrite,
+        if_empty=if_empty,
         delete=delete,
         allow_privileged=allow_privileged,
         dry_run=dry_run,
@@ -100,7 +105,7 @@ def extract(
 
 def _as_json(result: ExtractResult) -> dict[str, Any]:
     return {
-        "bundle": str(result.bundle.digest),
+        "bundle": str(result.bundle.digest) if result.bundle else None,
         "directory": str(result.directory),
         "files": result.files,
         "links": result.links,
@@ -117,6 +122,9 @@ def _as_json(result: ExtractResult) -> dict[str, Any]:
 def _show(result: ExtractResult, terminal: Terminal, *, dry_run: bool) -> None:
     from bundler.cli import console
 
+    if result.bundle is None:
+        terminal.say(f"{result.directory}: has files already, nothing was extracted")
+        return
     if result.is_unchanged:
         terminal.say(f"{result.directory}: unchanged, all {console.counted(result.unchanged, 'path')} are there already")
     else:

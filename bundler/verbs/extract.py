@@ -44,6 +44,8 @@ class ExtractOptions:
     """Also remove from the target what the model deleted of its base."""
     allow_privileged: bool = False
     """Accept files with setuid, setgid or a capability."""
+    if_empty: bool = False
+    """Read and write nothing if the target has files already."""
     dry_run: bool = False
 
 
@@ -51,16 +53,17 @@ class ExtractOptions:
 class ExtractResult:
     """What was written to the target, or would be after a dry run; ``size`` is in bytes."""
 
-    bundle: Bundle
+    bundle: Bundle | None
+    """None when the bundle was not read, because the target has files already."""
     directory: Path
-    files: int
-    links: int
-    directories: int
-    size: int
-    unchanged: int
-    overwritten: int
-    deleted: int
-    skipped_attributes: int
+    files: int = 0
+    links: int = 0
+    directories: int = 0
+    size: int = 0
+    unchanged: int = 0
+    overwritten: int = 0
+    deleted: int = 0
+    skipped_attributes: int = 0
     new_signers: Sequence[str] = ()
     """The trusted signers without a rollback record, for whom a downgrade could not be detected."""
 
@@ -86,8 +89,10 @@ def extract(
     """
     options = options or ExtractOptions()
     selection = Selection(options.paths, options.strip)
-    admitted = admission.admit(read_bundle(source), source, progress)
     place = staging.real_directory(directory)
+    if options.if_empty and staging.has_files(place):
+        return ExtractResult(None, place)
+    admitted = admission.admit(read_bundle(source), source, progress)
     rollback = admitted.rollback_check(paths.encode(str(place)))
     rollback.check()
     new_signers = rollback.new_signers()

@@ -80,7 +80,7 @@ def test_every_command_is_offered_every_kind_of_case() -> None:
         offered = {
             command for number, case in enumerate(CORPUS) if case.name.startswith(kind) for command in commands_of(number, case)
         }
-        assert offered == {"inspect", "files", "verify", "copy", "store", "apply", "ingest"}
+        assert offered == {"inspect", "files", "verify", "copy", "store", "apply", "ingest", "extract"}
 
 
 def test_there_are_enough_cases() -> None:

@@ -283,6 +283,24 @@ def test_other_files_are_replaced_only_on_request(store: WatchedStore, out: Path
     check(out, FILES)
 
 
+def test_a_directory_with_files_can_be_left_alone_without_reading_the_bundle(out: Path) -> None:
+    """As an init container does it that starts again, while the registry cannot be reached."""
+    unreachable = MemoryStore()
+    (out / "lost+found").mkdir(parents=True)
+    refused(NotFoundError, unreachable, out, if_empty=True)
+    (out / "learned").write_text("mine")
+    assert extract(unreachable, out, if_empty=True).bundle is None
+    assert (out / "learned").read_text() == "mine"
+
+
+def test_an_interrupted_run_is_completed_although_the_directory_has_files(store: WatchedStore, out: Path) -> None:
+    extract(store, out)
+    (out / "m/s/same").unlink()
+    (out / os.fsdecode(staging.NAME)).mkdir(mode=0o700)
+    assert extract(store, out, if_empty=True).files == 1
+    check(out, FILES)
+
+
 def test_the_same_size_and_time_do_not_make_a_file_the_same(store: WatchedStore, out: Path) -> None:
     extract(store, out)
     place = out / "m/s/d/deep"

@@ -1,0 +1,156 @@
+"""The containers of the Kubernetes examples, run by containerd with the same arguments, user and mounts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from privatecontainerd import Containerd, private_containerd
+from privateengine import ensure
+from sshkeys import Key, keygen
+from world import MODEL, Host
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "kubernetes"
+IMAGE = "docker.io/library/fps-bundle:test"
+USER = 65532
+pytestmark = pytest.mark.usefixtures("base")
+SETUP = "import os; os.makedirs('/srv/state'); open('/srv/state/learned', 'w').write('fire')"
+
+
+def container(manifest: str) -> dict[str, Any]:
+    """The container of our image in a manifest."""
+
+    def found(value: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(value, dict):
+            if "/fps-bundle:" in str(value.get("image")):
+                yield value
+            value = list(value.values())
+        for inner in value if isinstance(value, list) else ():
+            yield from found(inner)
+
+    (only,) = found(list(yaml.safe_load_all((EXAMPLES / manifest).read_text())))
+    return only
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """containerd with our image, and volumes by the paths where they are mounted."""
+
+    containerd: Containerd
+    registry: str
+    directory: Path
+
+    def run(self, manifest: str, *options: str) -> str:
+        """Run the container of a manifest with its volumes below `directory`; raises ``RuntimeError`` when it fails."""
+        wanted = container(manifest)
+        arguments = [self._here(argument) for argument in (*wanted.get("command", ()), *wanted["args"])]
+        mounts = []
+        for mount in wanted["volumeMounts"]:
+            source = Path("/sys/fs/cgroup") if mount["name"] == "cgroup" else self.directory / mount["name"]
+            access = "ro" if mount.get("readOnly") else "rw"
+            mounts += ["--mount", f"type=bind,src={source},dst={mount['mountPath']},options=rbind:{access}"]
+        return self.containerd.ctr("run", "--rm", "--net-host", *mounts, *options, IMAGE, "example", *arguments)
+
+    def _here(self, text: str) -> str:
+        """An argument with the registry, the paths and the names of this test."""
+        for there, here in (("registry.example", self.registry), ("/opt/model/data", "/srv/state")):
+            text = text.replace(there, here)
+        return text
+
+
+@pytest.fixture(scope="module")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    """containerd with our image, built without a network."""
+    archive = tmp_path_factory.mktemp("image") / "image.tar"
+    tool = Path(__file__).resolve().parents[2] / "tools" / "programimage.py"
+    subprocess.run([sys.executable, tool, "--output", archive, "--name", "fps-bundle:test"], check=True, stdout=subprocess.DEVNULL)
+    with private_containerd() as running:
+        running.ctr("images", "import", str(archive))
+        archive.unlink()
+        yield running
+
+
+@pytest.fixture
+def cluster(containerd: Containerd, registry: str, key: Key, tmp_path: Path) -> Cluster:
+    """Volumes as Kubernetes makes them: files of a ConfigMap are links, others belong to the group of the pod."""
+    trust = yaml.safe_load((EXAMPLES / "trust.yaml").read_text())["data"] | {"allowed_signers": key.line("edge-1").decode()}
+    version = tmp_path / "trust" / "..2026"
+    version.mkdir(parents=True)
+    (tmp_path / "trust" / "..data").symlink_to("..2026")
+    for name, text in trust.items():
+        (version / name).write_text(text)
+        (tmp_path / "trust" / name).symlink_to(f"..data/{name}")
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry" / "config.json").write_text("{}")
+    for name in ("records", "state"):
+        (tmp_path / name).mkdir(mode=0o770)
+        os.chown(tmp_path / name, 0, USER)
+        (tmp_path / name).chmod(0o2770)
+    return Cluster(containerd, registry, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    path = tmp_path_factory.mktemp("key") / "id"
+    keygen("-q", "-t", "ed25519", "-N", "", "-f", path)
+    return Key(path)
+
+
+@pytest.fixture(scope="module")
+def base(builder: Host, registry: str) -> str:
+    name = f"{registry}/team/detector-base"
+    builder.api.tag(MODEL, name, "1.0")
+    for line in builder.api.push(name, "1.0", stream=True, decode=True):
+        assert "error" not in line, line
+    builder.api.remove_image(f"{name}:1.0")
+    return f"{name}:1.0"
+
+
+def test_the_image_is_published_only_with_a_trusted_signature(here: Host, cluster: Cluster, key: Key) -> None:
+    bundle, image = (f"{cluster.registry}/team/{name}" for name in ("detector-state:7", "detector:stable"))
+    here.run_script("detector", ["/srv/state"], SETUP)
+    here.must("push", "detector", bundle)
+    with pytest.raises(RuntimeError, match="no trusted signature"):
+        cluster.run("publish.yaml")
+    with pytest.raises(RuntimeError, match="not found"):
+        cluster.containerd.pull(image)
+    here.must("sign", bundle, "--sign-key", str(key.path))
+    assert "config sha256:" in cluster.run("publish.yaml")
+    cluster.containerd.pull(image)
+    python = str(here.api.inspect_image(MODEL)["Config"]["Cmd"][0])
+    assert cluster.containerd.run(image, "detector", python, "-c", "print(open('/srv/state/learned').read())") == "fire\n"
+
+
+def test_an_init_container_writes_the_state_once(here: Host, cluster: Cluster, key: Key) -> None:
+    """What the model has learned since stays when the pod starts again."""
+    here.run_script("detector", ["/srv/state"], SETUP)
+    here.must("push", "detector", f"{cluster.registry}/team/detector-state:7", "--sign-key", str(key.path))
+    cluster.run("extract.yaml")
+    learned = cluster.directory / "state" / "learned"
+    assert (learned.read_text(), learned.stat().st_uid) == ("fire", USER)
+    learned.write_text("fire and water")
+    cluster.run("extract.yaml")
+    assert learned.read_text() == "fire and water"
+
+
+def test_a_job_on_the_node_pushes_the_process_of_a_pod(here: Host, cluster: Cluster) -> None:
+    """Docker's container stands for that of a pod: push.yaml finds it by its host name, and asks no engine."""
+    shell = ensure("busybox", "busybox-static")
+    model = here.run_script("detector", ["/srv/state"], SETUP, hostname="detector-0")
+    address = next(iter(here.api.inspect_container(model)["NetworkSettings"]["Networks"].values()))["IPAddress"]
+    output = cluster.run(
+        "push.yaml", "--privileged", "--user", "0", "--with-ns", "pid:/proc/1/ns/pid", "--env", f"MODEL={address}",
+        "--env", "PATH=/usr/bin:/bin", "--mount", f"type=bind,src={shell},dst=/bin/sh,options=rbind:ro",
+    )  # fmt: skip
+    digest = output.strip().splitlines()[-1]
+    date = subprocess.run(["date", "+%F"], capture_output=True, text=True, check=True).stdout.strip()
+    found = here.must("inspect", f"{cluster.registry}/team/detector-state:{date}", "--json").json
+    assert (found["digest"], found["metadata"]["source"]["engine"]) == (digest, "process")
+    assert not here.paused(model)
