@@ -85,17 +85,28 @@ def test_an_engine_pulls_what_it_would_have_made_itself(there: Host, published: 
     copy = there.api.create_container(image, ["x"])["Id"]
     assert comparable(there.trees(copy, *STATE)) == published.tree
     assert "app/state.py" not in there.tree(copy, "/app")
-    assert there.output(image, "print(open('/srv/state/small').read())") == "small\n"
+    assert printed(there, image, "print(open('/srv/state/small').read())") == "small\n"
     applied = there.must("apply", published.bundle, "--tag", "applied:1", "--json").json
     assert applied["configDigest"] == published.config
     if there.has_config_ids:
         assert (applied["existed"], applied["imageID"]) == (True, published.config)
-    # containerd's store does not list a pulled image whose base it had unpacked already, from blobs in another compression
+    # containerd's store fetches no layer of the base that it unpacked from blobs in another compression, and does not list the
+    # image then; Docker 28 reports only a part of it.
     one, other = (there.api.inspect_image(name) for name in (image, "applied:1"))
-    assert [one[key] for key in ("Config", "RootFS", "Created")] == [other[key] for key in ("Config", "RootFS", "Created")]
+    if one.get("RootFS", {}).get("Layers"):
+        assert [one[key] for key in ("Config", "RootFS", "Created")] == [other[key] for key in ("Config", "RootFS", "Created")]
     layout = there.must("apply", published.bundle, "--to", f"oci:{tmp_path}/l:1", "--base", f"engine:{MODEL}", "--json").json
     assert layout["configDigest"] == published.config
     check_layers(tmp_path / "l", there.layers("applied:1"))
+
+
+def printed(host: Host, image: str, code: str) -> str:
+    """What Python code prints in a container of an image, of which the engine may report no settings."""
+    python = host.api.inspect_image(MODEL)["Config"]["Cmd"][0]
+    container = host.api.create_container(image, [python, "-c", code])["Id"]
+    host.api.start(container)
+    assert host.api.wait(container)["StatusCode"] == 0
+    return str(host.api.logs(container).decode())
 
 
 def check_layers(layout: Path, diff_ids: list[str]) -> None:
