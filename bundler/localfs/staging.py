@@ -47,6 +47,13 @@ def opened_directory(path: Path) -> Iterator[int | None]:
             os.close(descriptor)
 
 
+def has_files(path: Path) -> bool:
+    """Whether a directory has anything in it, and no run was interrupted there; new file systems have ``lost+found``."""
+    with opened_directory(path) as directory:
+        found = set(walk.children(directory)) - {b"lost+found"} if directory is not None else set()
+    return bool(found) and NAME not in found
+
+
 def _open(path: Path) -> int | None:
     with disk_errors(path):
         try:
