@@ -40,27 +40,24 @@ def main() -> int:
 
 
 def _measure(directory: Path, size: int, runs: int) -> Iterator[str]:
-    root, out = directory / "root", directory / "out"
+    root = directory / "root"
     root.mkdir()
     maker = f"{sys.executable} {state.__file__} --size {size} | tar -x -C {root}"
     subprocess.run(["bash", "-o", "pipefail", "-c", maker], check=True)
-    here = {**os.environ, "FPS_BUNDLE_STORE": str(directory / "store"), "XDG_STATE_HOME": str(directory / "state"), "OUT": str(out)}
+    here = {**os.environ, "FPS_BUNDLE_STORE": str(directory / "store"), "XDG_STATE_HOME": str(directory / "state")}
     subprocess.run([sys.executable, deltas.__file__, str(root), "--pack", "model:1"], env=here, check=True)
     shutil.rmtree(root)
     here["LAYERS"] = " ".join(_layers(here))
-    extract = [*_PROGRAM, "extract", "model:1", str(out), "--quiet"]
-    commands = {
-        "zstd -d | tar -x, and sync": ["bash", "-o", "pipefail", "-c", _TAR],
-        "fps-bundle extract": extract,
-        "fps-bundle extract again": extract,
-    }
-    taken: dict[str, list[measuring.Taken]] = {name: [] for name in commands}
-    for _ in range(runs):
-        for name, command in commands.items():
-            if not name.endswith("again"):
-                shutil.rmtree(out, ignore_errors=True)
-                out.mkdir()
-            taken[name].append(measuring.run(command, here))
+    names = ("zstd -d | tar -x, and sync", "fps-bundle extract", "fps-bundle extract again")
+    taken: dict[str, list[measuring.Taken]] = {name: [] for name in names}
+    for number in range(runs):
+        # Nothing is removed meanwhile: ext4 is slower where inodes were freed in the last minutes.
+        out, other = directory / f"tar-{number}", directory / f"extract-{number}"
+        out.mkdir()
+        extract = [*_PROGRAM, "extract", "model:1", str(other), "--quiet"]
+        tar = ["bash", "-o", "pipefail", "-c", _TAR]
+        for name, command in zip(names, (tar, extract, extract), strict=True):
+            taken[name].append(measuring.run(command, {**here, "OUT": str(out)}))
     peer = statistics.median(it.seconds for it in next(iter(taken.values())))
     for name, times in taken.items():
         seconds, cpu = (statistics.median(figures) for figures in ([it.seconds for it in times], [it.cpu for it in times]))
