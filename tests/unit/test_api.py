@@ -26,7 +26,8 @@ Admission ApplyOptions ApplyResult ApplyToOptions ApplyToResult AuthorizationErr
 BusyError CopyResult EngineError ExtractOptions ExtractResult ImageCompression IngestOptions IngestResult Inspection
 IntegrityError MigratorOptions ModelError NoSpaceError NotFoundError Policy PrivilegeError Progress PushOptions PushResult
 ReplaceOptions ReplaceResult Replaced RunOptions Signature Signed StoreError StoreOptions TrustError UsageError Verification
-apply apply_to connect_engine copy extract host_admission ingest inspect load_policy open_store push replace sign undo_replace
+apply apply_to connect_engine connect_process copy extract host_admission ingest inspect load_policy open_store push replace
+sign undo_replace
 verify
 """
 
