@@ -10,7 +10,9 @@ FROM python:3.11-slim
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends openssh-client \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --uid 65532 --create-home --home-dir /home/fps-bundle fps-bundle
+ && useradd --uid 65532 --create-home --home-dir /home/fps-bundle fps-bundle \
+ && install --directory --owner=65532 --group=65532 /home/fps-bundle/.docker /home/fps-bundle/.local \
+    /home/fps-bundle/.local/share /home/fps-bundle/.local/state
 COPY --from=build /opt/fps-bundle /opt/fps-bundle
 USER 65532
 WORKDIR /home/fps-bundle

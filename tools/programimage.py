@@ -79,7 +79,8 @@ def _assemble(root: Path) -> None:
     program.chmod(0o755)
     if _CERTIFICATES.exists():
         pythonroot.copy_file(_CERTIFICATES, root)
-    (root / HOME).mkdir(parents=True)
+    for directory in (".docker", ".local/share", ".local/state"):  # else a runtime that mounts something there makes them, as root
+        (root / HOME / directory).mkdir(parents=True)
     with (root / "etc/passwd").open("a") as users:
         users.write(f"fps-bundle:x:{USER}:{USER}:fps-bundle:/{HOME}:/bin/false\n")
     (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")

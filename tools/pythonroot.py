@@ -69,12 +69,12 @@ def compile_modules(root: Path, directories: Iterable[Path], imports: str) -> No
 def pack(root: Path, archive: Path, writable: str = "", owner: int = 0) -> None:
     """Write a tar with the same bytes each time, for the same Python, packages and binutils.
 
-    All belongs to root, but the directory ``writable`` belongs to the user ``owner``.
+    All belongs to root, but the directory ``writable`` and what is below it belongs to the user ``owner``.
     """
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
-        if writable and member.name == writable:
+        if writable and f"{member.name}/".startswith(f"{writable}/"):
             member.uid = member.gid = owner
         return member
 
