@@ -215,14 +215,12 @@ def copy(
 
     A copy into the local store must be accepted by ``admission``, and its layers are verified. Raises `TrustError` otherwise.
     """
-    from bundler.bundle import read_bundle
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import copy as verb
     from bundler.verbs import verify as verifying
 
-    bundle = bundle or read_bundle(source)
-    if _is_import(source, target):
-        admission.admit(bundle, source, progress, warn_unconfigured=False)
+    bundle, is_import = _accepted(source, target, admission, bundle, progress)
+    if is_import:
         return verifying.take_in(bundle, stores.containing_store(source), target, LocalSpool(), progress)
     return verb.copy(stores.containing_store(source), target, progress, bundle, delta=delta)
 
@@ -237,18 +235,21 @@ def plan_copy(
     progress: Progress = NULL_PROGRESS,
 ) -> Plan:
     """Find out which blobs `copy` would send, without any change; raises `TrustError` where `copy` would refuse the bundle."""
-    from bundler.bundle import read_bundle
     from bundler.verbs import copy as verb
 
-    bundle = bundle or read_bundle(source)
-    if _is_import(source, target):
-        admission.admit(bundle, source, progress, warn_unconfigured=False)
+    bundle, _ = _accepted(source, target, admission, bundle, progress)
     return verb.plan(stores.containing_store(source), target, bundle, delta)
 
 
-def _is_import(source: Store, target: Store) -> bool:
-    """Whether a copy brings a bundle into the local store, whose bundles were admitted and verified."""
-    return bool(stores.local_reference(target)) and not stores.local_reference(source)
+def _accepted(source: Store, target: Store, admission: Admission, bundle: Bundle | None, progress: Progress) -> tuple[Bundle, bool]:
+    """Return the bundle to copy, and whether the copy brings it into the local store, whose bundles are admitted and verified."""
+    from bundler.bundle import read_bundle
+
+    bundle = bundle or read_bundle(source)
+    is_import = bool(stores.local_reference(target)) and not stores.local_reference(source)
+    if is_import:
+        admission.admit(bundle, source, progress, warn_unconfigured=False)
+    return bundle, is_import
 
 
 def verify(source: Store, *, policy: Policy | None = None, progress: Progress = NULL_PROGRESS) -> Verification:

@@ -29,7 +29,7 @@ SMALL = 1 << 20
 """Largest file in bytes that is read in one piece."""
 _SECOND = 1_000_000_000  # in nanoseconds
 
-_KINDS = {
+KINDS = {
     modes.S_IFREG: Kind.FILE,
     modes.S_IFLNK: Kind.SYMLINK,
     modes.S_IFCHR: Kind.CHARACTER_DEVICE,
@@ -222,7 +222,7 @@ def _entry(path: str, status: os.stat_result, **more: Any) -> Entry:
     """Make an entry of stat(2) data and further fields."""
     return Entry(
         path,
-        _KINDS[modes.S_IFMT(status.st_mode)],
+        KINDS[modes.S_IFMT(status.st_mode)],
         modes.S_IMODE(status.st_mode),
         status.st_uid,
         status.st_gid,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.engines.direct_reader import DirectReader
+from bundler.engines.direct_reader import KINDS, DirectReader
 from bundler.engines.process.layer_files import SMALL, Sample
 from bundler.engines.process.mount_table import Mount
 from bundler.errors import EngineError
@@ -42,14 +42,6 @@ _MADE_BY_ENGINES = frozenset(
     ]
 )
 """What Docker puts into a layer of its own, between those of the image and the container's."""
-_KINDS = {
-    modes.S_IFREG: Kind.FILE,
-    modes.S_IFLNK: Kind.SYMLINK,
-    modes.S_IFCHR: Kind.CHARACTER_DEVICE,
-    modes.S_IFBLK: Kind.BLOCK_DEVICE,
-    modes.S_IFDIR: Kind.DIRECTORY,
-    modes.S_IFIFO: Kind.FIFO,
-}
 
 
 @dataclass(frozen=True)
@@ -204,7 +196,7 @@ def _difference(top: int, sample: Sample) -> str:
     status = _stat(top, sample.path)
     if status is None:
         return "is missing"
-    kind = _KINDS.get(modes.S_IFMT(status.st_mode))
+    kind = KINDS.get(modes.S_IFMT(status.st_mode))
     if kind is not sample.kind:
         return "is of another type"
     if kind is Kind.FILE and (status.st_size != sample.size or abs(int(status.st_mtime) - sample.mtime) > 1):

@@ -12,8 +12,8 @@ from bundler.format.delta_manifest import DELTA
 from bundler.format.oci_image import ImageManifest
 from bundler.stores.archive.store import ArchiveStore
 from bundler.stores.archive.writer import ArchiveUpload
+from bundler.stores.image_upload import ImageBlobs
 from bundler.stores.layout import index
-from bundler.streams import Opener
 
 
 class ArchiveImages(ArchiveStore):
@@ -49,26 +49,12 @@ class ArchiveImages(ArchiveStore):
             yield ArchiveImageUpload(self, upload)
 
 
-class ArchiveImageUpload:
+class ArchiveImageUpload(ImageBlobs):
     """The upload of an image to an archive, which is written when the image is named."""
 
     def __init__(self, store: ArchiveImages, upload: ArchiveUpload) -> None:
+        super().__init__(upload)
         self._store = store
-        self._upload = upload
-
-    @property
-    def sent(self) -> int:
-        return self._upload.sent
-
-    def has(self, blob: Descriptor, source: object) -> bool:
-        del source
-        return self._upload.has(blob)
-
-    def reserve(self, size: int) -> None:
-        self._upload.reserve(size)
-
-    def put(self, blob: Descriptor, opened: Opener) -> None:
-        self._upload.put(blob, opened)
 
     def name(self, image: ImageManifest, before: Descriptor | None, previous: str) -> None:
         del previous

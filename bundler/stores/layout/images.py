@@ -10,9 +10,9 @@ from bundler.format.content import Descriptor
 from bundler.format.oci_image import ImageManifest
 from bundler.localfs.atomic_file import write_file
 from bundler.ports import Named
+from bundler.stores.image_upload import ImageBlobs
 from bundler.stores.layout import index
 from bundler.stores.layout.store import LayoutStore, LayoutUpload
-from bundler.streams import Opener
 
 
 class LayoutImages(LayoutStore):
@@ -54,26 +54,12 @@ class LayoutImages(LayoutStore):
             write_file(path, edited, self.file_mode)
 
 
-class LayoutImageUpload:
+class LayoutImageUpload(ImageBlobs):
     """The upload of an image to a layout."""
 
     def __init__(self, store: LayoutImages, upload: LayoutUpload) -> None:
+        super().__init__(upload)
         self._store = store
-        self._upload = upload
-
-    @property
-    def sent(self) -> int:
-        return self._upload.sent
-
-    def has(self, blob: Descriptor, source: object) -> bool:
-        del source
-        return self._store.has(blob)
-
-    def reserve(self, size: int) -> None:
-        self._upload.reserve(size)
-
-    def put(self, blob: Descriptor, opened: Opener) -> None:
-        self._upload.put(blob, opened)
 
     def name(self, image: ImageManifest, before: Descriptor | None, previous: str) -> None:
         self._upload.add(image.descriptor, image.data)

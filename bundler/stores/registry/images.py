@@ -9,9 +9,9 @@ from bundler.errors import NotFoundError, StoreError
 from bundler.format import artifact
 from bundler.format.content import Descriptor
 from bundler.format.oci_image import ImageManifest
+from bundler.stores.image_upload import ImageBlobs
 from bundler.stores.layout import index
 from bundler.stores.registry.store import RegistryStore, RegistryUpload
-from bundler.streams import Opener
 
 
 class RegistryImages(RegistryStore):
@@ -44,26 +44,17 @@ class RegistryImages(RegistryStore):
         self._put(tag, manifest.media_type, self.manifest(manifest))
 
 
-class RegistryImageUpload:
+class RegistryImageUpload(ImageBlobs):
     """The upload of an image to a repository."""
 
     def __init__(self, store: RegistryImages) -> None:
         self._store = store
-        self._upload = RegistryUpload(store, "")
-
-    @property
-    def sent(self) -> int:
-        return self._upload.sent
+        self._mounting = RegistryUpload(store, "")
+        super().__init__(self._mounting)
 
     def has(self, blob: Descriptor, source: object) -> bool:
         origin = source.reference.repository if isinstance(source, RegistryStore) and self._store.shares_blobs_with(source) else ""
-        return self._upload.has_or_mounts(blob, origin)
-
-    def reserve(self, size: int) -> None:
-        self._upload.reserve(size)
-
-    def put(self, blob: Descriptor, opened: Opener) -> None:
-        self._upload.put(blob, opened)
+        return self._mounting.has_or_mounts(blob, origin)
 
     def name(self, image: ImageManifest, before: Descriptor | None, previous: str) -> None:
         try:
