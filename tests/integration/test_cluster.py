@@ -119,7 +119,7 @@ def base(builder: Host, registry: str) -> str:
 
 
 def test_the_image_is_published_only_with_a_trusted_signature(here: Host, cluster: Cluster, key: Key) -> None:
-    bundle, image = (f"{cluster.registry}/team/{name}" for name in ("detector-state:7", "detector:stable"))
+    bundle, image = (f"{cluster.registry}/{name}" for name in ("team/detector-state:7", "images/detector:stable"))
     here.run_script("detector", ["/srv/state"], SETUP)
     here.must("push", "detector", bundle)
     with pytest.raises(RuntimeError, match="is not signed"):

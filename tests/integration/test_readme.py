@@ -9,22 +9,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 import sshkeys
 from world import MODEL, ROOT, Host
 
 CONSOLE = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-BLOCKS = [re.findall(r"^(edge-\d)\$ (.*?)(?:\s+#.*)?$", block, re.MULTILINE) for block in CONSOLE]
+BLOCKS = [re.findall(r"^(edge-\d|build)\$ (.*?)(?:\s+#.*)?$", block, re.MULTILINE) for block in CONSOLE]
+(SIGNED,) = [block for block in BLOCKS if block and "ssh-keygen" in block[0][1]]
+(THREE,) = [block for block in BLOCKS if any(" --to " in command for _, command in block)]
 DAILY = [
     [(host, command) for host, command in block if command.startswith("fps-bundle")]
     for block in BLOCKS
-    if block and "ssh-keygen" not in block[0][1]
+    if block and block not in (SIGNED, THREE)
 ]
-(SIGNED,) = [block for block in BLOCKS if block and "ssh-keygen" in block[0][1]]
 
 
-def test_the_readme_has_both_ways() -> None:
-    assert len(DAILY) == 2
-    assert len(SIGNED) == 5
+def test_the_readme_has_all_ways() -> None:
+    assert (len(DAILY), len(SIGNED), len(THREE)) == (2, 5, 5)
 
 
 @pytest.mark.parametrize("block", DAILY)
@@ -42,6 +43,21 @@ def test_the_daily_commands_work(here: Host, there: Host, registry: str, tmp_pat
         hosts[host].must(*arguments)
     second = there.run("detector:7", "second")
     assert there.ask(second, "predict", text="smoke") == {"fire": 1.0}
+
+
+def test_the_three_ways_work(here: Host, there: Host, registry: str, tmp_path: Path) -> None:
+    here.api.tag(MODEL, f"{registry}/example-model", "1.0")  # where `apply --to` looks for the recorded name
+    assert all("error" not in line for line in here.api.push(f"{registry}/example-model", "1.0", stream=True, decode=True))
+    here.ask(here.run(MODEL, "detector"), "learn", text="smoke", label="fire")
+    here.must("push", "detector", f"{registry}/team/detector-state:7")
+    commands = [shlex.split(command) for _, command in THREE if command.startswith("fps-bundle")]
+    for _, *arguments in commands:
+        there.must(*(it.replace("registry.example", registry).replace("/srv", str(tmp_path)) for it in arguments))
+    assert there.ask(there.run("detector:7", "second"), "predict", text="smoke") == {"fire": 1.0}
+    accepted = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    manifest = requests.get(f"http://{registry}/v2/images/detector/manifests/7", headers=accepted, timeout=60).json()
+    assert manifest["config"]["mediaType"] == "application/vnd.oci.image.config.v1+json"
+    assert list((tmp_path / "detector").rglob("weights.bin"))
 
 
 def test_from_a_key_to_a_refused_forgery(here: Host, there: Host, tmp_path: Path) -> None:
