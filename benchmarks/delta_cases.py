@@ -176,12 +176,12 @@ def _shards(path: Path, part: float) -> None:
 def _learn_shards(path: Path) -> None:
     for number in range(CHANGED_SHARDS):
         shard = path / f"{number * 13:02}.bin"
-        _replace_pages(shard, max(1, shard.stat().st_size // PAGE // 100))
+        _replace_pages(shard, max(1, shard.stat().st_size // PAGE // 100), seed=3 + number)
 
 
-def _replace_pages(path: Path, count: int) -> None:
-    """Replace pages of a file by other weights."""
-    made, pages = state.State(3), path.stat().st_size // PAGE
+def _replace_pages(path: Path, count: int, seed: int = 3) -> None:
+    """Replace pages of a file by other weights, which depend on the seed."""
+    made, pages = state.State(seed), path.stat().st_size // PAGE
     with path.open("r+b") as file:
         for page in sorted(random.Random(4).sample(range(pages), count)):
             file.seek(page * PAGE)

@@ -15,7 +15,7 @@ from pathlib import Path
 import docker
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "helpers"), str(ROOT / "tests" / "integration")]
+sys.path[1:1] = [str(ROOT / "tools"), str(ROOT / "tests" / "helpers"), str(ROOT / "tests" / "integration")]
 
 from privateengine import ensure, private_engine  # noqa: E402
 from privateregistry import private_registry  # noqa: E402

@@ -106,4 +106,4 @@ class SourceFinder:
         return None
 
     def _nested(self, store: Store, target: Digest, opened: ExitStack) -> DeltaStore:
-        return opened.enter_context(DeltaStore(store, replace(self, targets=(*self.targets, target))))
+        return opened.enter_context(DeltaStore(store, replace(self, targets=(*self.targets, target)), warn=self.progress.warn))

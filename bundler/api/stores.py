@@ -174,7 +174,7 @@ def _with_deltas(store: Store, reference: Reference, options: StoreOptions) -> D
     from bundler.stores.delta.store import DeltaStore
 
     likely = partial(_likely_sources, reference, options) if isinstance(reference, RegistryReference) else None
-    return DeltaStore(store, SourceFinder(store, options.progress, likely), reference.digest)
+    return DeltaStore(store, SourceFinder(store, options.progress, likely), reference.digest, options.progress.warn)
 
 
 def _likely_sources(reference: RegistryReference, options: StoreOptions, source: DeltaSource) -> Sequence[Store]:

@@ -43,23 +43,17 @@ class LayerDelta:
         self._writer.finish()
 
     def _content(self, item: Item) -> None:
-        name = item.entry.path[1:]
-        if same := self._source.with_content(item.digest or item.chunks[0].digest, name):
+        if same := _same(self._source, item):
             self._writer.open(same.name)
             self._writer.copy(same.size)
             self._progress.advance(same.size)
-        elif similar := self._similar(item, name):
+        elif similar := _similar(self._source, item):
             self._writer.open(similar.name)
             self._differences(item, similar)
         else:
             for chunk, end in _with_ends(item):
                 self._writer.data(self._read_chunk(chunk, end))
                 self._progress.advance(chunk.size)
-
-    def _similar(self, item: Item, name: str) -> File | None:
-        """Return the file that the item most likely was before: a renamed one begins alike, and one of its name may not."""
-        begins_alike = self._source.with_beginning(item.chunks[0].digest, name) if len(item.chunks) > 1 else None
-        return begins_alike or self._source.open(name)
 
     def _differences(self, item: Item, old: File) -> None:
         matcher = Matcher(old, self._writer)
@@ -78,6 +72,22 @@ class LayerDelta:
             return None
         old.read_ahead(number)
         return self._read_chunk(chunk, end)
+
+
+def like(source: SourceFiles, item: Item) -> File | None:
+    """Return the file of the source with the content of an item, else the one that it most likely was before."""
+    return _same(source, item) or _similar(source, item)
+
+
+def _same(source: SourceFiles, item: Item) -> File | None:
+    return source.with_content(item.digest or item.chunks[0].digest, item.entry.path[1:])
+
+
+def _similar(source: SourceFiles, item: Item) -> File | None:
+    """Return the file that the item most likely was before: a renamed one begins alike, and one of its name may not."""
+    name = item.entry.path[1:]
+    begins_alike = source.with_beginning(item.chunks[0].digest, name) if len(item.chunks) > 1 else None
+    return begins_alike or source.open(name)
 
 
 def _with_ends(item: Item) -> Iterator[tuple[Chunk, int]]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from bundler.bundle import Bundle
 from bundler.delta import layer_rebuild
 from bundler.delta.chunks import StoredLayer
-from bundler.delta.layer_delta import LEVEL, LayerDelta
+from bundler.delta.layer_delta import LEVEL, LayerDelta, like
 from bundler.delta.source_files import SourceFiles
 from bundler.delta.tar_diff import Writer
 from bundler.errors import IntegrityError
@@ -107,7 +108,8 @@ def made(
     try:
         with SourceFiles(layers_of(source, source_store)) as files:
             for layer in changed:
-                if table := Table.of(layer.blob):
+                table = Table.of(layer.blob)
+                if table and not _is_new(layer, table, files):
                     diffs[layer.blob.digest] = _diff(layer, table, files, spool, progress)
         small = {layer.blob.digest: diffs[layer.blob.digest] for layer in changed if _is_smaller(diffs, layer.blob)}
         whole = [layer.blob for layer in changed if layer.blob.digest not in small]
@@ -117,6 +119,14 @@ def made(
         yield NewDelta(manifest, spool.open(LocalReference("")), whole)
     finally:
         spool.drop([*diffs.values(), *others])
+
+
+def _is_new(layer: StoredLayer, table: Table, files: SourceFiles) -> bool:
+    """Whether a layer has long files only, none like a file of the source: its tar-diff takes long, and is about as large."""
+    items = table_reader.items(layer.blob, table, layer.open_range, layer.where)
+    contents = (item for item in items if item.chunks)
+    first = next(contents, None)
+    return first is not None and all(len(item.chunks) > 1 and not like(files, item) for item in chain([first], contents))
 
 
 def _diff(layer: StoredLayer, table: Table, files: SourceFiles, spool: Spool, progress: Progress) -> Descriptor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -93,3 +94,27 @@ def test_the_source_is_chosen_from_a_list_of_the_other_host(old: str, new: str, 
     assert "none of the bundles" in refused
     assert not (tmp_path / "y.tar").exists()
     assert new
+
+
+def test_an_invalid_delta_under_another_name_is_skipped_with_a_warning(old: str, new: str, tmp_path: Path) -> None:
+    layout = tmp_path / "layout"
+    run("copy", "model:1", f"oci:{layout}:1")
+    for name in ("broken", "2"):
+        run("copy", "model:2", f"oci:{layout}:{name}", "--delta-from", "model:1")
+    index = json.loads((layout / "index.json").read_text())
+    broken = next(it for it in index["manifests"] if it["annotations"]["org.opencontainers.image.ref.name"] == "broken")
+    data = (
+        (layout / "blobs/sha256" / broken["digest"].removeprefix("sha256:"))
+        .read_bytes()
+        .replace(b'"schemaVersion":2', b'"schemaVersion":3')
+    )
+    broken["digest"] = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    (layout / "blobs/sha256" / broken["digest"].removeprefix("sha256:")).write_bytes(data)
+    (layout / "index.json").write_text(json.dumps(index))
+    listed = CliRunner().invoke(app, ["list", f"oci:{layout}"])
+    assert listed.exit_code == 0
+    assert "skipped broken" in listed.stderr
+    assert new[7:19] in listed.stdout
+    assert run("inspect", f"oci:{layout}@{new}")["digest"] == new
+    run("inspect", f"oci:{layout}:broken", code=8)
+    assert old

@@ -40,12 +40,20 @@ class DeltaStore(WrappedStore):
     """A store whose names may refer to deltas; other bundles are read unchanged.
 
     The layers of a delta's target are rebuilt each time they are opened. With ``wanted`` the inner store was opened for this
-    digest, which may be that of a delta's target.
+    digest, which may be that of a delta's target. An invalid delta under another name is skipped; ``warn`` is told of it.
     """
 
-    def __init__(self, inner: Store, find_source: FindSource, wanted: Digest | None = None) -> None:
+    def __init__(
+        self,
+        inner: Store,
+        find_source: FindSource,
+        wanted: Digest | None = None,
+        warn: Callable[[str], object] = lambda _: None,
+    ) -> None:
         super().__init__(inner)
         self._wanted = wanted
+        self._warn = warn
+        self._invalid: set[Digest] = set()
         self.find_source = find_source
         self._opened = ExitStack()
         self._targets: dict[Digest, _Target] = {}
@@ -108,14 +116,26 @@ class DeltaStore(WrappedStore):
     def _wanted_target(self) -> _Target | None:
         """Return the wanted bundle if a delta makes it."""
         for named in self.inner.names() if self._wanted else ():
-            found = self._target(named.manifest)
-            if isinstance(found, _Target) and found.delta.target == self._wanted:
+            if found := self._valid_target(named, self._wanted):
                 return found
         return None
 
     def _named(self, named: Named) -> Named:
-        found = self._target(named.manifest)
-        return Named(named.name, found.descriptor) if isinstance(found, _Target) else named
+        found = self._valid_target(named)
+        return Named(named.name, found.descriptor) if found else named
+
+    def _valid_target(self, named: Named, wanted: Digest | None = None) -> _Target | None:
+        """Return the target of a valid delta, or only the ``wanted`` one; None for all else."""
+        try:
+            found = self._target(named.manifest)
+            if not isinstance(found, _Target) or wanted not in (None, found.delta.target):
+                return None
+            return found if found.manifest else None
+        except IntegrityError as error:
+            if named.manifest.digest not in self._invalid:
+                self._invalid.add(named.manifest.digest)
+                self._warn(f"skipped {named.name or named.manifest.digest}: {error.message}")
+            return None
 
     def _target(self, manifest: Descriptor) -> Descriptor | _Target:
         """Return the target of a delta, or any other manifest as it is."""

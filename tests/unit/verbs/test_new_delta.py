@@ -11,6 +11,7 @@ from fakes import MemoryStore, RecordingProgress, file, tree
 
 from bundler.bundle import Bundle, read_bundle
 from bundler.format.reference import LocalReference
+from bundler.format.toc import CHUNK
 from bundler.stores.layout.local import LocalSpool, LocalStore
 from bundler.verbs import delta
 
@@ -68,6 +69,13 @@ def test_a_layer_without_a_table_is_sent_whole() -> None:
 
 def test_a_layer_whose_tar_diff_is_not_smaller_is_sent_whole() -> None:
     store = stored(b"", random.Random(2).randbytes(200_000))
+    whole_layers(read_bundle(store), store)
+
+
+def test_a_new_long_file_alone_is_sent_whole_without_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delta, "LayerDelta", lambda *_: pytest.fail("compared"))
+    store = MemoryStore()
+    bundle(store, tree(file("/s/new", random.Random(3).randbytes(CHUNK + 1))))
     whole_layers(read_bundle(store), store)
 
 
