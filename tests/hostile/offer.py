@@ -65,12 +65,12 @@ def main(directory: Path, first: int, step: int) -> None:
 def commands_of(number: int, case: Case) -> Sequence[str]:
     """The commands that a case is offered to: every one in the soak and for a sound case.
 
-    Outside the soak it is offered to the two that read all of a bundle, and in turn to one that shows or carries it and to one
+    Outside the soak it is offered to the three that read all of a bundle, and in turn to one that shows or carries it and to one
     that needs an engine. What these do before they touch the engine is what `store` does.
     """
     if FULL or case.codes == (0,):
         return list(COMMANDS)
-    return ["verify", "store", ("inspect", "files", "copy")[number % 3], ("apply", "ingest")[number % 2]]
+    return ["verify", "store", "extract", ("inspect", "files", "copy")[number % 3], ("apply", "ingest")[number % 2]]
 
 
 def offered(case: Case, commands: Sequence[str], directory: Path, sign: Signer) -> Iterator[Outcome]:

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from guardedsocket import silenced
 from privatesshd import Server, private_sshd
-from test_pause import BIG
 from test_round_trip import QUESTION, teach
 from world import MODEL, Host, wait_until, within
 
@@ -30,6 +31,18 @@ def remote(here: Host, sshd: Server, monkeypatch: pytest.MonkeyPatch) -> Iterato
         monkeypatch.setitem(here.environment, key, value)
     yield f"ssh://root@{sshd.address}{here.address.removeprefix('unix://')}"
     wait_until(lambda: not clients(sshd))
+
+
+@pytest.fixture
+def held(here: Host, remote: str, sshd: Server, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """A model, and the address of its engine through ssh, which gives no archive of the model: it stays paused until then."""
+    del remote  # sets up the client
+    container = here.run_script("first", ["/srv"], "import os; os.mkdir('/srv'); open('/srv/file', 'w').close()")
+    request = f"GET /v{here.api.api_version}/containers/{container}/archive".encode()
+    with silenced(here.address, tmp_path / "socket", request) as silence:
+        yield container, f"ssh://root@{sshd.address}{silence.address.removeprefix('unix://')}"
+    # A push that ends while it asks for the pause leaves its note to the next command, and none reaches this address again.
+    shutil.rmtree(here.home / "state" / "fps-bundle" / "paused", ignore_errors=True)
 
 
 def clients(sshd: Server) -> list[str]:
@@ -117,9 +130,9 @@ def test_an_unknown_host_key_is_refused_without_a_question(here: Host, remote: s
     assert "Host key verification failed" in outcome.err
 
 
-def test_a_killed_push_over_ssh_leaves_a_running_model(here: Host, remote: str) -> None:
-    container = here.run_script("first", ["/srv"], BIG)
-    process = here.start("push", "first", "big:1", "--host", remote)
+def test_a_killed_push_over_ssh_leaves_a_running_model(here: Host, held: tuple[str, str]) -> None:
+    container, address = held
+    process = here.start("push", "first", "waiting:1", "--host", address)
     wait_until(lambda: here.paused(container))
     process.kill()
     process.communicate()
@@ -127,7 +140,7 @@ def test_a_killed_push_over_ssh_leaves_a_running_model(here: Host, remote: str) 
 
 
 def test_connections_that_the_users_ssh_shares_are_not_ours(
-    here: Host, remote: str, sshd: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Host, held: tuple[str, str], sshd: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``ControlMaster auto`` the watchdog's ssh would use the connection of the process whose death it waits for."""
     sharing = f"ControlMaster auto\nControlPath {tmp_path}/shared-%C\nControlPersist no\n"
@@ -136,8 +149,8 @@ def test_connections_that_the_users_ssh_shares_are_not_ours(
     (tmp_path / "ssh").write_text(script)
     (tmp_path / "ssh").chmod(0o755)
     monkeypatch.setitem(here.environment, "PATH", f"{tmp_path}:{here.environment['PATH']}")
-    container = here.run_script("first", ["/srv"], BIG)
-    process = here.start("push", "first", "big:1", "--host", remote)
+    container, address = held
+    process = here.start("push", "first", "waiting:1", "--host", address)
     wait_until(lambda: here.paused(container))
     assert list(tmp_path.glob("shared-*")) == []
     process.kill()
