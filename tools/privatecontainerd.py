@@ -39,6 +39,12 @@ class Containerd:
         """Run a command in a new container of an image, which is removed then; gives what it prints."""
         return self.ctr("run", "--rm", reference, name, *command)
 
+    def end_containers(self) -> None:
+        """End what still runs; containerd itself would leave it running."""
+        for name in self.ctr("task", "list", "--quiet").split():
+            with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+                self.ctr("task", "delete", "--force", name)
+
     @contextmanager
     def mounted(self, reference: str) -> Iterator[Path]:
         """The root file system of an image, for the length of the block."""
@@ -70,11 +76,13 @@ def private_containerd() -> Iterator[Containerd]:
                 stderr=log,
                 start_new_session=True,
             )
+        containerd = Containerd(root / "socket")
         try:
-            containerd = Containerd(root / "socket")
             _wait_until_up(process, containerd, root / "log")
             yield containerd
         finally:
+            with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):  # of a containerd that did not come up
+                containerd.end_containers()
             stop(process)
             unmount_below(root)
 
