@@ -56,7 +56,7 @@ Pid = Annotated[
         "--pid",
         metavar="PID",
         min=1,
-        help="Push the container of a process on this host, started by any runtime; needs --base, and root. No engine is asked.",
+        help="Push the container of a process on this host, started by any runtime; needs --base, and root. No engine is contacted.",
     ),
 ]
 Delta = Annotated[
@@ -195,12 +195,12 @@ def _checked_source(
         raise UsageError(f"--pid names the container already, and {container!r} another one", hint="Omit CONTAINER, or --pid.")
     if base is None:
         raise UsageError(
-            "--pid needs --base: no engine is asked for the image of the container",
+            "--pid needs --base: no engine is contacted to find the image of the container",
             hint="Name the image in a registry, or write oci:DIR or oci-archive:FILE.",
         )
     for given, option in ((start, "--start"), (host is not None, "--host"), (reader is Reader.api, "--reader api")):
         if given:
-            raise UsageError(f"{option} needs an engine, and with --pid none is asked", hint=f"Omit {option}.")
+            raise UsageError(f"{option} needs an engine, and --pid contacts none", hint=f"Omit {option}.")
     return str(pid), container
 
 
