@@ -56,7 +56,7 @@ Pid = Annotated[
         "--pid",
         metavar="PID",
         min=1,
-        help="Push the container of a process on this host, started by any runtime; needs --base, and root. No engine is contacted.",
+        help="Push the container of a process on this host, started by any runtime; needs --base and root. No engine is contacted.",
     ),
 ]
 Delta = Annotated[
