@@ -23,7 +23,7 @@ _Split = Annotated[
     typer.Option(
         "--split",
         metavar="SIZE",
-        help="Split into parts: fat32, dvd, bd or 4GiB for media, 4MiB for a registry behind an unreliable store_options.",
+        help="Split into parts: fat32, dvd, bd or 4GiB for media, 4MiB for a registry behind an unreliable link.",
     ),
 ]
 _Have = Annotated[

@@ -7,6 +7,8 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
+_NO_BRACES = str.maketrans("", "", "{}")
+
 
 class PlainCommand(TyperCommand):
     """A command whose help has these forms, and one section for each kind of option."""
@@ -16,7 +18,7 @@ class PlainCommand(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Remove the braces that Typer writes around a required argument."""
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+        return [piece.translate(_NO_BRACES) for piece in super().collect_usage_pieces(ctx)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """List the parameters by section, and arguments without the type that Typer writes behind their name."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 References = Annotated[
     list[str],
     typer.Argument(
-        metavar="REF...",
+        metavar="REF",
         help="Bundles of one place: NAME:TAG in the local store, oci:DIR:TAG, or REGISTRY/REPOSITORY:TAG. "
         "The tag can have wildcards, such as 'detector:2026-*'.",
     ),
