@@ -20,7 +20,6 @@ def connect_engine(host: str | None = None, progress: Progress = NULL_PROGRESS) 
 
     What an interrupted run left on the engine, such as a paused container, is cleaned up first, with a warning.
     """
-    from bundler.api.processes import resume_abandoned
     from bundler.engines.docker import DockerEngine
 
     resume_abandoned(progress)
@@ -28,6 +27,14 @@ def connect_engine(host: str | None = None, progress: Progress = NULL_PROGRESS) 
     for cleaned in engine.recover():
         progress.warn(f"cleaned up after an interrupted run: {cleaned}")
     return engine
+
+
+def resume_abandoned(progress: Progress) -> None:
+    """Resume the containers of processes that killed runs left paused."""
+    from bundler.engines.process import frozen_cgroup
+
+    for cleaned in frozen_cgroup.recover():
+        progress.warn(f"cleaned up after an interrupted run: {cleaned}")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bundler.api import images
+from bundler.api.engines import resume_abandoned
 from bundler.api.stores import StoreOptions
 from bundler.errors import UsageError
 from bundler.format.reference import RegistryReference
@@ -40,14 +41,6 @@ def connect_process(
     resume_abandoned(progress)
     identity.find(pid)  # before anything is fetched
     return ProcessEngine(pid, _stored_image(base, store_options or StoreOptions(progress=progress)), progress)
-
-
-def resume_abandoned(progress: Progress) -> None:
-    """Resume the containers of processes that killed runs left paused."""
-    from bundler.engines.process import pausing
-
-    for cleaned in pausing.recover():
-        progress.warn(f"cleaned up after an interrupted run: {cleaned}")
 
 
 def _stored_image(base: str, options: StoreOptions) -> StoredImage:

@@ -8,6 +8,7 @@ command that pauses it anew waits for that lock, so its own pause is never taken
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -68,12 +69,6 @@ def abandoned(state: Path) -> Iterator[Abandoned]:
         yield Abandoned(left.path, left.content.get("host", ""), left.path.stem)
 
 
-def say_ready() -> None:
-    """Tell the watched process that the watchdog will see the end of the pipe."""
-    sys.stdout.buffer.write(READY)
-    sys.stdout.flush()
-
-
 class Paused(Protocol):
     """A container that may be paused."""
 
@@ -83,11 +78,17 @@ class Paused(Protocol):
 
 
 def watch(note: Path, connect: Callable[[Mapping[str, str]], Paused | None]) -> None:
-    """Wait for the end of the pipe on stdin, and resume the container if its note is still there and no other process acts on it.
+    """Run as the watchdog: wait for the end of the pipe on stdin, and resume the container if its note is still there.
 
-    ``connect`` gets the content of the note, only then, and may return None for a damaged one. The note stays unless a paused
-    container was resumed: the engine may still carry out a request to pause.
+    Another process that acts on the note takes precedence. ``connect`` gets the content of the note, only then, and may return
+    None for a damaged one. The note stays unless a paused container was resumed: the engine may still carry out a request to
+    pause.
     """
+    # A Ctrl-C or a hang-up of the terminal ends the command; the watchdog must survive it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdout.buffer.write(READY)
+    sys.stdout.flush()
     sys.stdin.buffer.read()
     with journal.claimed(note, RELEASE) as left:
         if not left:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
@@ -10,11 +9,7 @@ from bundler.engines import pause_guard
 
 
 def main() -> None:
-    # A Ctrl-C or a hang-up of the terminal ends the command; the watchdog must survive it.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     host, container, note = sys.argv[1:]
-    pause_guard.say_ready()
     pause_guard.watch(Path(note), lambda _: _Paused(host, container))
 
 

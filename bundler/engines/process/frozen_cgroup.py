@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.engines import journal, pause_guard
 from bundler.engines.process.freezer import Freezer
+from bundler.localfs import state_directory
 
 HOST = "process"
 """What stands in a note of a paused container in place of an engine's address."""
@@ -50,6 +52,18 @@ class FrozenCgroup:
 
     def resume(self) -> None:
         self.freezer.thaw()
+
+
+def recover() -> list[str]:
+    """Resume what killed processes of ours left frozen; returns what was done."""
+    actions = []
+    for left in journal.abandoned(pause_guard.directory_of(state_directory.directory())):
+        if frozen := FrozenCgroup.read(left.content):
+            if frozen.is_paused():
+                frozen.resume()
+                actions.append(f"resumed the paused cgroup {frozen.freezer.path}")
+            left.path.unlink(missing_ok=True)
+    return actions
 
 
 def _identity(directory: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bundler.engines import journal, pause_guard
+from bundler.engines import pause_guard
 from bundler.engines.process.freezer import Freezer
 from bundler.engines.process.frozen_cgroup import FrozenCgroup
 from bundler.engines.process.frozen_proof import FrozenProof
@@ -39,18 +39,6 @@ def paused(container: Container, process: ProcessId, freezer: Freezer) -> Iterat
             raise
         with proven(FrozenProof(process, freezer, container.name), freezer.thaw, note.settle):
             yield
-
-
-def recover() -> list[str]:
-    """Resume what killed processes of ours left frozen; returns what was done."""
-    actions = []
-    for left in journal.abandoned(pause_guard.directory_of(state_directory.directory())):
-        if frozen := FrozenCgroup.read(left.content):
-            if frozen.is_paused():
-                frozen.resume()
-                actions.append(f"resumed the paused cgroup {frozen.freezer.path}")
-            left.path.unlink(missing_ok=True)
-    return actions
 
 
 def _name(freezer: Freezer) -> str:

@@ -16,7 +16,7 @@ import fakes
 import pytest
 from cgroups import Cgroup, wait_until
 
-from bundler.engines.process import cgroup, freezer, frozen_proof, identity, pausing
+from bundler.engines.process import cgroup, freezer, frozen_cgroup, frozen_proof, identity, pausing
 from bundler.engines.process.freezer import Freezer
 from bundler.engines.process.identity import ProcessId
 from bundler.errors import EngineError, ModelError
@@ -167,7 +167,7 @@ def test_the_watchdog_resumes_what_a_killed_process_had_paused(running: Running)
     holder.communicate()
     wait_until(running.runs)
     wait_until(lambda: notes() == [])
-    assert pausing.recover() == []
+    assert frozen_cgroup.recover() == []
 
 
 def test_the_next_command_resumes_when_the_watchdog_was_killed_too(running: Running) -> None:
@@ -177,7 +177,7 @@ def test_the_next_command_resumes_when_the_watchdog_was_killed_too(running: Runn
     holder.kill()
     holder.communicate()
     assert not running.runs()
-    assert pausing.recover() == [f"resumed the paused cgroup {running.freezer.path}"]
+    assert frozen_cgroup.recover() == [f"resumed the paused cgroup {running.freezer.path}"]
     assert running.runs()
     assert notes() == []
 
@@ -190,7 +190,7 @@ def test_a_later_cgroup_of_the_same_path_is_not_resumed(running: Running) -> Non
     holder.communicate()
     (note,) = notes()
     note.write_text(note.read_text().replace(f" {running.made.directory.stat().st_ino}", " 1"))
-    assert pausing.recover() == []
+    assert frozen_cgroup.recover() == []
     assert not running.runs()
     assert notes() == []
 
