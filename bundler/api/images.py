@@ -53,7 +53,7 @@ def apply_to(
     from bundler.stores.layout.local import LocalSpool
     from bundler.verbs import apply_to as verb
 
-    options, links = options or verb.ApplyToOptions(), store_options or StoreOptions(progress=progress)
+    options, store_options = options or verb.ApplyToOptions(), store_options or StoreOptions(progress=progress)
     target = parse_destination(destination)
     check_options(target, base, options)
     named = parse_base(base) if base is not None else None
@@ -62,11 +62,11 @@ def apply_to(
     bundle = read_bundle(source)
     target = _with_tag(target, bundle)
     spool = LocalSpool()
-    find = partial(_find, named, target, engine, spool, links, progress, options)
-    where = verb.Destination(open_images(target, links), repository(target))
+    find = partial(_find, named, target, engine, spool, store_options, progress, options)
+    where = verb.Destination(open_images(target, store_options), repository(target))
     if options.keep_previous:
         kept = replace(target, tag=_previous(target))
-        where = replace(where, previous=kept.tag, previous_store=open_images(kept, links))
+        where = replace(where, previous=kept.tag, previous_store=open_images(kept, store_options))
     return verb.apply_to(
         bundle, stores.containing_store(source), where, find, spool, progress, admission=admission, options=options
     )
@@ -147,7 +147,7 @@ def _find(
     target: Reference,
     engine: Engine | None,
     spool: Spool,
-    links: StoreOptions,
+    store_options: StoreOptions,
     progress: Progress,
     options: ApplyToOptions,
     bundle: Bundle,
@@ -160,13 +160,13 @@ def _find(
         given = base_source.on_engine(named, engine or connect_engine(progress=progress), spool, options.compression, progress)
         return base_source.find_given(bundle.metadata, given, same_version=options.same_version)
     if named:
-        given = base_source.in_store(open_images(named, links))
+        given = base_source.in_store(open_images(named, store_options))
         return base_source.find_given(bundle.metadata, given, same_version=options.same_version)
-    candidates = _candidates(base_source.references(bundle.metadata.base, target), links)
+    candidates = _candidates(base_source.references(bundle.metadata.base, target), store_options)
     return base_source.find(bundle.metadata, candidates, progress, same_version=options.same_version)
 
 
-def _candidates(found: Sequence[RegistryReference], links: StoreOptions) -> list[Candidate]:
+def _candidates(found: Sequence[RegistryReference], store_options: StoreOptions) -> list[Candidate]:
     """The places to look for a base; a registry that failed is not asked again, as each attempt may last until its timeout."""
     from bundler.verbs.base_source import Candidate, in_store
 
@@ -176,7 +176,7 @@ def _candidates(found: Sequence[RegistryReference], links: StoreOptions) -> list
         if error := unreachable.get(where.registry):
             raise error
         try:
-            return in_store(open_images(where, links)).read(platform)
+            return in_store(open_images(where, store_options)).read(platform)
         except StoreError as error:
             unreachable[where.registry] = error
             raise

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 PANEL = "Replacement of a container"
 """The section of the help that lists these options."""
 
-READY_TIMEOUT = 60
-"""Default seconds in which a container must get ready."""
-
 Replace = Annotated[
     str | None,
     typer.Option(
@@ -56,7 +53,9 @@ KeepMountedState = Annotated[
 
 def seconds(ready_timeout: float | None) -> float:
     """Return the timeout, or its default."""
-    return options.checked_seconds(ready_timeout) if ready_timeout is not None else READY_TIMEOUT
+    from bundler.verbs.replace import ReplaceOptions
+
+    return options.checked_seconds(ready_timeout) if ready_timeout is not None else ReplaceOptions.ready_timeout
 
 
 def chosen(

@@ -13,7 +13,7 @@ from bundler.format import paths
 from bundler.format.content import Digest
 from bundler.format.tar import Kind
 from bundler.format.whiteouts import Listed
-from bundler.localfs import private_file
+from bundler.localfs import private_file, recently_used
 from bundler.localfs.atomic_file import PartFile, sweep
 
 KEPT = 32
@@ -45,8 +45,7 @@ class BaseListingCache:
             for listed in listing:
                 part.write(f"{listed.kind.value.decode()} {paths.encode(listed.path)}\n".encode())
             part.publish(path, 0o600)
-        for old in sorted(self._directory.glob("*.list"), key=_last_use, reverse=True)[KEPT:]:
-            old.unlink(missing_ok=True)
+        recently_used.keep_newest(self._directory, "*.list", KEPT)
         with disk_errors(path):
             return _read(_opened(path))
 
@@ -63,9 +62,3 @@ def _read(file: TextIO) -> Iterator[Listed]:
     with file:
         for line in file:
             yield Listed(paths.decode(line[2:-1]), Kind(line[:1].encode()))
-
-
-def _last_use(path: Path) -> float:
-    with contextlib.suppress(OSError):  # another process may have deleted it
-        return path.stat().st_mtime
-    return 0.0

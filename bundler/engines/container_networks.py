@@ -19,7 +19,7 @@ def is_shared(old: answers.Settings) -> bool:
 
 
 def endpoints(old: answers.Settings, own_names: Collection[str]) -> tuple[Endpoints, Endpoints]:
-    """Return the endpoint that belongs into the request for a new container, and those to connect it to afterwards.
+    """Return the endpoint to put into the request for a new container, and the endpoints to connect it to afterwards.
 
     Engines before Docker 25 take one endpoint in the request. ``own_names`` are aliases that engines add themselves.
     """

@@ -12,12 +12,12 @@ import io
 import os
 import stat as modes
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bundler.engines.survey import survey
+from bundler.engines.survey import WALK, open_parent, survey
 from bundler.errors import ModelError
 from bundler.format import paths, tar
 from bundler.format.tar import Entry, Kind
@@ -38,7 +38,6 @@ KINDS = {
     modes.S_IFIFO: Kind.FIFO,
     modes.S_IFSOCK: Kind.SOCKET,
 }
-_WALK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _HINT = "Pause the model while it is read (without --no-pause), or run the command again."
 
@@ -113,24 +112,14 @@ class DirectReader:
                 yield from _Walk(extended=self._extended).entries(directory, name, export)
 
     def survey(self, exports: Sequence[str], ignored: Callable[[str], bool]) -> Generator[Seen]:
-        return survey(self._parent, exports, ignored)
+        return survey(self._parent, exports, ignored)  # which keeps the root open until the end of the walk
 
     def capacity(self) -> int:
         disk = os.fstatvfs(self._root)
         return disk.f_frsize * disk.f_blocks
 
-    @contextmanager
-    def _parent(self, path: str) -> Iterator[tuple[int, bytes]]:
-        """Open the parent directory of a path; gives it with the name in it. A link among the parents is an error."""
-        *above, name = paths.to_bytes(path).split(b"/")[1:]
-        descriptor = os.dup(self._root)
-        try:
-            for part in above:
-                descriptor, outer = os.open(part, _WALK, dir_fd=descriptor), descriptor
-                os.close(outer)
-            yield descriptor, name
-        finally:
-            os.close(descriptor)
+    def _parent(self, path: str) -> AbstractContextManager[tuple[int, bytes]]:
+        return open_parent(self._root, path)
 
 
 class _Walk:
@@ -160,7 +149,7 @@ class _Walk:
         with _changes(path):
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if modes.S_ISDIR(status.st_mode):
-            with _opened(directory, name, path, status, _WALK) as descriptor:
+            with _opened(directory, name, path, status, WALK) as descriptor:
                 yield self._entry(path, status, xattrs=self._xattrs(descriptor, path)), NOTHING
                 yield from self._children(descriptor, path)
         elif first := self._first.get((status.st_dev, status.st_ino)):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat as modes
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 from bundler.errors import ModelError
 from bundler.format import paths
@@ -19,10 +19,25 @@ from bundler.ports import Seen
 Parent = Callable[[str], AbstractContextManager[tuple[int, bytes]]]
 """Opens the parent directory of a path; gives it with the name of the path in it."""
 
-_WALK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
+WALK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
+"""How a directory is opened that is reached from its parent."""
 _BLOCK = 512  # the unit of st_blocks on every file system (stat(2))
 _STATE = (modes.S_IFREG, modes.S_IFLNK, modes.S_IFDIR)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
+
+
+@contextmanager
+def open_parent(root: int, path: str) -> Iterator[tuple[int, bytes]]:
+    """Open the parent directory of a path below ``root``; gives it with the name in it. A link among the parents is an error."""
+    *above, name = paths.to_bytes(path).split(b"/")[1:]
+    descriptor = os.dup(root)
+    try:
+        for part in above:
+            descriptor, outer = os.open(part, WALK, dir_fd=descriptor), descriptor
+            os.close(outer)
+        yield descriptor, name
+    finally:
+        os.close(descriptor)
 
 
 def survey(parent: Parent, exports: Sequence[str], ignored: Callable[[str], bool]) -> Generator[Seen]:
@@ -56,7 +71,7 @@ def _below(directory: int, name: bytes, path: str, ignored: Callable[[str], bool
                 status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
                 yield _seen(below, status, linked)
                 if modes.S_ISDIR(status.st_mode):
-                    opened = os.open(name, _WALK, dir_fd=descriptor)
+                    opened = os.open(name, WALK, dir_fd=descriptor)
                     children: list[bytes] = []
                     open_directories.append((opened, below, children))
                     with os.scandir(opened) as listed:

@@ -129,6 +129,14 @@ class RollbackCheck:
         """Return the signers without a record, for whom a downgrade could not be detected."""
         return self._file.new_signers(self._records) if self._records else ()
 
+    def check_with_warning(self, where: str, progress: Progress) -> Sequence[str]:
+        """Do as `check`, and return `new_signers` after a warning about them; ``where`` names the place in it."""
+        self.check()
+        new_signers = self.new_signers()
+        if new_signers:
+            progress.warn(f"no rollback record yet of {', '.join(new_signers)} for {where}: an older bundle would not be detected")
+        return new_signers
+
     def recorded(self) -> AbstractContextManager[None]:
         """Record the bundle before the block, in which the image is tagged; raises `TrustError` for a downgrade."""
         return self._file.advancing(self._records, self._reason) if self._records else nullcontext()

@@ -17,7 +17,7 @@ from bundler.format.metadata import Base
 from bundler.localfs.atomic_file import check_space
 from bundler.ports import Engine, Image, Spool, Store
 from bundler.streams import Progress
-from bundler.trust.admission import Admission, Admitted, RollbackCheck
+from bundler.trust.admission import Admission, Admitted
 from bundler.verbs import base_image, engine_limits, image_tags, privileges, verify
 
 _TIMES_ON_DISK = {"classic": 2, "podman": 1}
@@ -125,7 +125,7 @@ def apply_admitted(
     """
     bundle, allowed = admitted.bundle, allow_privileged or admitted.trusted
     rollback = admitted.rollback_check(image_tags.repository(tag))
-    new_signers = check_order(rollback, tag, progress)
+    new_signers = rollback.check_with_warning(tag, progress)
     changes = launch.changes(base.config, image.restored(bundle.metadata, on))
     privileges.check_settings(changes, progress, allowed=allowed)
     with _checked(bundle, source, base, engine, spool, progress, allow_privileged=allowed) as (readable, local):
@@ -141,15 +141,6 @@ def apply_admitted(
 def warn_untested(base: str, progress: Progress) -> None:
     """Warn about a base that only has the version of the recorded one."""
     progress.warn(f"{base} is not the recorded base, it only has the same version: this combination was not tested")
-
-
-def check_order(rollback: RollbackCheck, tag: str, progress: Progress) -> Sequence[str]:
-    """Raise `TrustError` for an older bundle; returns the signers for whom a downgrade could not be detected, with a warning."""
-    rollback.check()
-    new_signers = rollback.new_signers()
-    if new_signers:
-        progress.warn(f"no rollback record yet of {', '.join(new_signers)} for {tag}: an older bundle would not be detected")
-    return new_signers
 
 
 @contextmanager

@@ -151,7 +151,7 @@ class _Application:
         if kept := self.destination.previous_store:
             image_under_tag.check(image_under_tag.read(kept), kept.where, force=self.options.force)
         rollback = self.admitted.rollback_check(self.destination.repository)
-        new_signers = apply.check_order(rollback, f"{self.destination.repository} on this host", self.progress)
+        new_signers = rollback.check_with_warning(f"{self.destination.repository} on this host", self.progress)
         changes = self._check_settings()
         result = ApplyToResult(
             self.bundle, self.base, store.where, Digest.of(self.config), None, changes=changes, new_signers=new_signers

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from bundler.errors import BaseMismatchError
+from bundler.errors import BaseMismatchError, Mismatch
 from bundler.format import artifact, compatibility, image, reference
 from bundler.format.content import Digest
 from bundler.format.image_archive import NewImage
@@ -69,16 +69,14 @@ def find(recorded: Base, engine: Engine, given: str | None) -> Image:
     Raises `BaseMismatchError` when the given image is not the base, or no local image is,
     and `NotFoundError` when the given one does not exist.
     """
-    names = " or ".join(recorded.names) or f"the image {recorded.image_id}"
     if given:
         found = engine.image(given)
         if mismatches := compatibility.check(recorded, found.platform, found.diff_ids):
-            hint = f"Omit --base to search for the base image; the bundle was made on {names}."
-            raise BaseMismatchError(f"{given} is not the base of this bundle", mismatches=mismatches, hint=hint)
+            raise not_the_base(given, recorded, mismatches)
         return found
     if fitting := image_with(engine, recorded.diff_ids, recorded.platform, recorded.names):
         return fitting
-    nearest = _nearest(recorded, engine)
+    names, nearest = shown_names(recorded), _nearest(recorded, engine)
     hint = f"Load {names} first (docker load or docker pull), then run the command again."
     if nearest:
         hint += f" The most similar image here is {nearest.names[0] if nearest.names else nearest.id}."
@@ -87,6 +85,17 @@ def find(recorded: Base, engine: Engine, given: str | None) -> Image:
         mismatches=compatibility.check(recorded, nearest.platform, nearest.diff_ids) if nearest else (),
         hint=hint,
     )
+
+
+def shown_names(recorded: Base) -> str:
+    """Return the recorded names of a base for messages."""
+    return " or ".join(recorded.names) or f"the image {recorded.image_id}"
+
+
+def not_the_base(given: str, recorded: Base, mismatches: Sequence[Mismatch]) -> BaseMismatchError:
+    """Return the error for a given image that is not the recorded base."""
+    hint = f"Omit --base to search for the base image; the bundle was made on {shown_names(recorded)}."
+    return BaseMismatchError(f"{given} is not the base of this bundle", mismatches=mismatches, hint=hint)
 
 
 def find_version(model: Model, recorded: Base, engine: Engine, given: str | None) -> tuple[Image, Base | None]:

@@ -79,7 +79,7 @@ def find(
             return found, None
         if same_version and base_image.is_version(metadata.model, found.config.labels):
             labelled.append(found)
-        failures.append(BaseMismatchError(f"{candidate.name} is not the base of this bundle", mismatches=mismatches))
+        failures.append(base_image.not_the_base(candidate.name, recorded, mismatches))
     if labelled:
         config = labelled[0].config
         on = base_image.version_base(metadata.model, config.platform, config.diff_ids, config.settings)
@@ -96,9 +96,7 @@ def find_given(metadata: Metadata, given: Candidate, *, same_version: bool) -> t
         return found, None
     config = found.config
     if not same_version:
-        names = " or ".join(recorded.names) or f"the image {recorded.image_id}"
-        hint = f"Omit --base to search for the base image; the bundle was made on {names}."
-        raise BaseMismatchError(f"{given.name} is not the base of this bundle", mismatches=mismatches, hint=hint)
+        raise base_image.not_the_base(given.name, recorded, mismatches)
     if not base_image.is_version(metadata.model, config.labels):
         raise base_image.no_version(metadata.model, given.name, "")
     return found, base_image.version_base(metadata.model, config.platform, config.diff_ids, config.settings)
@@ -246,12 +244,10 @@ def _elsewhere(found: RegistryReference | LocalReference) -> RegistryReference |
 
 
 def _not_found(metadata: Metadata, failures: Sequence[BundlerError]) -> BaseMismatchError:
-    recorded = metadata.base
-    names = " or ".join(recorded.names) or f"the image {recorded.image_id}"
     reasons = "; ".join(dict.fromkeys(failure.message for failure in failures))
     table: Sequence[Any] = next((it.mismatches for it in failures if isinstance(it, BaseMismatchError)), ())
     return BaseMismatchError(
-        f"the base of this bundle, {names}, was not found" + (f": {reasons}" if reasons else ""),
+        f"the base of this bundle, {base_image.shown_names(metadata.base)}, was not found" + (f": {reasons}" if reasons else ""),
         mismatches=table,
         hint="Name it with --base: a registry reference, oci:DIR, oci-archive:FILE or engine:NAME.",
     )

@@ -94,10 +94,7 @@ def extract(
         return ExtractResult(None, place)
     admitted = admission.admit(read_bundle(source), source, progress)
     rollback = admitted.rollback_check(paths.encode(str(place)))
-    rollback.check()
-    new_signers = rollback.new_signers()
-    if new_signers:
-        progress.warn(f"no rollback record yet of {', '.join(new_signers)} for {place}: an older bundle would not be detected")
+    new_signers = rollback.check_with_warning(str(place), progress)
     with ExitStack() as opened:
         top = opened.enter_context(staging.opened_directory(place))
         bundle, store = opened.enter_context(_readable(admitted.bundle, source, spool, progress))

@@ -212,7 +212,7 @@ def _tell_ends(running: dict[int, int]) -> None:
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             status = running.pop(ended[0])
-            with contextlib.suppress(BrokenPipeError):  # nobody waits for it
+            with contextlib.suppress(BrokenPipeError):  # the caller no longer reads the result
                 os.write(status, b"%d\n" % ended[1])
             os.close(status)
 

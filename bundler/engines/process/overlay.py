@@ -16,6 +16,7 @@ from pathlib import Path
 from bundler.engines.direct_reader import KINDS, DirectReader
 from bundler.engines.process.layer_files import SMALL, Sample
 from bundler.engines.process.mount_table import Mount
+from bundler.engines.survey import WALK, open_parent
 from bundler.errors import EngineError
 from bundler.format import paths
 from bundler.format.tar import Kind
@@ -23,7 +24,6 @@ from bundler.ports import PathInfo
 
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _ESCAPED = re.compile(r"\\(.)")
-_WALK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
 _MADE_BY_ENGINES = frozenset(
     f"/{name}"
     for name in [
@@ -141,23 +141,9 @@ def _directory(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-@contextmanager
-def _parent(top: int, path: str) -> Iterator[tuple[int, bytes]]:
-    """Open the directory of a path in a layer, without following a link; gives it with the name of the path in it."""
-    *above, name = paths.to_bytes(path).split(b"/")[1:]
-    descriptor = os.dup(top)
-    try:
-        for part in above:
-            descriptor, outer = os.open(part, _WALK, dir_fd=descriptor), descriptor
-            os.close(outer)
-        yield descriptor, name
-    finally:
-        os.close(descriptor)
-
-
 def _stat(top: int, path: str) -> os.stat_result | None:
     try:
-        with _parent(top, path) as (directory, name):
+        with open_parent(top, path) as (directory, name):
             return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
@@ -168,7 +154,7 @@ def _stat(top: int, path: str) -> os.stat_result | None:
 def _info(top: int, path: str, status: os.stat_result) -> PathInfo:
     target = None
     if modes.S_ISLNK(status.st_mode):
-        with _parent(top, path) as (directory, name):
+        with open_parent(top, path) as (directory, name):
             target = paths.from_bytes(os.readlink(name, dir_fd=directory))
     return PathInfo(target, modes.S_ISDIR(status.st_mode))
 
@@ -180,8 +166,8 @@ def _is_whiteout(status: os.stat_result) -> bool:
 def _is_opaque(top: int, path: str) -> bool:
     """Whether a directory above a path hides what lower layers have in it."""
     for above in paths.ancestors(path):
-        with contextlib.suppress(OSError), _parent(top, above) as (directory, name):
-            descriptor = os.open(name, _WALK, dir_fd=directory)
+        with contextlib.suppress(OSError), open_parent(top, above) as (directory, name):
+            descriptor = os.open(name, WALK, dir_fd=directory)
             try:
                 if any(
                     attribute in _OPAQUE and os.getxattr(descriptor, attribute) == b"y" for attribute in os.listxattr(descriptor)
@@ -203,7 +189,7 @@ def _difference(top: int, sample: Sample) -> str:
         return "has another size or time"
     if not sample.content:
         return ""
-    with _parent(top, sample.path) as (directory, name):
+    with open_parent(top, sample.path) as (directory, name):
         if kind is Kind.SYMLINK:
             return "" if paths.from_bytes(os.readlink(name, dir_fd=directory)) == sample.content else "is another link"
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)

@@ -14,7 +14,7 @@ from bundler.errors import IntegrityError, StoreError
 from bundler.format import paths, strict_json
 from bundler.format.content import Digest
 from bundler.format.tar import Kind
-from bundler.localfs import private_file
+from bundler.localfs import private_file, recently_used
 from bundler.localfs.atomic_file import write_file
 
 KEPT = 512
@@ -45,8 +45,7 @@ class SampleCache:
             for it in samples
         ]
         write_file(self._path(diff_id), json.dumps({"samples": items}).encode(), 0o600)
-        for old in sorted(self._directory.glob("*.samples"), key=_last_use, reverse=True)[KEPT:]:
-            old.unlink(missing_ok=True)
+        recently_used.keep_newest(self._directory, "*.samples", KEPT)
 
     def _path(self, diff_id: Digest) -> Path:
         return self._directory / f"{diff_id.hex}.samples"
@@ -55,9 +54,3 @@ class SampleCache:
 def _sample(item: dict[str, object]) -> Sample:
     path, content = paths.decode(str(item["path"])), paths.decode(str(item["content"]))
     return Sample(path, Kind[str(item["kind"])], int(str(item["size"])), int(str(item["mtime"])), content)
-
-
-def _last_use(path: Path) -> float:
-    with contextlib.suppress(OSError):  # another process may have deleted it
-        return path.stat().st_mtime
-    return 0.0
