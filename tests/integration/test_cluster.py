@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import sshkeys
+from manifests import EXAMPLES, containers, documents
 from privatecontainerd import Containerd, private_containerd
 from privateengine import ensure
-from sshkeys import Key, keygen
+from sshkeys import Key
 from world import MODEL, Host
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "kubernetes"
 IMAGE = "docker.io/library/fps-bundle:test"
 USER = 65532
 pytestmark = pytest.mark.usefixtures("base")
@@ -26,16 +26,7 @@ SETUP = "import os; os.makedirs('/srv/state'); open('/srv/state/learned', 'w').w
 
 def container(manifest: str) -> dict[str, Any]:
     """The container of our image in a manifest."""
-
-    def found(value: Any) -> Iterator[dict[str, Any]]:
-        if isinstance(value, dict):
-            if "/fps-bundle:" in str(value.get("image")):
-                yield value
-            value = list(value.values())
-        for inner in value if isinstance(value, list) else ():
-            yield from found(inner)
-
-    (only,) = found(list(yaml.safe_load_all((EXAMPLES / manifest).read_text())))
+    (only,) = containers(documents(EXAMPLES / manifest))
     return only
 
 
@@ -85,7 +76,7 @@ def containerd(archive: Path) -> Iterator[Containerd]:
 @pytest.fixture
 def cluster(containerd: Containerd, registry: str, key: Key, tmp_path: Path) -> Cluster:
     """Volumes as Kubernetes makes them: files of a ConfigMap are links, others belong to the group of the pod."""
-    trust = yaml.safe_load((EXAMPLES / "trust.yaml").read_text())["data"] | {"allowed_signers": key.line("edge-1").decode()}
+    trust = documents(EXAMPLES / "trust.yaml")[0]["data"] | {"allowed_signers": key.line("edge-1").decode()}
     version = tmp_path / "trust" / "..2026"
     version.mkdir(parents=True)
     (tmp_path / "trust" / "..data").symlink_to("..2026")
@@ -103,19 +94,12 @@ def cluster(containerd: Containerd, registry: str, key: Key, tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    path = tmp_path_factory.mktemp("key") / "id"
-    keygen("-q", "-t", "ed25519", "-N", "", "-f", path)
-    return Key(path)
+    return sshkeys.key(tmp_path_factory.mktemp("key") / "id")
 
 
 @pytest.fixture(scope="module")
 def base(builder: Host, registry: str) -> str:
-    name = f"{registry}/team/detector-base"
-    builder.api.tag(MODEL, name, "1.0")
-    for line in builder.api.push(name, "1.0", stream=True, decode=True):
-        assert "error" not in line, line
-    builder.api.remove_image(f"{name}:1.0")
-    return f"{name}:1.0"
+    return builder.push_model(f"{registry}/team/detector-base:1.0")
 
 
 def test_the_image_is_published_only_with_a_trusted_signature(here: Host, cluster: Cluster, key: Key) -> None:

@@ -35,12 +35,7 @@ GROW = "open('/srv/state/grown', 'w').write('more'); import os; os.remove('/srv/
 @pytest.fixture(scope="module")
 def base(builder: Host, registry: str) -> str:
     """The base image in the registry."""
-    name = f"{registry}/pid/base"
-    builder.api.tag(MODEL, name, "1.0")
-    for line in builder.api.push(name, "1.0", stream=True, decode=True):
-        assert "error" not in line, line
-    builder.api.remove_image(f"{name}:1.0")
-    return f"{name}:1.0"
+    return builder.push_model(f"{registry}/pid/base:1.0")
 
 
 def pushed(host: Host, dest: str, *arguments: str) -> tuple[dict[str, Any], list[Any]]:

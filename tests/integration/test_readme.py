@@ -46,8 +46,7 @@ def test_the_daily_commands_work(here: Host, there: Host, registry: str, tmp_pat
 
 
 def test_the_three_ways_work(here: Host, there: Host, registry: str, tmp_path: Path) -> None:
-    here.api.tag(MODEL, f"{registry}/example-model", "1.0")  # where `apply --to` looks for the recorded name
-    assert all("error" not in line for line in here.api.push(f"{registry}/example-model", "1.0", stream=True, decode=True))
+    here.push_model(f"{registry}/example-model:1.0")  # where `apply --to` looks for the recorded name
     here.ask(here.run(MODEL, "detector"), "learn", text="smoke", label="fire")
     here.must("push", "detector", f"{registry}/team/detector-state:7")
     commands = [shlex.split(command) for _, command in THREE if command.startswith("fps-bundle")]

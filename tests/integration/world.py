@@ -103,6 +103,15 @@ class Host:
         self.api.start(container)
         return container
 
+    def push_model(self, name: str) -> str:
+        """Push the example model to a registry under this name, which the engine then forgets; returns the name."""
+        repository, _, tag = name.rpartition(":")
+        self.api.tag(MODEL, repository, tag)
+        for line in self.api.push(repository, tag, stream=True, decode=True):
+            assert "error" not in line, line
+        self.api.remove_image(name)
+        return name
+
     def run_script(
         self,
         name: str,

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import typer
-import yaml
+from manifests import EXAMPLES, containers, documents
 
 from bundler.cli import main
 
-MANIFESTS = sorted((Path(__file__).resolve().parent.parent.parent / "examples" / "kubernetes").glob("*.yaml"))
+MANIFESTS = sorted(EXAMPLES.glob("*.yaml"))
 KUBERNETES = "1.33"
 """The first version with image volumes as beta."""
-
-
-def documents(manifest: Path) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(manifest.read_text()))
-
-
-def containers(value: Any) -> Iterator[dict[str, Any]]:
-    """All containers of our image, at any depth."""
-    if isinstance(value, dict):
-        if "/fps-bundle:" in str(value.get("image")):
-            yield value
-        for inner in value.values():
-            yield from containers(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from containers(inner)
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.name)
