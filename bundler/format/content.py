@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,6 +188,26 @@ def _read(source: Readable, size: int, blob: Descriptor, where: str) -> bytes:
             f"{where}: blob {blob.digest} cannot be read: {error.strerror or error}",
             hint="Check the medium; another copy may be whole.",
         ) from error
+
+
+class HashingReader:
+    """Passes bytes of a source on, keeps their sha256, and reports their number to ``advance``."""
+
+    def __init__(self, source: Readable, advance: Callable[[int], object] = lambda _: None) -> None:
+        self._source = source
+        self._advance = advance
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._source.read(size)
+        self._hash.update(data)
+        self._advance(len(data))
+        return data
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what was read."""
+        return Digest(self._hash.hexdigest())
 
 
 class HashingWriter:

@@ -6,16 +6,13 @@ import posixpath
 import tarfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import IO, cast
 
-from bundler.errors import IntegrityError
-from bundler.format import image_compression, paths, tar
+from bundler.format import image_compression, ordinary_layer, paths
 from bundler.format.content import Descriptor
 from bundler.format.tar import Entry, Kind
 from bundler.ports import ImageStore, Store
-from bundler.streams import Opener
+from bundler.streams import BLOCK, Opener, Readable
 
-_OPAQUE = tar.WHITEOUT + tar.WHITEOUT + ".opq"
 _CAPABILITY = "SCHILY.xattr.security.capability"
 
 
@@ -36,7 +33,7 @@ def files_at(wanted: Collection[str], layers: Sequence[ImageLayer], where: str) 
     found: dict[str, Entry] = {}
     for layer in layers:
         with layer.open() as blob, image_compression.errors(layer.descriptor, where):
-            found = _Layer(wanted, found).read(cast(IO[bytes], image_compression.plain(blob, layer.descriptor)), where)
+            found = _Layer(wanted, found).read(image_compression.plain(blob, layer.descriptor), where)
     return found
 
 
@@ -48,25 +45,17 @@ class _Layer:
     below: dict[str, Entry]
     here: dict[str, Entry] = field(default_factory=dict)
 
-    def read(self, content: IO[bytes], where: str) -> dict[str, Entry]:
-        try:
-            with tarfile.open(fileobj=content, mode="r|") as archive:
-                while member := archive.next():
-                    archive.members.clear()  # type: ignore[attr-defined]  # it would remember all entries
-                    self._add(member)
-        except tarfile.TarError as error:
-            raise IntegrityError(f"{where}: a layer is no readable tar archive: {error}") from error
-        while content.read(1 << 20):
+    def read(self, content: Readable, where: str) -> dict[str, Entry]:
+        for path, member, _ in ordinary_layer.members(content, where):
+            self._add(path, member)
+        while content.read(BLOCK):
             pass
         return self.below | self.here
 
-    def _add(self, member: tarfile.TarInfo) -> None:
-        path = posixpath.normpath(f"/{member.name}".replace("//", "/"))
-        directory, _, name = path.rpartition("/")
-        if name == _OPAQUE:
-            self._hide(directory, itself=False)
-        elif name.startswith(tar.WHITEOUT):
-            self._hide(f"{directory}/{name.removeprefix(tar.WHITEOUT)}", itself=True)
+    def _add(self, path: str, member: tarfile.TarInfo) -> None:
+        if whiteout := ordinary_layer.hidden_by(path):
+            hidden, itself = whiteout
+            self._hide(hidden, itself=itself)
         elif not member.isdir():
             self._hide(path, itself=True)
         if path in self.wanted and (entry := self._entry(path, member)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from typing import Any
 
 from bundler.errors import BaseMismatchError, BundlerError, EngineError, IntegrityError, UsageError
 from bundler.format import compatibility, image_archive, image_compression, oci_image, reference, strict_json, units
-from bundler.format.content import Descriptor, Digest
+from bundler.format.content import Descriptor, Digest, HashingReader
 from bundler.format.image_compression import ImageCompression
 from bundler.format.metadata import Base, Metadata, Platform
 from bundler.format.oci_image import ImageConfig, ImageManifest
 from bundler.format.reference import LocalReference, Reference, RegistryReference
 from bundler.ports import Engine, Image, ImageStore, Spool
-from bundler.streams import BLOCK, Progress, Readable
+from bundler.streams import BLOCK, Progress
 from bundler.verbs import base_image
 from bundler.verbs.base_layers import ImageLayer
 
@@ -168,7 +167,7 @@ def _compressed(
     found: dict[Digest, Descriptor] = {}
     with engine.saved(image) as saved:
         for content in image_archive.layer_tars(saved):
-            blob, hashed = spool.new_blob(), _Hashed(content, progress)
+            blob, hashed = spool.new_blob(), HashingReader(content, progress.advance)
             try:
                 image_compression.compress(hashed, blob, compression)
                 if hashed.digest in image.diff_ids and hashed.digest not in found:
@@ -198,25 +197,6 @@ def _stored(image: Image, engine: Engine, spool: Spool, made: list[Descriptor], 
     if missing := by_digest.keys() - {blob.digest for blob in made}:
         raise EngineError(f"the engine saved another content of the layer {min(missing)}", hint="Load or pull the base again.")
     return [oci_image.oci_layer(layer, image.id) for layer in layers]
-
-
-class _Hashed:
-    """A content whose digest is known at its end."""
-
-    def __init__(self, content: Readable, progress: Progress) -> None:
-        self._content = content
-        self._progress = progress
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._content.read(size)
-        self._hash.update(data)
-        self._progress.advance(len(data))
-        return data
-
-    @property
-    def digest(self) -> Digest:
-        return Digest(self._hash.hexdigest())
 
 
 def _parsed(text: str) -> RegistryReference | LocalReference | None:

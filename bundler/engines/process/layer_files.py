@@ -10,12 +10,10 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import IO, cast
 
 from bundler.errors import IntegrityError, StoreError
-from bundler.format import layer_rules, paths, tar
-from bundler.format.content import Digest
+from bundler.format import layer_rules, ordinary_layer, paths
+from bundler.format.content import Digest, HashingReader
 from bundler.format.tar import STATE_KINDS, Kind
 from bundler.format.whiteouts import Listed
 from bundler.streams import BLOCK, Readable
@@ -25,7 +23,6 @@ SAMPLES = 100
 SMALL = 64 << 10
 """Largest file in bytes whose content is compared."""
 
-_OPAQUE = tar.WHITEOUT + tar.WHITEOUT + ".opq"
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -76,16 +73,17 @@ class LayeredListing:
         """
         self._layer += 1
         self._special.clear()
-        hashed, samples = _Hashed(content), _Samples()
+        hashed, samples = HashingReader(content), _Samples()
         with _storing():
-            for count, (member, small) in enumerate(_members(cast(IO[bytes], hashed), where)):
+            for count, (path, member, small) in enumerate(ordinary_layer.members(hashed, where)):
                 if count >= layer_rules.MAX_ENTRIES:
                     raise IntegrityError(f"{where}: a layer has more than {layer_rules.MAX_ENTRIES} entries")
-                path = posixpath.normpath(f"/{member.name}".replace("//", "/"))
                 if path == "/":
                     continue
-                if hidden := self._hide(path):
-                    samples.leave(hidden)
+                if whiteout := ordinary_layer.hidden_by(path):
+                    hidden, itself = whiteout
+                    self._remove(hidden, itself=itself)
+                    samples.leave(hidden or "/")
                     continue
                 kind = _KINDS.get(member.type, Kind.FILE)
                 samples.take(path, kind, member, small)
@@ -106,18 +104,6 @@ class LayeredListing:
 
     def close(self) -> None:
         self._entries.close()
-
-    def _hide(self, path: str) -> str:
-        """Apply a whiteout to the layers below; returns the path that it is about, empty for an ordinary entry."""
-        directory, _, name = path.rpartition("/")
-        if name == _OPAQUE:
-            self._remove(directory, itself=False)
-            return directory or "/"
-        if name.startswith(tar.WHITEOUT):
-            removed = f"{directory}/{name.removeprefix(tar.WHITEOUT)}"
-            self._remove(removed, itself=True)
-            return removed
-        return ""
 
     def _add(self, path: str, kind: Kind, target: str) -> None:
         if kind not in STATE_KINDS:
@@ -176,39 +162,6 @@ class _Samples:
 
     def chosen(self) -> list[Sample]:
         return [self._chosen[path] for path in sorted(self._chosen)]
-
-
-class _Hashed:
-    """A content whose digest is known at its end."""
-
-    def __init__(self, content: Readable) -> None:
-        self._content = content
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._content.read(size)
-        self._hash.update(data)
-        return data
-
-    @property
-    def digest(self) -> Digest:
-        return Digest(self._hash.hexdigest())
-
-
-def _members(content: IO[bytes], where: str) -> Iterator[tuple[tarfile.TarInfo, Callable[[], bytes]]]:
-    """Yield the entries of a tar, each with a function that reads its content before the next one is asked for."""
-    try:
-        with tarfile.open(fileobj=content, mode="r|", bufsize=BLOCK, encoding="utf-8", errors="surrogateescape") as archive:
-            while member := archive.next():
-                archive.members.clear()  # type: ignore[attr-defined]  # it would remember all entries
-                yield member, partial(_content, archive, member)
-    except (tarfile.TarError, UnicodeError, ValueError) as error:
-        raise IntegrityError(f"{where}: a layer is no readable tar archive: {error}") from error
-
-
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    return file.read() if file else b""
 
 
 def _key(path: str) -> bytes:
